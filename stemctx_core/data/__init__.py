@@ -1,0 +1,1 @@
+"""Tables that the science rests on, each with its source."""

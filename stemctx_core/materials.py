@@ -1,0 +1,57 @@
+"""Hosts, dopants and the 96 materials of the benchmark."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from importlib import resources
+from typing import Final
+
+import msgspec
+
+from stemctx_core.errors import InputError
+
+#: Dopants on the metal site; in a Mo host W joins them, in a W host Mo.
+DOPANTS: Final = (
+    "Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu", "Nb", "Ru", "Rh", "Ta", "Re", "Pt", "Au",
+)  # fmt: skip
+
+
+class Host(msgspec.Struct, frozen=True):
+    """A 1H transition-metal dichalcogenide monolayer.
+
+    Attributes
+    ----------
+    a_angstrom
+        Lattice constant (Å).
+    separation_angstrom
+        Distance of the two chalcogen planes (Å).
+    """
+
+    name: str
+    metal: str
+    chalcogen: str
+    a_angstrom: float
+    separation_angstrom: float
+
+
+@lru_cache(maxsize=1)
+def hosts() -> dict[str, Host]:
+    """Every known host by its formula; the source stands in `data/hosts.json`."""
+    text = resources.files("stemctx_core.data").joinpath("hosts.json").read_text()
+    return {name: Host(name=name, **values) for name, values in json.loads(text)["hosts"].items()}
+
+
+def host(name: str) -> Host:
+    """Look a host up; raise `InputError` that names the known ones."""
+    try:
+        return hosts()[name]
+    except KeyError:
+        known = ", ".join(hosts())
+        raise InputError(f"There is no host '{name}'. Known hosts: {known}.") from None
+
+
+def benchmark_dopants(host_name: str) -> tuple[str, ...]:
+    """The 16 dopants of a host in the benchmark of 96 materials."""
+    other = "Mo" if host(host_name).metal == "W" else "W"
+    return (*DOPANTS, other)

@@ -1,0 +1,158 @@
+"""Frames as a superposition of column responses: the fast tier, which training, tests and the simulated scan use.
+
+Intensities are fractions of the beam; Poisson counting is a step of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from stemctx_core.simulation.library import PROFILE_RADII_ANGSTROM, ResponseLibrary
+
+#: Responses are cut off smoothly here; what lies beyond is below 1 % of a host's peak.
+REACH_ANGSTROM: Final = 5.0
+_FADE_ANGSTROM: Final = 1.0
+#: Tables are stepped in r², so that no square root is taken per pixel.
+SQUARED_STEP: Final = 0.02
+_TABLE_LENGTH: Final = int(REACH_ANGSTROM**2 / SQUARED_STEP) + 2
+
+
+@dataclass(frozen=True)
+class Optics:
+    """What turns a column into a profile.
+
+    Attributes
+    ----------
+    sigma_angstrom
+        Effective source, standard deviation per axis, thermal motion not included.
+    """
+
+    high_tension_kv: float
+    convergence_semi_angle_mrad: float
+    inner_mrad: float
+    outer_mrad: float
+    sigma_angstrom: float
+
+
+def response_table(profile: NDArray[np.float64]) -> NDArray[np.float32]:
+    """A profile as a table over r² in steps of `SQUARED_STEP` (Å²), fading to zero at `REACH_ANGSTROM`."""
+    radii = np.sqrt(np.arange(_TABLE_LENGTH) * SQUARED_STEP)
+    fade = np.clip((REACH_ANGSTROM - radii) / _FADE_ANGSTROM, 0, 1)
+    smooth = fade * fade * (3 - 2 * fade)
+    table: NDArray[np.float32] = (np.interp(radii, PROFILE_RADII_ANGSTROM, profile) * smooth).astype(np.float32)
+    return table
+
+
+def response_tables(library: ResponseLibrary, columns: Sequence[str], optics: Optics) -> NDArray[np.float32]:
+    """Tables of several columns, in the order given.
+
+    Returns
+    -------
+    numpy.ndarray
+        (columns, table length) float32, fractions of the beam.
+
+    Raises
+    ------
+    LibraryError
+        Where the library cannot answer for these optics or columns.
+    """
+    o = optics
+    library.check(o.high_tension_kv, o.convergence_semi_angle_mrad, o.inner_mrad, o.outer_mrad)
+    return np.stack(
+        [
+            response_table(library.profile(c, o.high_tension_kv, o.inner_mrad, o.outer_mrad, o.sigma_angstrom))
+            for c in columns
+        ]
+    )
+
+
+def render_columns(
+    shape: tuple[int, int],
+    pixel_size_angstrom: float,
+    positions_px: NDArray[np.floating[Any]],
+    column_index: NDArray[np.integer[Any]],
+    tables: NDArray[np.float32],
+    amplitude: NDArray[np.floating[Any]] | None = None,
+) -> NDArray[np.float32]:
+    """Add up column responses on a pixel grid.
+
+    Parameters
+    ----------
+    shape
+        Height and width in pixels.
+    pixel_size_angstrom
+        Square pixels.
+    positions_px
+        (n, 2) y, x array-index coordinates; columns outside the frame reach into it.
+    column_index
+        (n,) row of `tables` for each position.
+    tables
+        From `response_tables`.
+    amplitude
+        (n,) factor for each column, 1 where left out.
+
+    Returns
+    -------
+    numpy.ndarray
+        `shape` float32, fraction of the beam.
+    """
+    positions = np.ascontiguousarray(positions_px, np.float64) * pixel_size_angstrom
+    order = np.argsort(positions[:, 0], kind="stable")
+    weight = np.ones(len(positions)) if amplitude is None else np.asarray(amplitude, np.float64)
+    image = np.zeros(shape, np.float32)
+    _render(
+        image,
+        pixel_size_angstrom,
+        positions[order],
+        np.asarray(column_index, np.int64)[order],
+        weight[order],
+        np.ascontiguousarray(tables, np.float32),
+    )
+    return image
+
+
+def count_electrons(
+    fraction: NDArray[np.float32],
+    dose_e_per_angstrom2: float,
+    pixel_size_angstrom: float,
+    rng: np.random.Generator,
+) -> NDArray[np.float32]:
+    """Poisson counts of a frame of fractions of the beam, in electrons a pixel."""
+    mean = np.clip(fraction, 0, None) * (dose_e_per_angstrom2 * pixel_size_angstrom**2)
+    return rng.poisson(mean).astype(np.float32)
+
+
+@numba.njit(parallel=True, fastmath=True, cache=True)  # type: ignore[untyped-decorator]
+def _render(image, pixel, positions, index, weight, tables):  # type: ignore[no-untyped-def]  # numba infers types
+    height, width = image.shape
+    block = 32
+    for b in numba.prange((height + block - 1) // block):
+        top, bottom = b * block, min(height, (b + 1) * block)
+        first = np.searchsorted(positions[:, 0], top * pixel - REACH_ANGSTROM)
+        last = np.searchsorted(positions[:, 0], bottom * pixel + REACH_ANGSTROM)
+        for k in range(first, last):
+            y, x = positions[k, 0], positions[k, 1]
+            table, factor = tables[index[k]], weight[k]
+            i0, i1 = (
+                max(top, int((y - REACH_ANGSTROM) / pixel)),
+                min(bottom, int((y + REACH_ANGSTROM) / pixel) + 2),
+            )
+            j0, j1 = (
+                max(0, int((x - REACH_ANGSTROM) / pixel)),
+                min(width, int((x + REACH_ANGSTROM) / pixel) + 2),
+            )
+            for i in range(i0, i1):
+                dy2 = (i * pixel - y) ** 2
+                for j in range(j0, j1):
+                    squared = dy2 + (j * pixel - x) ** 2
+                    if squared < REACH_ANGSTROM * REACH_ANGSTROM:
+                        place = squared / SQUARED_STEP
+                        cell = int(place)
+                        share = place - cell
+                        image[i, j] += factor * (table[cell] * (1 - share) + table[cell + 1] * share)
