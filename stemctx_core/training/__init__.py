@@ -1,0 +1,1 @@
+"""Training: patches streamed from the renderer, the net, calibration and export. The only home of PyTorch."""
