@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stemctx_core.errors import LibraryError
 from stemctx_core.simulation import columns
 from stemctx_core.simulation.library import RINGS_NOT_MEASURED, write_library
 from stemctx_core.simulation.multislice import (
@@ -18,12 +19,15 @@ from stemctx_core.simulation.multislice import (
     MultisliceSettings,
     column_response,
     probe_radii_angstrom,
+    required_sampling_angstrom,
 )
 
 #: Lateral displacements of the atoms of a pair, in whole pixels of the simulation grid.
 PAIR_DISPLACEMENTS_PX = (0, 1, 2, 3, 4, 5, 6, 8)
 #: Columns recomputed on a finer grid for the convergence figure.
 CONVERGENCE_COLUMNS = ("W", "Mo", "V", "Se")
+#: Sides of the grid to choose from; only small prime factors. The first suffices up to 140 kV.
+GRID_POINTS = (350, 400, 450, 500, 560, 640)
 
 
 @dataclass(frozen=True)
@@ -46,12 +50,15 @@ class BuildPlan:
 
     def settings(self, high_tension_kv: float, refine: float = 1.0) -> MultisliceSettings:
         """Grid for an energy: fine enough for the outermost ring kept there."""
-        points = 350 if high_tension_kv < 150 else 400
+        outer = 250.0 if high_tension_kv < 150 else 235.0
+        box = MultisliceSettings.box_angstrom
+        needed = box / required_sampling_angstrom(high_tension_kv, outer)
+        points = next(n for n in GRID_POINTS if n > needed)
         return MultisliceSettings(
             high_tension_kv=high_tension_kv,
             convergence_semi_angle_mrad=self.convergence_semi_angle_mrad,
             grid_points=int(round(points * refine / 10) * 10),
-            outer_mrad=250.0 if high_tension_kv < 150 else 235.0,
+            outer_mrad=outer,
         )
 
     def jobs(self) -> list[tuple[float, str, float]]:
@@ -107,7 +114,13 @@ def _part(folder: Path, plan: BuildPlan, kv: float, column: str, refine: float) 
 
 
 def _load(folder: Path, plan: BuildPlan, kv: float, column: str, refine: float = 1.0) -> np.ndarray:
-    response: np.ndarray = np.load(_part(folder, plan, kv, column, refine), allow_pickle=False)
+    path = _part(folder, plan, kv, column, refine)
+    try:
+        response: np.ndarray = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise LibraryError(
+            f"The finished column {path} cannot be read: {error}. Delete it and run again."
+        ) from error
     return response
 
 
@@ -123,10 +136,15 @@ def _assemble(plan: BuildPlan, output: Path, folder: Path) -> dict[str, object]:
         missing = rings - response.shape[-1]
         return np.pad(response, [(0, 0), (0, 0), (0, missing)], constant_values=RINGS_NOT_MEASURED)
 
-    single_table = np.stack(
-        [[padded(_load(folder, plan, kv, c))[0] for c in singles] for kv in plan.high_tensions_kv]
+    single_table = np.zeros((len(plan.high_tensions_kv), len(singles), len(radii), rings), np.float32)
+    pair_table = np.zeros(
+        (len(plan.high_tensions_kv), len(pairs), len(PAIR_DISPLACEMENTS_PX), len(radii), rings), np.float32
     )
-    pair_table = np.stack([[padded(_load(folder, plan, kv, c)) for c in pairs] for kv in plan.high_tensions_kv])
+    for energy, kv in enumerate(plan.high_tensions_kv):
+        for place, column in enumerate(singles):
+            single_table[energy, place] = padded(_load(folder, plan, kv, column))[0]
+        for place, column in enumerate(pairs):
+            pair_table[energy, place] = padded(_load(folder, plan, kv, column))
     displacements = np.array(
         [
             [k * plan.settings(kv).sampling_angstrom for k in PAIR_DISPLACEMENTS_PX]
@@ -154,8 +172,8 @@ def _assemble(plan: BuildPlan, output: Path, folder: Path) -> dict[str, object]:
         output,
         {
             "radii_angstrom": radii,
-            "singles": single_table.astype(np.float32),
-            "pairs": pair_table.astype(np.float32),
+            "singles": single_table,
+            "pairs": pair_table,
             "pair_displacements_angstrom": displacements,
         },
         provenance,
@@ -175,7 +193,7 @@ def _convergence(plan: BuildPlan, folder: Path) -> dict[str, object]:
                 rings = slice(round((low - inner) / RING_MRAD), round((high - inner) / RING_MRAD))
                 change = coarse[0, rings].sum() / fine[0, rings].sum() - 1
                 figures[f"{column} {kv:g} kV {low}-{high} mrad"] = round(100 * float(change), 2)
-    worst = max((abs(v) for v in figures.values()), default=float("nan"))
+    worst = max((abs(v) for v in figures.values()), default=None)
     return {"peak_change_percent_when_refined_1.6_times": figures, "worst_percent": worst}
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -176,12 +177,19 @@ class ResponseLibrary:
 
 
 def write_library(path: Path, arrays: dict[str, NDArray[np.generic]], provenance: dict[str, object]) -> None:
-    """Write the arrays and, beside them, the provenance with the sha256 of the array file."""
+    """Write the arrays and, beside them, the provenance with the sha256 of the array file.
+
+    Both are written under another name first, so that neither is ever there in half.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
+    beside = path.with_suffix(".json")
+    array_part, text_part = path.with_name(path.name + ".part"), beside.with_name(beside.name + ".part")
+    with array_part.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-    provenance["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
-    path.with_suffix(".json").write_text(json.dumps(provenance, indent=1) + "\n")
+    provenance["sha256"] = hashlib.sha256(array_part.read_bytes()).hexdigest()
+    text_part.write_text(json.dumps(provenance, indent=1) + "\n")
+    os.replace(array_part, path)
+    os.replace(text_part, beside)
 
 
 @lru_cache(maxsize=1)

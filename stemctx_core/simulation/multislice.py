@@ -56,9 +56,10 @@ def probe_radii_angstrom() -> NDArray[np.float64]:
 
 def required_sampling_angstrom(high_tension_kv: float, outer_mrad: float) -> float:
     """Largest pixel whose anti-aliasing limit (2/3 of Nyquist) still reaches the outer angle (Å)."""
-    from abtem.core.energy import energy2wavelength
-
-    return float(energy2wavelength(high_tension_kv * 1e3) / (3.0 * outer_mrad * 1e-3))
+    volts = high_tension_kv * 1e3
+    # Relativistic electron wavelength, λ = 12.2643 Å / √(V + 0.978476e-6 V²).
+    wavelength_angstrom = 12.2642597 / math.sqrt(volts * (1 + 0.978476e-6 * volts))
+    return wavelength_angstrom / (3.0 * outer_mrad * 1e-3)
 
 
 def ring_response(

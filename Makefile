@@ -1,0 +1,56 @@
+# make live       the simulated microscope with live flags; needs Python >= 3.11 and nothing else
+# make test       every check: ruff, mypy, import-linter, pytest
+# make test-host  the tests that need neither PyTorch nor abTEM, for a newer Python and the Nion Swift it brings
+#
+# PYTHON= chooses the interpreter a new environment is made with, VENV= where it is made.
+PYTHON ?= python3
+VENV ?= .venv
+LIVE_OPTIONS ?=
+PYTEST_OPTIONS ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+# A change of the project's metadata installs again, a change of its code does not: the install is editable.
+METADATA := pyproject.toml tests/constraints.txt
+
+# Tests share few cores with the processes that they start.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: live test test-host lint clean
+
+live: $(VENV)/.installed-live
+	$(BIN)/stemctx live $(LIVE_OPTIONS)
+
+# STEMCTX_REQUIRE: what must be there to run, so that a broken installation cannot pass by skipping.
+test: lint
+	STEMCTX_REQUIRE="torch abtem $(REQUIRE)" $(BIN)/python -m pytest $(PYTEST_OPTIONS)
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test-host: $(VENV)/.installed-host
+	STEMCTX_REQUIRE="$(REQUIRE)" $(BIN)/python -m pytest -m "not torch and not abtem" $(PYTEST_OPTIONS)
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "stemctx needs Python 3.11 or newer; say which with: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.installed-live: $(VENV)/.made $(METADATA)
+	$(PIP) --constraint tests/constraints.txt --editable '.[simulator]'
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/.made $(METADATA)
+	$(PIP) --constraint tests/constraints.txt --editable '.[all,test]'
+	touch $@ $(VENV)/.installed-live
+
+$(VENV)/.installed-host: $(VENV)/.made $(METADATA)
+	$(PIP) --constraint tests/constraints.txt --editable '.[plugin,simulator,files,test]'
+	touch $@ $(VENV)/.installed-live
+
+clean:
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
