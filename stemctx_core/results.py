@@ -146,7 +146,8 @@ class SiteTable:
     def entropy_nats(self) -> NDArray[np.float32]:
         """(n,) posterior entropy, H = -Σ p ln p."""
         p = self.posterior
-        return -np.sum(p * np.log(np.clip(p, 1e-12, None)), axis=1, dtype=np.float32)
+        entropy: NDArray[np.float32] = -np.sum(p * np.log(np.clip(p, 1e-12, None)), axis=1, dtype=np.float32)
+        return entropy
 
     @staticmethod
     def empty(candidates: int = 0) -> SiteTable:
@@ -258,7 +259,7 @@ class FrameResult:
             "context": msgspec.to_builtins(self.context),
             "sites": len(self.sites),
             "flags": self.flag_counts(),
-            "abstained": int(len(self.where(Decision.ABSTAIN))),
+            "abstained": len(self.where(Decision.ABSTAIN)),
             "refusal": msgspec.to_builtins(self.refusal),
             "warnings": list(self.warnings),
             "calibration": msgspec.to_builtins(self.calibration),

@@ -8,12 +8,15 @@ motion and the effective source are Gaussian blurs applied here.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import math
 import os
+import zipfile
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,20 +60,25 @@ class ResponseLibrary:
                 f"The response library {path.name} cannot be read: {error}. Rebuild it with 'stemctx simulate library'."
             ) from error
         self.sha256 = hashlib.sha256(raw).hexdigest()
-        if self.sha256 != provenance.get("sha256"):
+        if not isinstance(provenance, dict) or self.sha256 != provenance.get("sha256"):
             raise LibraryError(
                 f"The response library {path.name} is not the one its provenance describes (sha256 differs). "
                 "Reinstall stemctx or rebuild it with 'stemctx simulate library'."
             )
-        with np.load(path, allow_pickle=False) as stored:
-            self._radii = stored["radii_angstrom"]
-            self._singles = stored["singles"]
-            self._pairs = stored["pairs"]
-            self._displacements = stored["pair_displacements_angstrom"]
-        self.provenance = provenance
-        self.high_tensions_kv = tuple(float(v) for v in provenance["high_tensions_kv"])
-        self.convergence_semi_angle_mrad = float(provenance["convergence_semi_angle_mrad"])
-        self.columns = (*provenance["singles"], *provenance["pairs"])
+        try:
+            with np.load(io.BytesIO(raw), allow_pickle=False) as stored:
+                self._radii = stored["radii_angstrom"]
+                self._singles = stored["singles"]
+                self._pairs = stored["pairs"]
+                self._displacements = stored["pair_displacements_angstrom"]
+            self.provenance: dict[str, Any] = provenance
+            self.high_tensions_kv = tuple(float(v) for v in provenance["high_tensions_kv"])
+            self.convergence_semi_angle_mrad = float(provenance["convergence_semi_angle_mrad"])
+            self.columns = (*provenance["singles"], *provenance["pairs"])
+        except (KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+            raise LibraryError(
+                f"{path.name} is not a response library: {error}. Build one with 'stemctx simulate library'."
+            ) from error
         self._profiles: dict[tuple[object, ...], NDArray[np.float64]] = {}
 
     def check(
@@ -167,9 +175,9 @@ class ResponseLibrary:
         motions = [columns.thermal_rms_angstrom(e) for e in columns.elements(column)]
         if columns.is_pair(column):
             stored = self._pairs[energy, self.provenance["pairs"].index(column)]
-            shares = _rayleigh_weights(self._displacements[energy], float(np.hypot(*motions)))
+            shares = _rayleigh_weights(self._displacements[energy], math.hypot(*motions))
             rings = np.tensordot(shares, stored[..., used].astype(np.float64), axes=1)
-            motion = float(np.hypot(*motions)) / 2
+            motion = math.hypot(*motions) / 2
         else:
             rings = self._singles[energy, self.provenance["singles"].index(column)][:, used].astype(np.float64)
             motion = motions[0]

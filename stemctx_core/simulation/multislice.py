@@ -130,7 +130,8 @@ def ring_response(
     )
     first = round(settings.inner_mrad / RING_MRAD)
     last = round(settings.outer_mrad / RING_MRAD)
-    return np.asarray(measured.array, np.float32)[:, first:last].sum(axis=2)
+    rings: NDArray[np.float32] = np.asarray(measured.array, np.float32)[:, first:last].sum(axis=2)
+    return rings
 
 
 def column_response(

@@ -128,7 +128,7 @@ def count_electrons(
     return rng.poisson(mean).astype(np.float32)
 
 
-@numba.njit(parallel=True, fastmath=True, cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(parallel=True, fastmath=True, cache=True)
 def _render(image, pixel, positions, index, weight, tables):  # type: ignore[no-untyped-def]  # numba infers types
     height, width = image.shape
     block = 32

@@ -1,0 +1,195 @@
+"""The response library: what it holds, what it refuses, and that it cannot be damaged unnoticed."""
+
+import json
+import re
+import shutil
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stemctx_core.errors import LibraryError
+from stemctx_core.simulation import columns
+from stemctx_core.simulation.library import (
+    PROFILE_RADII_ANGSTROM,
+    ResponseLibrary,
+    _blur_matrix,
+    _rayleigh_weights,
+    shipped_library,
+    write_library,
+)
+
+MAADF = (50.0, 120.0)
+HAADF = (70.0, 200.0)
+
+
+@pytest.fixture(scope="module")
+def library() -> ResponseLibrary:
+    return shipped_library()
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """The shipped files in a folder where they can be spoilt."""
+    bundles = resources.files("stemctx_core") / "bundles"
+    for name in ("responses.npz", "responses.json"):
+        shutil.copy(str(bundles / name), tmp_path / name)
+    return tmp_path / "responses.npz"
+
+
+def _peak(library: ResponseLibrary, column: str, detector: tuple[float, float], kv: float = 80) -> float:
+    return float(library.profile(column, kv, *detector, 0.45)[0])
+
+
+def test_it_holds_the_benchmark(library: ResponseLibrary) -> None:
+    assert set(columns.standard_columns()) <= set(library.columns)
+    assert library.high_tensions_kv == (60, 80, 200)
+    for kv in library.high_tensions_kv:
+        for detector in (MAADF, HAADF):
+            library.check(kv, 30, *detector)
+            for column in columns.standard_columns():
+                profile = library.profile(column, kv, *detector, 0.45)
+                assert np.isfinite(profile).all()
+                assert (profile >= 0).all()
+                assert 0 < profile[0] < 0.5
+
+
+def test_provenance_says_how_it_was_made(library: ResponseLibrary) -> None:
+    assert set(library.provenance["versions"]) >= {"abtem", "ase", "numpy"}
+    assert library.provenance["convergence"]["worst_percent"] < 3
+    assert library.provenance["ring_inner_mrad"] <= 35
+    assert min(library.provenance["ring_outer_mrad"].values()) >= 200
+
+
+# Frozen-phonon reference computed apart from the library (WSe2, 80 kV, u = 0.07 Å for Se).
+@pytest.mark.parametrize(
+    ("above", "below", "detector", "ratio"),
+    [
+        ("Se+Se", "W", HAADF, 0.784),
+        ("Se+Se", "W", MAADF, 0.963),
+        ("Se", "Se+Se", HAADF, 0.491),
+        ("Se", "Se+Se", MAADF, 0.417),
+    ],
+)
+def test_contrast_of_tungsten_diselenide(
+    library: ResponseLibrary, above: str, below: str, detector: tuple[float, float], ratio: float
+) -> None:
+    assert _peak(library, above, detector) / _peak(library, below, detector) == pytest.approx(ratio, rel=0.03)
+
+
+def test_the_metal_is_not_always_the_brighter_one(library: ResponseLibrary) -> None:
+    brighter = {
+        f"{m}{x}2": _peak(library, f"{x}+{x}", HAADF) > _peak(library, m, HAADF)
+        for m in ("Mo", "W")
+        for x in columns.CHALCOGENS
+    }
+    assert [name for name, chalcogen in brighter.items() if chalcogen] == ["MoSe2", "MoTe2", "WTe2"]
+
+
+def test_oxygen_lies_between_vacancy_and_pair(library: ResponseLibrary) -> None:
+    for x in columns.CHALCOGENS:
+        assert _peak(library, x, HAADF) < _peak(library, f"O+{x}", HAADF) < _peak(library, f"{x}+{x}", HAADF)
+
+
+def test_ring_weights(library: ResponseLibrary) -> None:
+    weights = library.ring_weights(50, 120)
+    assert weights.sum() == 14
+    assert weights[:3].tolist() == [0, 0, 0]
+    assert weights[3] == 1
+    # 52 to 55 mrad of the ring 50 to 55, by area.
+    assert library.ring_weights(52, 100)[3] == pytest.approx((55**2 - 52**2) / (55**2 - 50**2))
+    inside = library.ring_weights(51, 54)
+    assert inside.sum() == inside[3] == pytest.approx((54**2 - 51**2) / (55**2 - 50**2))
+
+
+def test_two_detectors_add_up_to_the_one_that_spans_them(library: ResponseLibrary) -> None:
+    whole = library.profile("W", 80, 60, 160, 0.4)
+    parts = library.profile("W", 80, 60, 103, 0.4) + library.profile("W", 80, 103, 160, 0.4)
+    np.testing.assert_allclose(parts, whole, rtol=2e-3, atol=1e-6)
+
+
+def test_blur_keeps_the_signal() -> None:
+    radii = PROFILE_RADII_ANGSTROM
+    sharp = np.exp(-(radii**2) / (2 * 0.5**2))
+    blurred = _blur_matrix(0.4) @ sharp
+    expected = 0.5**2 / (0.5**2 + 0.4**2) * np.exp(-(radii**2) / (2 * (0.5**2 + 0.4**2)))
+    np.testing.assert_allclose(blurred, expected, atol=2e-3)
+    assert (blurred @ radii) == pytest.approx(sharp @ radii, rel=5e-3)
+
+
+def test_thermal_weights_are_a_distribution() -> None:
+    displacements = np.array([0, 0.04, 0.08, 0.12, 0.16, 0.2, 0.24, 0.32])
+    shares = _rayleigh_weights(displacements, 0.1)
+    assert shares.sum() == pytest.approx(1)
+    assert shares @ displacements == pytest.approx(0.1 * np.sqrt(np.pi / 2), rel=0.02)
+
+
+def test_a_vacant_column_scatters_nothing(library: ResponseLibrary) -> None:
+    assert not library.profile(columns.VACANT, 80, *HAADF, 0.45).any()
+
+
+@pytest.mark.parametrize(
+    ("conditions", "says"),
+    [
+        ((120, 30, 70, 200), r"holds 60, 80, 200 kV, not 120 kV.*--high-tension-kv 120"),
+        ((80, 22, 70, 200), r"22 mrad is too far.*--convergence-mrad 22"),
+        ((80, 30, 20, 200), r"20-200 mrad is outside.*inner angle at least 35, outer at most 250 at 80 kV"),
+        ((80, 34, 37, 200), r"inner angle at least 39"),
+        ((200, 30, 70, 240), r"outer at most 235 at 200 kV"),
+        ((80, 30, 70, 90), r"25 mrad wide or more"),
+    ],
+)
+def test_out_of_range_names_the_fix(
+    library: ResponseLibrary, conditions: tuple[float, float, float, float], says: str
+) -> None:
+    with pytest.raises(LibraryError, match=says):
+        library.check(*conditions)
+
+
+def test_a_column_it_does_not_hold(library: ResponseLibrary) -> None:
+    with pytest.raises(LibraryError, match=r"no column 'Sn'.*--column Sn"):
+        library.profile("Sn", 80, *HAADF, 0.45)
+
+
+def test_tampered_arrays_are_refused(copied: Path) -> None:
+    ResponseLibrary(copied)
+    raw = bytearray(copied.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    copied.write_bytes(raw)
+    with pytest.raises(LibraryError, match="sha256 differs"):
+        ResponseLibrary(copied)
+
+
+def test_truncated_arrays_are_refused(copied: Path) -> None:
+    copied.write_bytes(copied.read_bytes()[:-100])
+    with pytest.raises(LibraryError, match="sha256 differs"):
+        ResponseLibrary(copied)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}"])
+def test_damaged_provenance_is_refused(copied: Path, text: str) -> None:
+    copied.with_suffix(".json").write_text(text)
+    with pytest.raises(LibraryError, match=re.escape("stemctx simulate library")):
+        ResponseLibrary(copied)
+
+
+def test_a_missing_library_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LibraryError, match="cannot be read"):
+        ResponseLibrary(tmp_path / "none.npz")
+
+
+def test_objects_in_the_arrays_are_never_unpickled(copied: Path) -> None:
+    with np.load(copied, allow_pickle=False) as stored:
+        arrays = dict(stored)
+    arrays["singles"] = np.array([{"a": 1}], dtype=object)
+    provenance = json.loads(copied.with_suffix(".json").read_text())
+    write_library(copied, arrays, provenance)
+    with pytest.raises(LibraryError):
+        ResponseLibrary(copied)
+
+
+def test_writing_leaves_only_the_two_files(tmp_path: Path) -> None:
+    write_library(tmp_path / "new.npz", {"radii_angstrom": np.zeros(3)}, {"what": "test"})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["new.json", "new.npz"]
+    assert len(json.loads((tmp_path / "new.json").read_text())["sha256"]) == 64
