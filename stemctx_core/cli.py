@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from stemctx_core.errors import StemctxError
+from stemctx_core.errors import InputError, StemctxError
 
 app = typer.Typer(
     name="stemctx",
@@ -38,8 +38,25 @@ def build() -> typer.Typer:
     """The application with the commands of every installed room."""
     if not app.registered_commands and not app.registered_groups:
         for entry in sorted(importlib.metadata.entry_points(group="stemctx.commands"), key=lambda e: e.name):
-            entry.load()(app)
+            try:
+                register = entry.load()
+            except ModuleNotFoundError as error:
+                _stand_in(entry.name, error.name or str(error))
+            else:
+                register(app)
     return app
+
+
+def _stand_in(name: str, package: str) -> None:
+    """Keep a command whose room lacks a package, so that it tells what to install and the others still work."""
+
+    @app.command(name, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+    def explain() -> None:
+        """Not available: a package that it needs is not installed."""
+        raise InputError(
+            f"'stemctx {name}' needs the Python package '{package}', which is not installed. "
+            'Run: pip install "stemctx[all]"'
+        )
 
 
 def main() -> None:

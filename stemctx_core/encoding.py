@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stemctx_core.classes import Candidate, Sublattice
+from stemctx_core.classes import Candidate, Role, Sublattice
 from stemctx_core.features import FEATURES, level, projection
 from stemctx_core.materials import Host
 from stemctx_core.neighbourhood import column_geometry, neighbourhood
@@ -26,6 +26,7 @@ from stemctx_core.simulation.render import Optics, response_tables
 #: Columns farther than this do not move the features by thermal or static displacement (lattice constants).
 _NEAR = 1.75
 _SITE = np.zeros(1, np.intp)
+_SIGMA_STEP = 0.01
 
 
 @dataclass(frozen=True)
@@ -161,8 +162,46 @@ def host_rows(candidates: Sequence[Candidate]) -> tuple[int, int]:
     return metal, next(i for i in rows if i != metal)
 
 
-def encode(library: ResponseLibrary, scene: Scene) -> EncodedScene:
-    """Predict mean and covariance of the features for every candidate.
+@dataclass(frozen=True)
+class Prediction:
+    """What is expected of a candidate, before it is said how large each nuisance is.
+
+    Attributes
+    ----------
+    mean
+        (K,) features in units of the reference.
+    components
+        Covariance for each nuisance at unit size: `Nuisance` field name, or ``counting`` for one electron per Å².
+    """
+
+    mean: NDArray[np.float64]
+    components: dict[str, NDArray[np.float64]]
+
+    def covariance(self, nuisance: Nuisance, dose_e_per_angstrom2: float) -> NDArray[np.float64]:
+        """(K, K) covariance with every nuisance at its size."""
+        total = 1e-9 * np.eye(FEATURES)
+        for name, component in self.components.items():
+            size = 1 / dose_e_per_angstrom2 if name == "counting" else getattr(nuisance, name) ** 2
+            total += size * component
+        return total
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """One prediction a candidate, and the intensity that they are in units of.
+
+    Attributes
+    ----------
+    reference
+        Peak of the brighter host column as a fraction of the beam.
+    """
+
+    candidates: tuple[Prediction, ...]
+    reference: float
+
+
+def predict(library: ResponseLibrary, scene: Scene) -> Predictions:
+    """Expected features of every candidate, and how each nuisance would move them.
 
     Raises
     ------
@@ -170,71 +209,86 @@ def encode(library: ResponseLibrary, scene: Scene) -> EncodedScene:
         Where the library has no answer for the optics or a column.
     """
     tables = scene_tables(library, scene)
-    wider = scene_tables(library, scene, sigma_shift=0.01)
+    wider = scene_tables(library, scene, sigma_shift=_SIGMA_STEP)
     metal, chalcogen = host_rows(scene.candidates)
     reference = float(max(tables[metal, 0], tables[chalcogen, 0]))
-    around = {s: _surroundings(scene, tables, wider, s) for s in Sublattice}
-    count = len(scene.candidates)
-    mean = np.zeros((count, FEATURES))
-    whiten = np.zeros((count, FEATURES, FEATURES))
-    log_det = np.zeros(count)
-    scale = np.zeros((count, FEATURES))
-    noise_per_intensity = 1.0 / (
-        scene.dose_e_per_angstrom2 * (PITCH * scene.host.a_angstrom) ** 2 * reference**2
-    )
+    around = {s: _surroundings(scene, tables / reference, wider / reference, s) for s in Sublattice}
+    area = (PITCH * scene.host.a_angstrom) ** 2
     weights = projection()
-    for c, candidate in enumerate(scene.candidates):
+    predicted = []
+    for candidate, table, broader in zip(scene.candidates, tables / reference, wider / reference, strict=True):
         near = around[candidate.sublattice]
         geometry = column_geometry(candidate.sublattice, scene.host.a_angstrom)
-        own, own_wider = geometry.patches(tables[c], _SITE), geometry.patches(wider[c], _SITE)
-        own_gradients = geometry.gradients(tables[c], _SITE)
-        patch = near.patch + own[0]
-        signal = own[0] @ weights.T / reference
-        features = near.features / reference + signal
-        chalcogen_part = near.chalcogen / reference + (
-            signal if candidate.sublattice is Sublattice.CHALCOGEN else 0
+        own = geometry.patches(table, _SITE)
+        signal = (own @ weights.T)[0]
+        moves = geometry.gradients(table, _SITE)[0] @ weights.T
+        features = near.features + signal
+        on_chalcogen = candidate.sublattice is Sublattice.CHALCOGEN
+        slope = near.sigma_slope + ((geometry.patches(broader, _SITE) - own) @ weights.T)[0] / _SIGMA_STEP
+        intensity = np.clip(near.patch + own[0] + scene.background, 1e-4, None)
+        shift = near.moves + moves
+        predicted.append(
+            Prediction(
+                features,
+                {
+                    "jitter_angstrom": near.jitter + moves.T @ moves,
+                    "shift_angstrom": shift.T @ shift,
+                    "amplitude": near.amplitude + np.outer(signal, signal),
+                    "response": np.outer(signal, signal) * candidate.is_defect,
+                    "gain": np.outer(features, features),
+                    "ratio": _square(near.chalcogen + signal * on_chalcogen),
+                    "background": _square(level()),
+                    "sigma_angstrom": _square(slope),
+                    "defects": near.defects,
+                    "counting": (weights * intensity) @ weights.T / (area * reference),
+                },
+            )
         )
-        own_moves = own_gradients[0] @ weights.T / reference
-        sigma_slope = (near.sigma_slope + (own_wider[0] - own[0]) @ weights.T / 0.01) / reference
-        n = scene.nuisance
-        covariance = near.covariance / reference**2
-        covariance = covariance + n.jitter_angstrom**2 * own_moves.T @ own_moves
-        shift = near.moves / reference + own_moves
-        covariance += n.shift_angstrom**2 * shift.T @ shift
-        response_sd = np.hypot(n.amplitude, n.response if candidate.is_defect else 0.0)
-        for sd, direction in (
-            (response_sd, signal),
-            (n.gain, features),
-            (n.ratio, chalcogen_part),
-            (n.background, level()),
-            (n.sigma_angstrom, sigma_slope),
-        ):
-            covariance += sd**2 * np.outer(direction, direction)
-        intensity = np.clip(patch + scene.background * reference, 1e-4 * reference, None)
-        covariance += noise_per_intensity * (weights * intensity) @ weights.T
-        covariance += 1e-9 * np.eye(FEATURES)
+    return Predictions(tuple(predicted), reference)
+
+
+def assemble(predictions: Predictions, nuisance: Nuisance, dose_e_per_angstrom2: float) -> EncodedScene:
+    """Predictions and the size of each nuisance to the model's inputs."""
+    mean, whiten, log_det, scale = [], [], [], []
+    for prediction in predictions.candidates:
+        covariance = prediction.covariance(nuisance, dose_e_per_angstrom2)
         factor = np.linalg.cholesky(covariance)
-        mean[c] = features
-        whiten[c] = np.linalg.inv(factor)
-        log_det[c] = 2 * np.log(np.diagonal(factor)).sum()
-        scale[c] = np.sqrt(np.diagonal(covariance))
-    log_dose = np.log10(np.array([scene.dose_e_per_angstrom2 * reference]))
-    f = np.float32
+        mean.append(prediction.mean)
+        whiten.append(np.linalg.inv(factor))
+        log_det.append(2 * np.log(np.diagonal(factor)).sum())
+        scale.append(np.sqrt(np.diagonal(covariance)))
+    log_dose = np.log10(dose_e_per_angstrom2 * predictions.reference)
     return EncodedScene(
-        mean.astype(f), whiten.astype(f), log_det.astype(f), scale.astype(f), log_dose.astype(f), reference
+        np.array(mean, np.float32),
+        np.array(whiten, np.float32),
+        np.array(log_det, np.float32),
+        np.array(scale, np.float32),
+        np.array([log_dose], np.float32),
+        predictions.reference,
     )
+
+
+def encode(library: ResponseLibrary, scene: Scene) -> EncodedScene:
+    """Predict and assemble in one step, for a scene whose nuisances are known."""
+    return assemble(predict(library, scene), scene.nuisance, scene.dose_e_per_angstrom2)
+
+
+def _square(direction: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.outer(direction, direction)
 
 
 @dataclass(frozen=True)
 class _Surroundings:
-    """Features of everything but the site's own column, in fractions of the beam."""
+    """Everything but the site's own column, in units of the reference; covariances at unit nuisance."""
 
     patch: NDArray[np.float64]
     features: NDArray[np.float64]
     chalcogen: NDArray[np.float64]
     moves: NDArray[np.float64]
     sigma_slope: NDArray[np.float64]
-    covariance: NDArray[np.float64]
+    jitter: NDArray[np.float64]
+    amplitude: NDArray[np.float64]
+    defects: NDArray[np.float64]
 
 
 def _surroundings(
@@ -244,42 +298,41 @@ def _surroundings(
     near = neighbourhood(centre)
     geometry = column_geometry(centre, scene.host.a_angstrom)
     positions, on_metal = near.positions[1:], near.on_metal[1:]
-    weights, n = projection(), scene.nuisance
+    weights, rate = projection(), scene.nuisance.defects
     features = np.zeros((len(positions), FEATURES))
     moves = np.zeros((len(positions), 2, FEATURES))
     slope = np.zeros(FEATURES)
     patch = np.zeros(weights.shape[1])
+    change = np.zeros(len(positions))
     for row, chosen in ((metal, np.flatnonzero(on_metal)), (chalcogen, np.flatnonzero(~on_metal))):
         values = geometry.patches(tables[row], chosen + 1)
         broader = geometry.patches(wider[row], chosen + 1)
         patch += values.sum(axis=0)
         features[chosen] = values @ weights.T
         moves[chosen] = geometry.gradients(tables[row], chosen + 1) @ weights.T
-        slope += (broader - values).sum(axis=0) @ weights.T / 0.01
+        slope += (broader - values).sum(axis=0) @ weights.T / _SIGMA_STEP
+        change[chosen] = _typical_change(scene, tables, row)
     close = np.linalg.norm(positions, axis=1) < _NEAR
     flat = moves[close].reshape(-1, FEATURES)
-    covariance = n.jitter_angstrom**2 * flat.T @ flat
-    covariance += n.amplitude**2 * features[close].T @ features[close]
-    mean = features.sum(axis=0)
-    for here, host_row in ((on_metal, metal), (~on_metal, chalcogen)):
-        where = close & here
-        change = _typical_change(scene, tables, host_row)
-        if n.defects <= 0 or not where.any():
-            continue
-        difference = change * features[where]
-        mean = mean + n.defects * difference.sum(axis=0)
-        covariance += n.defects * (1 - n.defects) * difference.T @ difference
+    difference = change[close, None] * features[close]
+    # The size of this nuisance is the rate p itself; squared, times this, it is p (1 - p) a neighbour.
+    defects = (1 - rate) / max(rate, 1e-9) * difference.T @ difference
     return _Surroundings(
-        patch, mean, features[~on_metal].sum(axis=0), moves.sum(axis=0), slope, covariance
+        patch=patch,
+        features=features.sum(axis=0) + rate * difference.sum(axis=0),
+        chalcogen=features[~on_metal].sum(axis=0),
+        moves=moves.sum(axis=0),
+        sigma_slope=slope,
+        jitter=flat.T @ flat,
+        amplitude=features[close].T @ features[close],
+        defects=defects,
     )
 
 
 def _typical_change(scene: Scene, tables: NDArray[np.float32], host_row: int) -> float:
     """Relative change of a neighbour's peak when it is the likeliest defect of its sublattice."""
+    order = (Role.DOPANT, Role.CHALCOGEN_VACANCY, Role.METAL_VACANCY)
     sublattice = scene.candidates[host_row].sublattice
-    order = ("D_M", "vac_X", "vac_M")
-    others = [
-        i for i, c in enumerate(scene.candidates) if c.sublattice is sublattice and c.role.value in order
-    ]
-    likeliest = min(others, key=lambda i: order.index(scene.candidates[i].role.value))
+    others = [i for i, c in enumerate(scene.candidates) if c.sublattice is sublattice and c.role in order]
+    likeliest = min(others, key=lambda i: order.index(scene.candidates[i].role))
     return float(tables[likeliest, 0] / tables[host_row, 0] - 1.0)

@@ -146,8 +146,8 @@ class SiteTable:
     def entropy_nats(self) -> NDArray[np.float32]:
         """(n,) posterior entropy, H = -Σ p ln p."""
         p = self.posterior
-        entropy: NDArray[np.float32] = -np.sum(p * np.log(np.clip(p, 1e-12, None)), axis=1, dtype=np.float32)
-        return entropy
+        terms = p * np.log(np.clip(p, 1e-12, None))
+        return np.asarray(-terms.sum(axis=1), np.float32)
 
     @staticmethod
     def empty(candidates: int = 0) -> SiteTable:

@@ -1,0 +1,387 @@
+"""One frame from its intensities to what is said of every site. No state, no wire, no window."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stemctx_core import classes, materials
+from stemctx_core.calibration import (
+    FITTING_RATIO,
+    FrameCalibration,
+    calibrate,
+    expected_ratio,
+    flatten,
+    measure_scatter,
+)
+from stemctx_core.classes import Candidate, Role
+from stemctx_core.classifier import Classifier, load_bundle, posterior_from
+from stemctx_core.context import ImagingContext, Known
+from stemctx_core.decision import Thresholds, decide
+from stemctx_core.encoding import EncodedScene, Nuisance, Scene, assemble, host_rows, predict
+from stemctx_core.engine import Engine
+from stemctx_core.errors import FrameError, InputError, LibraryError
+from stemctx_core.features import projection
+from stemctx_core.lattice import SiteGrid, find_sites
+from stemctx_core.patches import extract_patches
+from stemctx_core.results import (
+    CalibrationSummary,
+    EngineInfo,
+    FrameIdentity,
+    FrameResult,
+    Refusal,
+    SiteTable,
+)
+from stemctx_core.simulation.library import ResponseLibrary, shipped_library
+from stemctx_core.simulation.render import Optics
+
+#: Calibrated pixel size against the lattice: told beyond the first, refused beyond the second.
+PIXEL_SIZE_TOLD: Final = 0.05
+PIXEL_SIZE_REFUSED: Final = 0.15
+SMALLEST_SIDE_PX: Final = 24
+#: Source size at which X2/M is looked up before the frame's own is known.
+_TYPICAL_SIGMA_ANGSTROM: Final = 0.45
+#: A whitened distance this many times the frame's median means that no candidate fits.
+_OUTLIER_FACTOR: Final = 6.0
+
+
+@dataclass(frozen=True)
+class SiteEvidence:
+    """Everything about the sites of a frame before it is decided what to say.
+
+    Attributes
+    ----------
+    log_likelihood
+        (n, C) of the sites; rows of cut patches are zero.
+    whole
+        (n,) whether the patch lies in the frame.
+    unlike_all
+        (n,) whether no candidate explains the patch.
+    """
+
+    grid: SiteGrid
+    calibration: FrameCalibration
+    dose_e_per_angstrom2: float
+    nuisance: Nuisance
+    log_likelihood: NDArray[np.float32]
+    whole: NDArray[np.bool_]
+    unlike_all: NDArray[np.bool_]
+    warnings: tuple[str, ...]
+
+
+class FrameAnalyzer:
+    """Judges frames.
+
+    Parameters
+    ----------
+    classifier
+        Model and engine.
+    library
+        Column responses.
+    thresholds
+        When a site is flagged.
+    prevalence
+        How often each role is met; the benchmark's real prevalence by default.
+    nuisance
+        Uncertainties that a frame cannot show itself.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        library: ResponseLibrary | None = None,
+        thresholds: Thresholds | None = None,
+        prevalence: dict[Role, float] | None = None,
+        nuisance: Nuisance | None = None,
+    ) -> None:
+        self.classifier = classifier
+        self.library = library or shipped_library()
+        self.thresholds = thresholds or Thresholds()
+        self.prevalence = prevalence
+        self.nuisance = nuisance or Nuisance()
+
+    @classmethod
+    def shipped(
+        cls, engine: Engine | None = None, bundle: Path | None = None, thresholds: Thresholds | None = None
+    ) -> FrameAnalyzer:
+        """Analyzer with the shipped model (or another bundle) and the shipped library."""
+        return cls(Classifier(load_bundle(bundle), engine), thresholds=thresholds)
+
+    @property
+    def engine_info(self) -> EngineInfo:
+        """Which engine runs the model."""
+        return self.classifier.engine.info
+
+    @property
+    def model_name(self) -> str:
+        """Name and first digits of the hash of the model."""
+        return self.classifier.bundle.name
+
+    @property
+    def model_sha256(self) -> str:
+        """Hash of the model."""
+        return self.classifier.bundle.sha256
+
+    def analyze(
+        self,
+        image: NDArray[Any],
+        context: ImagingContext,
+        frame: FrameIdentity | None = None,
+    ) -> FrameResult:
+        """Judge a frame, or the rows of it that are there; a frame that cannot be judged is a refusal.
+
+        Parameters
+        ----------
+        image
+            (height, width) intensities of any real type.
+        context
+            What was imaged and how.
+        frame
+            Which frame it is, handed through to the result.
+        """
+        timing: dict[str, float] = {}
+        identity = frame or FrameIdentity(valid_rows=_rows(image), shape=_shape(image))
+        candidates: tuple[Candidate, ...] = ()
+        try:
+            candidates = context.validated().candidates
+            evidence = self.evidence(image, context, timing)
+        except FrameError as error:
+            refusal = Refusal(error.code, error.reason, error.fix)
+        except LibraryError as error:
+            refusal = Refusal("outside_library", str(error), "See the reason.")
+        except InputError as error:
+            refusal = Refusal("bad_context", str(error), "Correct the imaging context.")
+        else:
+            return self.conclude(evidence, context, identity, timing)
+        return FrameResult(
+            frame=identity,
+            context=context,
+            candidates=candidates,
+            sites=SiteTable.empty(len(candidates)),
+            refusal=refusal,
+            engine=self.engine_info,
+            model=self.model_name,
+            timing_ms=timing,
+        )
+
+    def evidence(
+        self, image: NDArray[Any], context: ImagingContext, timing: dict[str, float] | None = None
+    ) -> SiteEvidence:
+        """Sites of a frame with the likelihood of every candidate.
+
+        Raises
+        ------
+        FrameError, LibraryError, InputError
+            Why the frame cannot be judged.
+        """
+        timing = {} if timing is None else timing
+        optics = _optics(context)
+        host = materials.host(context.host)
+        self.library.check(
+            optics.high_tension_kv, optics.convergence_semi_angle_mrad, optics.inner_mrad, optics.outer_mrad
+        )
+        _check_image(image)
+        pixel = context.pixel_size_angstrom
+        hint = pixel.value if isinstance(pixel, Known) else None
+        with _timed(timing, "sites"):
+            grid = find_sites(image, host, expected_ratio(self.library, host, optics), hint)
+            warnings = _pixel_size_words(grid.pixel_size_angstrom, hint)
+        with _timed(timing, "patches"):
+            patch_set = extract_patches(image, grid)
+            whole = patch_set.whole
+            kept = patch_set.values[whole]
+            sublattice = grid.sublattice[whole]
+            kept = flatten(kept, sublattice, grid.positions_px[whole])
+        with _timed(timing, "calibration"):
+            calibration = calibrate(self.library, host, optics, kept, sublattice)
+            if not FITTING_RATIO[0] < calibration.ratio < FITTING_RATIO[1]:
+                warnings.append(
+                    f"X2/M is {calibration.ratio * calibration.expected_ratio:.2f} in the frame, "
+                    f"{calibration.expected_ratio:.2f} is expected: the declared detector angles may not be the real ones."
+                )
+            scene = Scene(
+                host=host,
+                candidates=context.candidates,
+                optics=replace(optics, sigma_angstrom=calibration.sigma_angstrom),
+                dose_e_per_angstrom2=1.0,
+                background=0.0,
+                ratio=calibration.ratio,
+                nuisance=self.nuisance,
+            )
+            predictions = predict(self.library, scene)
+            calibrated = (kept - calibration.background) / (calibration.gain * predictions.reference)
+            calibrated = calibrated.astype(np.float32)
+            features = calibrated @ projection().T.astype(np.float32)
+            rows = host_rows(scene.candidates)
+            scatter = measure_scatter(predictions, features, sublattice, rows, self.nuisance)
+            encoded = assemble(predictions, scatter.nuisance, scatter.dose_e_per_angstrom2)
+        with _timed(timing, "posterior"):
+            log_likelihood = np.zeros((len(whole), len(scene.candidates)), np.float32)
+            log_likelihood[whole] = self.classifier.log_likelihood(calibrated, encoded)
+            unlike = np.zeros(len(whole), bool)
+            unlike[whole] = _unlike_all(features, encoded, log_likelihood[whole])
+        return SiteEvidence(
+            grid,
+            calibration,
+            scatter.dose_e_per_angstrom2,
+            scatter.nuisance,
+            log_likelihood,
+            whole,
+            unlike,
+            tuple(warnings),
+        )
+
+    def conclude(
+        self,
+        evidence: SiteEvidence,
+        context: ImagingContext,
+        frame: FrameIdentity,
+        timing: dict[str, float] | None = None,
+        frames_accumulated: int = 1,
+    ) -> FrameResult:
+        """Prior, posterior and decision for the evidence of one frame or of several of one field."""
+        timing = {} if timing is None else timing
+        candidates = context.candidates
+        grid, calibration = evidence.grid, evidence.calibration
+        with _timed(timing, "decision"):
+            prior = site_prior(candidates, grid.sublattice, self.prevalence)
+            posterior = posterior_from(evidence.log_likelihood, prior)
+            verdicts = decide(
+                posterior,
+                candidates,
+                evidence.whole,
+                evidence.unlike_all,
+                self.thresholds,
+                evidence.dose_e_per_angstrom2,
+            )
+        return FrameResult(
+            frame=frame,
+            context=context,
+            candidates=candidates,
+            sites=SiteTable(
+                y_px=grid.positions_px[:, 0].astype(np.float32),
+                x_px=grid.positions_px[:, 1].astype(np.float32),
+                sublattice=grid.sublattice.astype(np.int8),
+                posterior=posterior,
+                best=posterior.argmax(axis=1).astype(np.int16),
+                decision=verdicts.decision,
+                reason=verdicts.reason,
+            ),
+            reasons=verdicts.reasons,
+            warnings=evidence.warnings,
+            calibration=CalibrationSummary(
+                pixel_size_angstrom=grid.pixel_size_angstrom,
+                gain=calibration.gain,
+                background=calibration.background,
+                sigma_angstrom=calibration.sigma_angstrom,
+                dose_e_per_angstrom2=evidence.dose_e_per_angstrom2,
+                ratio_measured=calibration.ratio * calibration.expected_ratio,
+                ratio_expected=calibration.expected_ratio,
+                amplitude_sd=evidence.nuisance.amplitude,
+                jitter_angstrom=evidence.nuisance.jitter_angstrom,
+            ),
+            engine=self.engine_info,
+            model=self.model_name,
+            timing_ms=timing,
+            frames_accumulated=frames_accumulated,
+        )
+
+
+def site_prior(
+    candidates: tuple[Candidate, ...],
+    sublattice: NDArray[np.int8],
+    prevalence: dict[Role, float] | None = None,
+) -> NDArray[np.float64]:
+    """(n, C) prior of each candidate at each site; nothing is expected on the other sublattice."""
+    rates = np.array(classes.priors(candidates, prevalence))
+    codes = np.array([list(classes.Sublattice).index(c.sublattice) for c in candidates])
+    return rates * (codes == np.asarray(sublattice)[:, None])
+
+
+def _optics(context: ImagingContext) -> Optics:
+    missing = context.missing()
+    if missing:
+        named = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
+        raise FrameError(
+            "missing_context",
+            f"The imaging context is incomplete ({named}).",
+            "Give the missing values, or map the instrument controls that hold them.",
+        )
+    return Optics(
+        context.value("high_tension_kv"),
+        context.value("convergence_semi_angle_mrad"),
+        context.value("inner_mrad"),
+        context.value("outer_mrad"),
+        _TYPICAL_SIGMA_ANGSTROM,
+    )
+
+
+def _check_image(image: NDArray[Any]) -> None:
+    if image.ndim != 2 or image.dtype.kind not in "uif":
+        raise FrameError(
+            "not_an_image",
+            f"The frame is {image.ndim}-dimensional of type {image.dtype}; two dimensions of real numbers are needed.",
+            "Choose one image of the stack or one channel.",
+        )
+    if min(image.shape) < SMALLEST_SIDE_PX:
+        raise FrameError(
+            "too_small",
+            f"The frame has {image.shape[0]} × {image.shape[1]} pixels.",
+            f"At least {SMALLEST_SIDE_PX} rows and columns are needed.",
+        )
+    if not np.isfinite(image).all():
+        raise FrameError(
+            "not_finite",
+            f"{np.count_nonzero(~np.isfinite(image))} pixels are NaN or infinite.",
+            "Crop them away, or check the detector.",
+        )
+    if np.ptp(image) == 0:
+        raise FrameError("constant", "All pixels have the same value.", "Is the beam blanked or the detector out?")
+
+
+def _pixel_size_words(found: float, hint: float | None) -> list[str]:
+    if hint is None:
+        return [f"No pixel size was given; {found:.4f} Å follows from the lattice."]
+    off = found / hint - 1
+    words = f"The given pixel size {hint:.4f} Å differs by {off:+.1%} from {found:.4f} Å by the lattice"
+    if abs(off) > PIXEL_SIZE_REFUSED:
+        raise FrameError("pixel_size_mismatch", words + ".", "Check the calibration and the host.")
+    return [words + "; the lattice is used."] if abs(off) > PIXEL_SIZE_TOLD else []
+
+
+def _unlike_all(
+    features: NDArray[np.float32], encoded: EncodedScene, log_likelihood: NDArray[np.float32]
+) -> NDArray[np.bool_]:
+    """Whether the whitened distance of a patch from its best candidate stands far out of the frame's own."""
+    if not len(features):
+        return np.zeros(0, bool)
+    best = log_likelihood.argmax(axis=1)
+    squared = np.zeros(len(features))
+    for c in np.unique(best):
+        mine = best == c
+        white = (features[mine] - encoded.mean[c]) @ encoded.whiten[c].T
+        squared[mine] = np.mean(white**2, axis=1)
+    unlike: NDArray[np.bool_] = squared > _OUTLIER_FACTOR * max(1.0, float(np.median(squared)))
+    return unlike
+
+
+@contextmanager
+def _timed(timing: dict[str, float], step: str) -> Iterator[None]:
+    started = time.perf_counter_ns()
+    yield
+    timing[step] = (time.perf_counter_ns() - started) / 1e6
+
+
+def _rows(image: NDArray[Any]) -> int:
+    return int(image.shape[0]) if image.ndim == 2 else 0
+
+
+def _shape(image: NDArray[Any]) -> tuple[int, int]:
+    return (int(image.shape[0]), int(image.shape[1])) if image.ndim == 2 else (0, 0)

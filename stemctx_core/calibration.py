@@ -1,0 +1,279 @@
+"""What a frame says of itself: gain, background, source size, ratio X2/M, dose and scatter, from the host's columns.
+
+A frame holds thousands of columns that are the host's own. Their mean patches are fitted with the simulated ones of
+the declared context; what is left gives the noise. So intensities need no detector calibration, and the declared
+context is checked against the frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+from scipy.spatial import cKDTree
+
+from stemctx_core.classes import Sublattice
+from stemctx_core.encoding import Nuisance, Predictions, host_columns
+from stemctx_core.errors import CalibrationError
+from stemctx_core.features import projection
+from stemctx_core.materials import Host
+from stemctx_core.neighbourhood import column_geometry, neighbourhood
+from stemctx_core.patches import sample_offsets
+from stemctx_core.simulation.library import ResponseLibrary
+from stemctx_core.simulation.render import Optics, response_tables
+
+SIGMA_GRID_ANGSTROM: Final = np.arange(0.25, 1.001, 0.05)
+FEWEST_SITES: Final = 12
+#: Largest misfit of the mean cell, as a fraction of its contrast, that is still taken for the declared host.
+LARGEST_MISFIT: Final = 0.25
+#: The frame's X2/M over the declared context's: outside the first pair it is not this host, outside the second
+#: the declared angles do not fit.
+PLAUSIBLE_RATIO: Final = (0.5, 2.0)
+FITTING_RATIO: Final = (0.88, 1.12)
+
+_FIT_RADIUS = 1.15
+_CENTRE_RADIUS = 0.33
+
+
+@dataclass(frozen=True)
+class FrameCalibration:
+    """The frame's own scale.
+
+    Attributes
+    ----------
+    gain
+        Intensity units per fraction of the beam.
+    background
+        Intensity where nothing scatters.
+    sigma_angstrom
+        Effective source.
+    ratio
+        X2/M in the frame over X2/M expected.
+    expected_ratio
+        Peak of X2 over M for the context at this source size.
+    misfit
+        Root-mean-square difference of the mean patches from the fit, over their contrast.
+    """
+
+    gain: float
+    background: float
+    sigma_angstrom: float
+    ratio: float
+    expected_ratio: float
+    misfit: float
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """What the residuals of the host's columns say: counting noise, and scatter beyond it."""
+
+    dose_e_per_angstrom2: float
+    nuisance: Nuisance
+
+
+def expected_ratio(library: ResponseLibrary, host: Host, optics: Optics) -> float:
+    """Peak of a full chalcogen column over the metal's."""
+    metal, chalcogen = response_tables(library, host_columns(host), optics)[:, 0]
+    return float(chalcogen / metal)
+
+
+def calibrate(
+    library: ResponseLibrary,
+    host: Host,
+    optics: Optics,
+    patches: NDArray[np.float32],
+    sublattice: NDArray[np.int8],
+) -> FrameCalibration:
+    """Fit gain, background, source size and the ratio of the sublattices to the mean patches.
+
+    Parameters
+    ----------
+    optics
+        The declared probe and detector; its source size is not used.
+    patches
+        (n, SAMPLES) whole patches in intensity units.
+    sublattice
+        (n,) 0 metal, 1 chalcogen.
+
+    Raises
+    ------
+    CalibrationError
+        Too few sites, or columns that are not those of the declared host and context.
+    """
+    means = []
+    for code in (0, 1):
+        mine = patches[sublattice == code]
+        if len(mine) < FEWEST_SITES:
+            raise CalibrationError(
+                "too_few_sites",
+                f"Only {len(mine)} whole patches on one sublattice, {FEWEST_SITES} are needed.",
+                "Use a larger field of view, or wait for more rows.",
+            )
+        means.append(_mean_of_host(mine))
+    templates = _templates(library, host, optics)
+    inside = np.tile(np.linalg.norm(sample_offsets(), axis=1) < _FIT_RADIUS, 2)
+    target = np.concatenate(means)[inside]
+    fits = [_fit(t[:, inside], target) for t in templates]
+    sigma = _minimum(SIGMA_GRID_ANGSTROM, np.array([f[1] for f in fits]))
+    place = np.interp(sigma, SIGMA_GRID_ANGSTROM, np.arange(len(templates)))
+    low = min(int(place), len(templates) - 2)
+    share = place - low
+    template = templates[low] * (1 - share) + templates[low + 1] * share
+    (gain, chalcogen_gain, background), misfit = _fit(template[:, inside], target)
+    misfit /= float(np.ptp(target)) or 1.0
+    if gain <= 0 or chalcogen_gain <= 0 or misfit > LARGEST_MISFIT:
+        raise CalibrationError(
+            "calibration",
+            f"The mean unit cell is not that of {host.name} under this detector (misfit {misfit:.0%}).",
+            "Check the host, the detector angles and that this is an annular dark-field image of a monolayer.",
+        )
+    ratio = float(chalcogen_gain / gain)
+    fitted = expected_ratio(library, host, replace(optics, sigma_angstrom=sigma))
+    if not PLAUSIBLE_RATIO[0] < ratio < PLAUSIBLE_RATIO[1]:
+        raise CalibrationError(
+            "calibration",
+            f"X2/M is {ratio * fitted:.2f} in the frame, {fitted:.2f} is expected for {host.name} in this context.",
+            "Check the host and the detector angles.",
+        )
+    return FrameCalibration(float(gain), float(background), sigma, ratio, fitted, misfit)
+
+
+def flatten(
+    patches: NDArray[np.float32],
+    sublattice: NDArray[np.int8],
+    positions_px: NDArray[np.float64],
+    neighbours: int = 64,
+) -> NDArray[np.float32]:
+    """Remove slow variation of gain and background, where there is more of it than noise explains.
+
+    Each patch without its own column is fitted with the mean patch of its sublattice and a constant; the medians of
+    both over the nearest sites are the local gain and background. A uniform frame is returned as it is.
+
+    Parameters
+    ----------
+    patches
+        (n, SAMPLES) whole patches.
+    positions_px
+        (n, 2) their sites.
+    """
+    ring = np.linalg.norm(sample_offsets(), axis=1)
+    use = (ring > _CENTRE_RADIUS) & (ring < _FIT_RADIUS)
+    local = np.zeros((len(patches), 2))
+    for code in (0, 1):
+        mine = sublattice == code
+        mean = _mean_of_host(patches[mine])
+        level = float(mean[use].mean())
+        design = np.stack([mean[use] - level, np.ones(use.sum())], axis=1)
+        local[mine] = patches[mine][:, use] @ np.linalg.pinv(design).T
+        local[mine, 1] -= level
+    count = min(neighbours, len(patches))
+    _, nearest = cKDTree(positions_px).query(positions_px, k=count)
+    smooth = np.median(local[nearest], axis=1)
+    # Patches overlap: about a dozen sites share their columns, so `count` of them are count / 12 independent values.
+    expected = 1.57 * 12 / count
+    varied = np.array([_robust_sd(smooth[:, k]) ** 2 > 4 * expected * _robust_sd(local[:, k]) ** 2 for k in (0, 1)])
+    if not varied.any():
+        return patches
+    gain = np.clip(smooth[:, :1], 0.2, 5.0)
+    level_shift = smooth[:, 1:]
+    overall = float(np.median(patches))
+    flat: NDArray[np.float32] = ((patches - overall - level_shift) / gain + overall).astype(np.float32)
+    return flat
+
+
+def measure_scatter(
+    predictions: Predictions,
+    features: NDArray[np.float32],
+    sublattice: NDArray[np.int8],
+    rows: tuple[int, int],
+    base: Nuisance,
+) -> Scatter:
+    """Dose and the size of random nuisances from how the host's columns scatter.
+
+    The robust variance of every feature over the sites of a sublattice is a sum of known shapes, one each for counting
+    noise, displacement of columns and of patches, and amplitude scatter; non-negative least squares gives their sizes.
+
+    Parameters
+    ----------
+    predictions
+        For the calibrated scene.
+    features
+        (n, K) of whole, calibrated patches in units of the reference.
+    rows
+        Rows of the host's metal and chalcogen column in the predictions.
+    base
+        Nuisances that are not measured here.
+    """
+    names = ("counting", "jitter_angstrom", "shift_angstrom", "amplitude")
+    design, observed = [], []
+    for code, row in enumerate(rows):
+        mine = features[sublattice == code]
+        spread = np.array([_robust_sd(column) for column in mine.T]) ** 2
+        components = predictions.candidates[row].components
+        shapes = np.stack([np.diagonal(components[n]) for n in names], axis=1)
+        design.append(shapes / spread[:, None])
+        observed.append(np.ones(len(spread)))
+    matrix = np.concatenate(design)
+    scaling = matrix.max(axis=0)
+    sizes, _ = nnls(matrix / scaling, np.concatenate(observed))
+    counting, jitter, shift, amplitude = sizes / scaling
+    return Scatter(
+        dose_e_per_angstrom2=float(np.clip(1 / max(counting, 1e-9), 10, 1e8)),
+        nuisance=replace(
+            base,
+            jitter_angstrom=float(np.clip(np.sqrt(jitter), 0.01, 0.15)),
+            shift_angstrom=float(np.clip(np.sqrt(shift), 0.01, 0.25)),
+            amplitude=float(np.clip(np.sqrt(amplitude), 0.0, 0.25)),
+        ),
+    )
+
+
+def _mean_of_host(patches: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Mean patch of a sublattice without the sites whose own column stands out."""
+    centre = patches @ projection()[2].astype(np.float32)
+    away = np.abs(centre - np.median(centre))
+    kept = away <= 3 * max(_robust_sd(centre), 1e-12)
+    mean: NDArray[np.float64] = patches[kept].mean(axis=0, dtype=np.float64)
+    return mean
+
+
+def _robust_sd(values: NDArray[np.floating]) -> float:  # type: ignore[type-arg]
+    return 1.4826 * float(np.median(np.abs(values - np.median(values))))
+
+
+def _fit(template: NDArray[np.float64], target: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+    """Gains of the two sublattices and the background; root-mean-square residual."""
+    design = np.stack([*template, np.ones(template.shape[1])], axis=1)
+    solution = np.linalg.lstsq(design, target, rcond=None)[0]
+    residual = target - design @ solution
+    return solution, float(np.sqrt(np.mean(residual**2)))
+
+
+def _minimum(at: NDArray[np.float64], values: NDArray[np.float64]) -> float:
+    """Place of the minimum of a sampled curve by a parabola through the lowest three."""
+    i = int(np.clip(np.argmin(values), 1, len(at) - 2))
+    low, mid, high = values[i - 1 : i + 2] ** 2
+    curvature = low - 2 * mid + high
+    step = 0.5 * (low - high) / curvature if curvature > 0 else 0.0
+    return float(np.clip(at[i] + np.clip(step, -1.0, 1.0) * (at[1] - at[0]), at[0], at[-1]))
+
+
+@lru_cache(maxsize=8)
+def _templates(library: ResponseLibrary, host: Host, optics: Optics) -> NDArray[np.float64]:
+    """(source sizes, 2 sublattices, 2 × SAMPLES) patches around a metal and a chalcogen site, one after the other."""
+    templates = np.zeros((len(SIGMA_GRID_ANGSTROM), 2, 2 * len(sample_offsets())))
+    for s, sigma in enumerate(SIGMA_GRID_ANGSTROM):
+        tables = response_tables(library, host_columns(host), replace(optics, sigma_angstrom=float(sigma)))
+        for c, centre in enumerate(Sublattice):
+            on_metal = neighbourhood(centre).on_metal
+            geometry = column_geometry(centre, host.a_angstrom)
+            here = slice(c * len(sample_offsets()), (c + 1) * len(sample_offsets()))
+            for k, chosen in enumerate((np.flatnonzero(on_metal), np.flatnonzero(~on_metal))):
+                templates[s, k, here] = geometry.patches(tables[k], chosen).sum(axis=0)
+    return templates
+
+
