@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import pathlib
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from nion.instrumentation import HardwareSource, scan_base
 from nion.utils import Registry
 
 from sim.generator import GroundTruth, ground_truth
-from sim.instrument import MicroscopeSettings, SimulatedInstrument
+from sim.geometry import FrameGeometry
+from sim.instrument import CHANNELS, MicroscopeSettings, SimulatedInstrument
 from sim.scan_device import SimulatedScanModule, shot
 from sim.specimen import Specimen
 from stemctx_core.errors import InputError, LibraryError
@@ -51,13 +53,13 @@ class HeadlessMicroscope:
                 "or use the one of Nion Swift."
             )
         instrument = SimulatedInstrument(self.settings)
-        for angles in (self.settings.haadf_mrad, self.settings.maadf_mrad):
-            instrument.generator.library.check(
-                self.settings.high_tension_kv, self.settings.convergence_semi_angle_mrad, *angles
-            )
+        for channel in CHANNELS:
+            # Says now what cannot be rendered, and compiles the renderer before a scan waits for it.
+            instrument.counts(channel, FrameGeometry((8, 8), 0.02), self.settings.dwell_us)
         with contextlib.ExitStack() as opening:
             # Closed in the reverse of this order.
             directory = opening.enter_context(tempfile.TemporaryDirectory(prefix="stemctx-sim-"))
+            opening.enter_context(_event_loop())
             HardwareSource.run()
             opening.callback(_stop_hardware_sources)
             scan_base.run(pathlib.Path(directory))
@@ -68,6 +70,11 @@ class HeadlessMicroscope:
             Registry.register_component(module, {"scan_module"})
             opening.callback(Registry.unregister_component, module, {"scan_module"})
             self._scan = instrument.scan_controller
+            if self._scan is None:
+                raise InputError(
+                    "Nion's instrumentation kit did not take the simulated scan device; what it says of it stands above. "
+                    "Install the versions that stemctx asks for: pip install 'stemctx[simulator]'"
+                )
             opening.callback(self._halt)
             self._instrument = instrument
             self._closing = opening.pop_all()
@@ -151,6 +158,25 @@ class HeadlessMicroscope:
         if part is None:
             raise InputError("The simulated microscope is not open. Use it in a 'with' block.")
         return part
+
+
+@contextlib.contextmanager
+def _event_loop() -> Iterator[None]:
+    """An event loop for this thread: Nion asks for the current one, and without a window there is none."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        pass
+    else:
+        yield
+        return
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        yield
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
 
 
 def _stop_hardware_sources() -> None:
