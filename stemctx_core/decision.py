@@ -19,18 +19,18 @@ class Thresholds:
     Attributes
     ----------
     defect
-        Probability that the site is not the host's own column.
-    species
-        Probability of the most probable species.
+        Probability that the site is not the host's own column: a flag.
     host
-        Probability of the host's own column above which a site passes without a word.
+        Probability of the host's own column above which a site passes; between the two it is an abstention.
+    species
+        A flag whose most probable species has less than this names the set that cannot be told apart.
     set_coverage
-        Probability that the set of species named in an abstention holds the true one.
+        Probability that such a set holds the true species.
     """
 
     defect: float = 0.9
-    species: float = 0.8
     host: float = 0.5
+    species: float = 0.9
     set_coverage: float = 0.95
 
 
@@ -63,8 +63,9 @@ def decide(
 ) -> Verdicts:
     """Judge every site.
 
-    A site whose patch is cut by the border is not judged. A site that is probably a defect, but not surely one or
-    not surely of one kind, is an abstention that names the set of species that cannot be told apart.
+    A site is flagged where it surely is no host column, even if two kinds of defect cannot be told apart there; the
+    reason then names them. It is an abstention where host and defect cannot be told apart, where the patch is cut by
+    the border, and where no candidate fits.
 
     Parameters
     ----------
@@ -79,38 +80,34 @@ def decide(
     """
     is_host = np.array([not c.is_defect for c in candidates])
     host = posterior[:, is_host].sum(axis=1)
-    best = posterior.argmax(axis=1)
-    top = posterior.max(axis=1)
-    flagged = (1 - host >= thresholds.defect) & ~is_host[best] & (top >= thresholds.species)
-    passed = host >= thresholds.host
+    judged = whole & ~unlike_all
     decision = np.full(len(posterior), DECISIONS.index(Decision.ABSTAIN), np.int8)
-    decision[passed] = DECISIONS.index(Decision.PASS)
-    decision[flagged] = DECISIONS.index(Decision.FLAG)
-    decision[~whole | unlike_all] = DECISIONS.index(Decision.ABSTAIN)
+    decision[judged & (host >= thresholds.host)] = DECISIONS.index(Decision.PASS)
+    decision[judged & (1 - host >= thresholds.defect)] = DECISIONS.index(Decision.FLAG)
+    unsure = judged & (host < thresholds.host) & (posterior.max(axis=1) < thresholds.species)
 
-    reasons = [""]
+    numbers = {"": 0}
     reason = np.zeros(len(posterior), np.int16)
-    for site in np.flatnonzero(decision == DECISIONS.index(Decision.ABSTAIN)):
+    dose = f"at this dose ({_rounded(dose_e_per_angstrom2)} e/Å²)"
+    for site in np.flatnonzero(~judged | unsure):
         if not whole[site]:
             text = "edge: the patch is cut by the border of the frame"
         elif unlike_all[site]:
             text = "unknown: like none of the candidates"
         else:
-            names = " or ".join(_prediction_set(posterior[site], candidates, thresholds.set_coverage))
-            text = f"{names}: cannot be told apart at this dose ({_rounded(dose_e_per_angstrom2)} e/Å²)"
-        if text not in reasons:
-            reasons.append(text)
-        reason[site] = reasons.index(text)
-    return Verdicts(decision, reason, tuple(reasons))
+            text = f"{_prediction_set(posterior[site], candidates, thresholds.set_coverage)} cannot be told apart {dose}"
+        reason[site] = numbers.setdefault(text, len(numbers))
+    reasons = tuple(numbers)
+    return Verdicts(decision, reason, reasons)
 
 
 def _prediction_set(
     probabilities: NDArray[np.float32], candidates: Sequence[Candidate], coverage: float
-) -> list[str]:
+) -> str:
     """Most probable species, as many as are needed to hold the true one with this probability."""
     order = np.argsort(-probabilities)
     count = int(np.searchsorted(np.cumsum(probabilities[order]), coverage)) + 1
-    return [candidates[int(i)].species for i in order[:count]]
+    return " or ".join(candidates[int(i)].species for i in order[:count])
 
 
 def _rounded(dose: float) -> str:

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stemctx_core.patches import sample_offsets
+from stemctx_core.patches import HALF_WIDTH, sample_offsets
 
 #: Widths are given in Å for a lattice constant of 3.3 Å and scale with it.
 _NOMINAL_A_ANGSTROM: Final = 3.3
@@ -48,14 +48,18 @@ def _unit(angle: float, sign: int) -> tuple[float, float]:
 
 @lru_cache(maxsize=1)
 def projection() -> NDArray[np.float64]:
-    """(FEATURES, SAMPLES) matrix from a patch to its features; level features have weights that sum to 1."""
+    """(FEATURES, SAMPLES) matrix from a patch to its features; level features have weights that sum to 1.
+
+    Only samples within `HALF_WIDTH` of the site count, so that a patch needs the same room at every rotation.
+    """
     offsets = sample_offsets()
+    outside = np.linalg.norm(offsets, axis=1) > HALF_WIDTH
     rows = []
     for weight in _weights():
         width = weight.width_angstrom / _NOMINAL_A_ANGSTROM
         away = offsets - (weight.u, weight.v)
         gauss = np.exp(-np.sum(away**2, axis=1) / (2 * width**2))
-        gauss[np.sum(away**2, axis=1) > (3.2 * width) ** 2] = 0
+        gauss[outside | (np.sum(away**2, axis=1) > (3.2 * width) ** 2)] = 0
         total = gauss.sum()
         if weight.gradient is not None:
             gauss = gauss * (away @ weight.gradient) / width

@@ -22,7 +22,7 @@ SIDE: Final = 32
 SAMPLES_PER_LATTICE_CONSTANT: Final = 13
 PITCH: Final = 1.0 / SAMPLES_PER_LATTICE_CONSTANT
 SAMPLES: Final = SIDE * SIDE
-#: A site nearer than this to the border has no whole patch (in lattice constants).
+#: Features use the disc of this radius (lattice constants); a site nearer to the border has no whole patch.
 HALF_WIDTH: Final = SIDE / 2 * PITCH
 
 
@@ -53,7 +53,7 @@ class PatchSet:
     values
         (n, SAMPLES) float32 in the intensity units of the frame.
     whole
-        (n,) whether the patch lies inside the frame.
+        (n,) whether the disc of the patch that features use lies inside the frame.
     """
 
     values: NDArray[np.float32]
@@ -80,7 +80,7 @@ def extract_patches(image: NDArray[Any], grid: SiteGrid) -> PatchSet:
     offsets = sample_offsets() @ matrix.T
     pitch_px = PITCH * float(np.sqrt(abs(np.linalg.det(matrix))))
     positions = np.ascontiguousarray(grid.positions_px, np.float64)
-    reach = np.abs(offsets).max(axis=0) + pitch_px / 2
+    reach = HALF_WIDTH * np.linalg.norm(matrix, axis=1) + pitch_px / 2
     limit = np.array([height, width]) - 0.5
     whole = np.all((positions - reach >= -0.5) & (positions + reach <= limit), axis=1)
     values = np.zeros((len(positions), SAMPLES), np.float32)

@@ -52,7 +52,7 @@ class TrainingPlan:
 
 
 QUICK = TrainingPlan(steps=300)
-FULL = TrainingPlan(steps=8000)
+FULL = TrainingPlan(steps=6000)
 
 Batch = tuple[dict[str, Tensor], Tensor]
 

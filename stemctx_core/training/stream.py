@@ -26,6 +26,10 @@ BENCHMARK_ENERGIES_KV: Final = (60.0, 80.0, 200.0)
 BENCHMARK_DETECTORS_MRAD: Final = ((50.0, 120.0), (70.0, 200.0))
 CONVERGENCE_MRAD: Final = 30.0
 
+#: Relative errors of the dose and of the scatter that the model is told, as a frame gives them.
+DOSE_TOLD_SD: Final = 0.1
+SCATTER_TOLD_SD: Final = 0.15
+
 #: Ranges that the model is trained on; they go into its card.
 TRAINING_RANGES: Final = {
     "dose_e_per_angstrom2": (8e2, 1.2e6),
@@ -147,6 +151,13 @@ def make_group(
     n = truth.nuisance
     told = replace(
         truth,
+        dose_e_per_angstrom2=truth.dose_e_per_angstrom2 * np.exp(rng.normal(0, DOSE_TOLD_SD)),
+        nuisance=replace(
+            n,
+            jitter_angstrom=n.jitter_angstrom * np.exp(rng.normal(0, SCATTER_TOLD_SD)),
+            shift_angstrom=n.shift_angstrom * np.exp(rng.normal(0, SCATTER_TOLD_SD)),
+            amplitude=n.amplitude * np.exp(rng.normal(0, SCATTER_TOLD_SD)),
+        ),
         optics=replace(
             truth.optics, sigma_angstrom=truth.optics.sigma_angstrom + rng.normal(0, n.sigma_angstrom)
         ),

@@ -1,0 +1,1 @@
+"""How good the classifier is: the benchmark of 576 cases."""
