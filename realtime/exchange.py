@@ -1,0 +1,276 @@
+"""The client's side of the conversation: hello, one frame at a time, heartbeats, and when to call a server stale."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+import time
+from concurrent.futures import Future
+from typing import Final, Protocol
+
+from realtime import protocol
+from realtime.link import Link
+from realtime.mailbox import Mailbox, Ticket
+from realtime.messages import (
+    Bye,
+    Cancel,
+    FrameRequest,
+    Hello,
+    Reply,
+    Request,
+    ResultBody,
+    ServerHello,
+    ServerStatus,
+    Status,
+    StatusRequest,
+    WireError,
+)
+from realtime.protocol import Part
+from realtime.states import ClientState
+from stemctx_core.errors import ProtocolError, ServerUnavailable, TransportError
+from stemctx_core.results import FrameResult
+
+_POLL_MS: Final = 50
+_GREET_NS: Final = 1_000_000_000
+_HEARTBEAT_NS: Final = 1_000_000_000
+_SILENCE_NS: Final = 3_000_000_000
+#: Types that the analysis has no use for, since it works in float32: half the bytes.
+_NARROWED: Final = {("f", 8), ("f", 16), ("i", 4), ("i", 8), ("u", 8)}
+
+
+class Owner(Protocol):
+    """Who is told what happens: the client. Every method is called on the I/O thread."""
+
+    address: str
+
+    @property
+    def state(self) -> ClientState:
+        """How the server was last said to be."""
+
+    def count(self, name: str) -> None:
+        """Raise a counter of `ClientCounters`."""
+
+    def became(self, state: ClientState, reason: str) -> None:
+        """Take the new state."""
+
+    def answered(self, ticket: Ticket, result: FrameResult) -> None:
+        """Take a result."""
+
+    def failed(self, ticket: Ticket, error: Exception) -> None:
+        """Take word that a frame gets no result."""
+
+
+class Exchange:
+    """One conversation at a time over a `Link`; used from the I/O thread alone.
+
+    A server that let a request time out gets no frame until it says that nothing of ours is under way.
+    """
+
+    def __init__(self, client: Owner, mailbox: Mailbox, session: bytes) -> None:
+        self._client, self._mailbox, self._session = client, mailbox, session
+        self._ids = itertools.count(1)
+        self._link: Link | None = None
+        self._connected = self._open = False
+        self._in_flight: Ticket | None = None
+        self._control: dict[int, Future[ServerStatus] | None] = {}
+        self._greeted_ns = self._beat_ns = self._heard_ns = 0
+        self.server: ServerHello | None = None
+
+    def run(self, stop: threading.Event) -> None:
+        """Talk until `stop`."""
+        self._link = Link(self._client.address, self._mailbox.wake)
+        try:
+            while not stop.is_set():
+                self._link.wait(_POLL_MS)
+                self._mailbox.hear()
+                for connected in self._link.events():
+                    self._connection(connected)
+                while (parts := self._link.receive()) is not None:
+                    self._heard(parts)
+                self._check_times(time.monotonic_ns())
+                self._send_waiting()
+            if self._connected:
+                self._send(Bye(session=self._session, id=next(self._ids)))
+        finally:
+            self._link.close()
+
+    def abandon(self, error: TransportError) -> None:
+        """Tell everyone who still waits."""
+        waiting = [self._in_flight, self._mailbox.take(), self._mailbox.take()]
+        self._in_flight = None
+        for ticket in waiting:
+            if ticket is not None:
+                self._client.failed(ticket, error)
+        self._drop_status(error)
+        for future in self._mailbox.take_status():
+            _reject(future, error)
+
+    def _connection(self, connected: bool) -> None:
+        self._connected = connected
+        if connected:
+            self._greet(time.monotonic_ns())
+        else:
+            self._lost("the connection was lost; reconnecting")
+            if self._client.state is ClientState.REFUSED:
+                self._client.became(ClientState.CONNECTING, "the server that refused is gone")
+
+    def _greet(self, now: int) -> None:
+        self._greeted_ns = now
+        request_id = next(self._ids)
+        self._control[request_id] = None
+        self._send(Hello(session=self._session, id=request_id, t_ns=now, client=f"stemctx pid {os.getpid()}"))
+
+    def _lost(self, why: str) -> None:
+        self._open = False
+        error = ServerUnavailable(f"{self._client.address}: {why}. The frame under way got no result.")
+        ticket, self._in_flight = self._in_flight, None
+        self._drop_status(error)
+        if self._client.state is ClientState.LIVE:
+            self._client.became(ClientState.STALE, why)
+        if ticket is not None:
+            self._client.failed(ticket, error)
+
+    def _drop_status(self, error: TransportError) -> None:
+        for future in self._control.values():
+            if future is not None:
+                _reject(future, error)
+        self._control.clear()
+
+    def _check_times(self, now: int) -> None:
+        ticket = self._in_flight
+        if ticket is not None and now - ticket.sent_ns > ticket.timeout_s * 1e9:
+            self._send(Cancel(session=self._session, id=next(self._ids), target=ticket.id))
+            self._lost(f"no answer to a frame within {ticket.timeout_s:g} s")
+        if not self._connected:
+            return
+        if not self._open:
+            if now - self._greeted_ns > _GREET_NS:
+                self._control.clear()
+                self._greet(now)
+                self._ask(now, None)
+        else:
+            if now - self._heard_ns > _SILENCE_NS:
+                self._lost(f"silent for {_SILENCE_NS / 1e9:g} s")
+            elif now - self._beat_ns > _HEARTBEAT_NS:
+                self._ask(now, None)
+
+    def _ask(self, now: int, future: Future[ServerStatus] | None) -> None:
+        self._beat_ns = now
+        request_id = next(self._ids)
+        self._control[request_id] = future
+        detail = future is not None
+        self._send(StatusRequest(session=self._session, id=request_id, t_ns=now, detail=detail))
+
+    def _send_waiting(self) -> None:
+        now = time.monotonic_ns()
+        if self._connected:
+            for future in self._mailbox.take_status():
+                self._ask(now, future)
+        if not self._open or self._in_flight is not None:
+            return
+        ticket = self._mailbox.take()
+        if ticket is None:
+            return
+        if ticket.future is None and now - ticket.queued_ns > ticket.timeout_s * 1e9:
+            self._client.failed(ticket, ServerUnavailable("The frame was too old when the server came back."))
+            return
+        ticket.id, ticket.sent_ns = next(self._ids), now
+        try:
+            parts = self._laid_out(ticket)
+        except (ProtocolError, TypeError, ValueError) as error:
+            self._client.failed(ticket, error)
+            return
+        assert self._link is not None
+        if self._link.send(parts):
+            self._in_flight = ticket
+        else:
+            self._client.failed(ticket, ServerUnavailable(f"{self._client.address} takes no message."))
+
+    def _laid_out(self, ticket: Ticket) -> list[Part]:
+        image, frame = ticket.image, ticket.frame
+        if image.ndim != 2 or not image.size:
+            raise ProtocolError(f"An image of shape {image.shape} cannot be sent. Send rows by columns.")
+        if frame.valid_rows:
+            image = image[: frame.valid_rows]  # the rows beyond are of an older frame
+        if (image.dtype.kind == "f" and image.dtype.itemsize > 4) or (
+            image.dtype.kind == "i" and image.dtype.itemsize > 2
+        ):
+            image = image.astype("<f4")
+        limits = self.server.limits if self.server is not None else protocol.Limits()
+        if image.nbytes > limits.max_bytes or max(image.shape) > limits.max_side:
+            raise ProtocolError(
+                f"A frame of {image.shape} pixels ({image.nbytes} bytes) is over what the server takes "
+                f"({limits.max_side} a side, {limits.max_bytes} bytes). Scan a smaller frame."
+            )
+        request = FrameRequest(
+            session=self._session, id=ticket.id, t_ns=ticket.sent_ns, context=ticket.context, frame=frame
+        )
+        return protocol.encode(request, {"image": image})
+
+    def _send(self, request: Request) -> None:
+        assert self._link is not None
+        self._link.send(protocol.encode(request))
+
+    def _heard(self, parts: list[Part]) -> None:
+        try:
+            reply, arrays = protocol.decode_reply(parts)
+        except WireError as error:
+            self._client.count("malformed")
+            if error.status is Status.UNSUPPORTED_VERSION:
+                self._open = False
+                self._client.became(ClientState.REFUSED, str(error))
+            return
+        self._heard_ns = time.monotonic_ns()
+        ticket = self._in_flight
+        if reply.session == self._session and reply.id in self._control:
+            self._controlled(reply)
+        elif ticket is None or reply.session != self._session or reply.id != ticket.id:
+            self._client.count("late")
+        else:
+            self._in_flight = None
+            try:
+                result = _result(reply, arrays)
+            except TransportError as error:
+                self._client.failed(ticket, error)
+                if reply.status is Status.SHUTTING_DOWN:
+                    self._lost("the server is shutting down")
+            else:
+                self._client.answered(ticket, result)
+
+    def _controlled(self, reply: Reply) -> None:
+        future = self._control.pop(reply.id)
+        if reply.error is not None:
+            self._open = False
+            self._client.became(ClientState.REFUSED, reply.error.message)
+        elif isinstance(reply.body, ServerHello):
+            first, self.server = self.server is None, reply.body
+            if first or self._client.state is not ClientState.STALE:
+                self._live()
+            else:
+                self._ask(time.monotonic_ns(), None)
+        elif isinstance(reply.body, ServerStatus):
+            if future is not None and future.set_running_or_notify_cancel():
+                future.set_result(reply.body)
+            # After a time-out only a server that is through with what it has gets more.
+            if not self._open and self.server is not None and reply.body.under_way == 0:
+                self._live()
+
+    def _live(self) -> None:
+        assert self.server is not None
+        self._open = True
+        self._client.became(ClientState.LIVE, f"{self.server.model} on {self.server.engine.name}")
+
+
+def _result(reply: Reply, arrays: protocol.Arrays) -> FrameResult:
+    if reply.error is not None:
+        kind = ServerUnavailable if reply.status in (Status.BUSY, Status.SHUTTING_DOWN) else ProtocolError
+        raise kind(reply.error.message)
+    if not isinstance(reply.body, ResultBody):
+        raise ProtocolError("The server answered a frame with something else. Restart it.")
+    return protocol.result_from(reply.body, arrays)
+
+
+def _reject(future: Future[ServerStatus], error: Exception) -> None:
+    if future.set_running_or_notify_cancel():
+        future.set_exception(error)

@@ -1,0 +1,163 @@
+"""Start the server: load the model, warm it up, say READY, and end when told to."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import msgspec
+
+from realtime.endpoint import Endpoint
+from realtime.pipeline import Analyzer
+from realtime.server import DefectServer
+from stemctx_core.errors import InputError, StemctxError
+
+logger = logging.getLogger(__name__)
+
+
+class ServeSettings(msgspec.Struct, frozen=True):
+    """How a server is started.
+
+    Attributes
+    ----------
+    port
+        0 takes a free one.
+    bundle
+        Folder of a model bundle; the shipped one by default.
+    engine
+        ``auto``, ``onnxruntime`` or ``tensorrt``.
+    threads
+        Of the CPU engine.
+    parent_pipe
+        End when standard input ends, as it does when the parent process dies however it dies.
+    nice
+        Lower the priority by so much, so that the microscope's window stays responsive.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    bundle: Path | None = None
+    engine: str = "auto"
+    threads: int | None = None
+    parent_pipe: bool = False
+    nice: int = 0
+
+
+def load_analyzer(settings: ServeSettings) -> Analyzer:
+    """Load the bundle into the engine that was chosen, and run it once."""
+    from realtime.engines.select import select_engine
+    from realtime.warmup import warm_up
+    from stemctx_core.analysis import FrameAnalyzer
+    from stemctx_core.classifier import Classifier, load_bundle
+
+    if settings.threads is not None and settings.threads < 1:
+        raise InputError(f"{settings.threads} threads cannot be. Give 1 or more.")
+    bundle = load_bundle(settings.bundle)
+    analyzer = FrameAnalyzer(
+        Classifier(bundle, select_engine(bundle.onnx_bytes, settings.engine, settings.threads))
+    )
+    warm_up(analyzer)
+    return analyzer
+
+
+def serve(
+    settings: ServeSettings,
+    announce: Callable[[DefectServer], None],
+    load: Callable[[ServeSettings], Analyzer] = load_analyzer,
+) -> bool:
+    """Serve until SIGTERM, SIGINT, a goodbye that says so, or the end of the parent.
+
+    The port is taken before the model is loaded, so that a port in use is told at once; no client is answered
+    before the model is warm.
+
+    Parameters
+    ----------
+    announce
+        Called when the server is ready.
+
+    Returns
+    -------
+    bool
+        Whether everything was closed in time; if not, the process should end without waiting.
+    """
+    if settings.nice and hasattr(os, "nice"):
+        with contextlib.suppress(OSError):
+            os.nice(settings.nice)
+    ending = threading.Event()
+    servers: list[DefectServer] = []
+
+    def end(*_: object) -> None:
+        ending.set()
+        for server in servers:
+            server.stop()
+
+    if settings.parent_pipe:
+        threading.Thread(target=_when_input_ends, args=(end,), name="stemctx-parent", daemon=True).start()
+    before = {name: signal.signal(name, end) for name in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        endpoint = Endpoint(settings.host, settings.port)
+        try:
+            analyzer = load(settings)
+        except BaseException:
+            endpoint.close()
+            raise
+        server = DefectServer(analyzer, endpoint)
+        servers.append(server)
+        if ending.is_set():
+            server.stop()
+        else:
+            announce(server)
+        return server.serve()
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run ``python -m realtime.server``; exit code 2 where it cannot start."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    settings = _parsed(arguments)
+    try:
+        clean = serve(settings, lambda server: _say(f"READY {server.port}"))
+    except StemctxError as error:
+        sys.stderr.write(f"stemctx: {error}\n")
+        sys.exit(2)
+    if not clean:
+        os._exit(0)  # the worker is deep in a frame; nothing of it is wanted any more
+    sys.exit(0)
+
+
+def _parsed(arguments: list[str] | None) -> ServeSettings:
+    parser = argparse.ArgumentParser("python -m realtime.server", description="The stemctx inference server.")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--bundle", type=Path)
+    parser.add_argument("--engine", default="auto")
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--parent-pipe", action="store_true")
+    parser.add_argument("--nice", type=int, default=0)
+    return ServeSettings(**vars(parser.parse_args(arguments)))
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _when_input_ends(end: Callable[[], None]) -> None:
+    # os.read, not sys.stdin: a thread that holds its lock at exit would bring the interpreter down.
+    with contextlib.suppress(OSError):
+        while os.read(0, 4096):
+            pass
+    end()
+    # A model that is still being loaded, or a frame that does not end, must not outlive the parent.
+    threading.Event().wait(5.0)
+    os._exit(0)

@@ -1,0 +1,111 @@
+"""From the rows of a frame to a result, for one client: what is remembered between its frames stands here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+import msgspec
+
+from realtime.codec import AnyArray
+from stemctx_core.context import ImagingContext
+from stemctx_core.results import CalibrationSummary, EngineInfo, FrameIdentity, FrameResult
+
+
+class Analyzer(Protocol):
+    """Judges one frame without memory; `stemctx_core.analysis.FrameAnalyzer` is the one that is shipped.
+
+    Called from one thread at a time. A frame that cannot be judged is a result with a refusal.
+    """
+
+    @property
+    def model_name(self) -> str:
+        """What judges."""
+
+    @property
+    def model_sha256(self) -> str:
+        """Hash of the model file."""
+
+    @property
+    def engine_info(self) -> EngineInfo:
+        """What runs the model, and why."""
+
+    def analyze(self, image: AnyArray, context: ImagingContext, frame: FrameIdentity = ...) -> FrameResult:
+        """Judge a frame (rows, columns)."""
+
+
+class Patches(msgspec.Struct, frozen=True):
+    """Sites that a client cut out itself.
+
+    Attributes
+    ----------
+    patches
+        (n, 32, 32) float32, lattice-registered.
+    y_px, x_px
+        (n,) float32 array-index coordinates in the frame.
+    sublattice
+        (n,) uint8: 0 metal, 1 chalcogen.
+    calibration
+        What the client found of the frame.
+    """
+
+    patches: AnyArray
+    y_px: AnyArray
+    x_px: AnyArray
+    sublattice: AnyArray
+    calibration: CalibrationSummary | None = None
+
+
+@runtime_checkable
+class PatchAnalyzer(Protocol):
+    """An analyzer that takes patches as well; without it they are answered with `Status.UNSUPPORTED`."""
+
+    def analyze_patches(self, patches: Patches, context: ImagingContext, frame: FrameIdentity) -> FrameResult:
+        """Judge patches."""
+
+
+Memory = Callable[[Analyzer], Analyzer]
+"""Wraps the shared analyzer for one client, adding up the evidence of registered frames of one field; it notices by
+itself that the field or the context changed, and says in `FrameResult.frames_accumulated` how many it used."""
+
+
+class PatchesUnsupported(Exception):
+    """The analyzer does not take patches."""
+
+
+class FramePipeline:
+    """What one client's frames go through.
+
+    Parameters
+    ----------
+    analyzer
+        Shared by all clients.
+    memory
+        Gives this client an analyzer that remembers its frames; None judges each frame for itself.
+    """
+
+    def __init__(self, analyzer: Analyzer, memory: Memory | None = None) -> None:
+        self._analyzer = memory(analyzer) if memory else analyzer
+
+    def process(self, image: AnyArray, context: ImagingContext, frame: FrameIdentity) -> FrameResult:
+        """Judge the valid rows of a frame.
+
+        Parameters
+        ----------
+        image
+            (rows, columns); rows beyond ``frame.valid_rows`` belong to an older frame and are cut off. Without
+            valid rows (0) all of them count.
+        """
+        rows = min(frame.valid_rows or image.shape[0], image.shape[0])
+        whole = frame.shape if all(frame.shape) else (image.shape[0], image.shape[1])
+        identity = msgspec.structs.replace(frame, valid_rows=rows, shape=whole)
+        return self._analyzer.analyze(image[:rows], context, identity)
+
+    def process_patches(self, patches: Patches, context: ImagingContext, frame: FrameIdentity) -> FrameResult:
+        """Judge patches that the client cut; raise `PatchesUnsupported` where the analyzer cannot."""
+        if not isinstance(self._analyzer, PatchAnalyzer):
+            raise PatchesUnsupported
+        return self._analyzer.analyze_patches(patches, context, frame)
+
+
+PipelineFactory = Callable[[], FramePipeline]

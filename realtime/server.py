@@ -1,0 +1,204 @@
+"""The inference server: a ROUTER on loopback, one worker, the newest frame of each client.
+
+``python -m realtime.server --port N`` prints ``READY <port>`` once the model is loaded and warm.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import threading
+import time
+from typing import Final
+
+from realtime import protocol
+from realtime.endpoint import Endpoint
+from realtime.messages import (
+    AnyRequest,
+    Bye,
+    Cancel,
+    FrameRequest,
+    Hello,
+    PatchesRequest,
+    Reply,
+    ServerHello,
+    ServerStatus,
+    Status,
+    StatusRequest,
+    WireError,
+)
+from realtime.pipeline import Analyzer, FramePipeline, PipelineFactory
+from realtime.protocol import Envelope, Part
+from realtime.sessions import Job, Session, Sessions
+from realtime.telemetry import Telemetry
+from realtime.worker import Outcome, Worker
+
+logger = logging.getLogger(__name__)
+
+_POLL_MS: Final = 100
+_FINISH_S: Final = 3.0
+
+
+class DefectServer:
+    """Serves one analyzer to several clients.
+
+    Parameters
+    ----------
+    analyzer
+        What judges frames; used from one thread only.
+    endpoint
+        Where; closed when `serve` ends.
+    pipeline
+        Makes the pipeline of a new client; the analyzer alone where left out.
+    """
+
+    def __init__(self, analyzer: Analyzer, endpoint: Endpoint, pipeline: PipelineFactory | None = None) -> None:
+        self._analyzer = analyzer
+        self._endpoint = endpoint
+        self._limits = endpoint.limits
+        self._sessions = Sessions(pipeline or (lambda: FramePipeline(analyzer)), self._limits.max_clients)
+        self._telemetry = Telemetry()
+        self._stop = threading.Event()
+        self._started_ns = time.monotonic_ns()
+        self._worker = Worker(endpoint.context, endpoint.wake_address)
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self._endpoint.port
+
+    def stop(self) -> None:
+        """Ask the loop to end; from any thread or a signal handler."""
+        self._stop.set()
+
+    def serve(self) -> bool:
+        """Serve until `stop`, then close; say whether the worker ended too.
+
+        It answers `Status.SHUTTING_DOWN` to who still waits, and gives the frame under way three seconds.
+        """
+        try:
+            while not self._stop.is_set():
+                if self._endpoint.wait(_POLL_MS):
+                    self._receive()
+                self._turn()
+        finally:
+            while (job := self._sessions.next_job()) is not None:
+                self._refuse(job, Status.SHUTTING_DOWN, "The server is shutting down. Start it again.")
+            ended = self._worker.close(_FINISH_S)
+            self._turn()
+            if ended:
+                self._endpoint.close()
+        return ended
+
+    def _receive(self) -> None:
+        peer, parts = self._endpoint.read()
+        self._telemetry.count("messages")
+        try:
+            request, arrays = protocol.decode_request(parts, self._limits)
+        except WireError as error:
+            self._telemetry.count(f"refused_{error.status.name.lower()}")
+            if parts and bytes(parts[0][:4]) == protocol.MAGIC:  # a stranger gets no answer
+                self._send(peer, protocol.encode_error(protocol.peek(parts), error.status, str(error)))
+            return
+        now = time.monotonic_ns()
+        if isinstance(request, Bye):
+            self._sessions.forget(request.session)
+            if request.stop_server:
+                self.stop()
+            return
+        try:
+            session = self._sessions.seen(request.session, now)
+        except WireError as error:
+            self._telemetry.count("refused_busy")
+            self._send(peer, protocol.encode_error(request, error.status, str(error)))
+            return
+        if isinstance(request, FrameRequest | PatchesRequest):
+            self._accept(session, Job(peer, request, arrays, now, session.pipeline))
+        elif isinstance(request, Cancel):
+            if (job := self._sessions.cancel(session, request.target)) is not None:
+                self._refuse(job, Status.STALE, "It was cancelled.")
+        else:
+            self._send(peer, self._told(request, session))
+
+    def _accept(self, session: Session, job: Job) -> None:
+        self._telemetry.count("frames_received")
+        if session.waiting is not None:
+            self._telemetry.count("frames_replaced")
+            self._refuse(session.waiting, Status.STALE, "A newer frame replaced it.")
+        session.waiting = job
+
+    def _turn(self) -> None:
+        if (outcome := self._worker.outcome()) is not None:
+            self._answer(outcome)
+        if not self._worker.busy and not self._stop.is_set() and (job := self._sessions.next_job()) is not None:
+            self._worker.start(job)
+        self._sessions.forget_idle(time.monotonic_ns())
+
+    def _answer(self, outcome: Outcome) -> None:
+        job, t = outcome.job, self._telemetry
+        t.time("queue", (outcome.started_ns - job.received_ns) / 1e6)
+        wanted = self._sessions.finished(job)
+        if outcome.result is None:
+            t.count("frames_failed" if outcome.status is Status.MODEL_ERROR else "frames_refused")
+            if wanted:
+                self._refuse(job, outcome.status, outcome.message)
+            return
+        t.time("analyze", (outcome.ended_ns - outcome.started_ns) / 1e6)
+        for stage, milliseconds in outcome.result.timing_ms.items():
+            t.time(stage, milliseconds)
+        if not wanted:
+            t.count("frames_unwanted")
+            return
+        start = time.monotonic_ns()
+        try:
+            parts = protocol.encode_result(job.request, outcome.result)
+        except (WireError, TypeError, NotImplementedError, ValueError) as error:
+            logger.exception("a result cannot be sent")
+            self._refuse(job, Status.MODEL_ERROR, f"The result cannot be sent: {error}")
+            return
+        if self._send(job.peer, parts):
+            t.count("frames_answered")
+        t.time("reply", (time.monotonic_ns() - start) / 1e6)
+
+    def _refuse(self, job: Job, status: Status, message: str) -> None:
+        self._send(job.peer, protocol.encode_error(job.request, status, message))
+
+    def _send(self, peer: bytes, parts: list[Part]) -> bool:
+        sent = self._endpoint.send(peer, parts)
+        if not sent:
+            self._telemetry.count("replies_dropped")
+        return sent
+
+    def _told(self, request: AnyRequest, session: Session) -> list[Part]:
+        body: ServerHello | ServerStatus
+        model, sha256, engine = (
+            self._analyzer.model_name,
+            self._analyzer.model_sha256,
+            self._analyzer.engine_info,
+        )
+        if isinstance(request, Hello):
+            version = importlib.metadata.version("stemctx")
+            body = ServerHello(
+                version=version, model=model, model_sha256=sha256, engine=engine, limits=self._limits
+            )
+        else:
+            assert isinstance(request, StatusRequest)
+            body = ServerStatus(
+                uptime_s=(time.monotonic_ns() - self._started_ns) / 1e9,
+                model=model,
+                model_sha256=sha256,
+                engine=engine,
+                clients=len(self._sessions),
+                queue_depth=self._sessions.queue_depth(),
+                under_way=session.under_way,
+                counters=self._telemetry.counters(),
+                stages=self._telemetry.stages() if request.detail else {},
+            )
+        echo = Envelope(session=request.session, id=request.id, t_ns=request.t_ns)
+        return protocol.encode(Reply(session=echo.session, id=echo.id, t_ns=echo.t_ns, body=body))
+
+
+if __name__ == "__main__":
+    from realtime.launch import main
+
+    main()
