@@ -101,8 +101,6 @@ class FrameOrigin:
         Count of frames sent since the start.
     whole_frames
         Count of whole frames scanned when it was sent.
-    received_ns
-        Monotonic clock at its last row (ns).
     """
 
     hardware_source_id: str
@@ -110,4 +108,3 @@ class FrameOrigin:
     field: tuple[object, ...]
     number: int
     whole_frames: int
-    received_ns: int

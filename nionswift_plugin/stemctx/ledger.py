@@ -1,0 +1,91 @@
+"""Which frames were sent, and which results may still be shown.
+
+A result is shown when it belongs to the field that is being scanned now and is newer than the last one shown. The
+scan gives every pass of the beam a new scan id, and the next pass has usually begun when a result comes; so it is
+the field (channel, size, field of view, centre, rotation) that must still be the same, not the pass.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import Final
+
+from nionswift_plugin.stemctx.status import FlagAge, FrameOrigin
+from nionswift_plugin.stemctx.tap import TappedFrame
+from stemctx_core.results import FrameIdentity
+
+_KEPT: Final = 64
+
+
+class FrameLedger:
+    """Keeps account of one start of the live service; every method may be called from any thread.
+
+    Attributes
+    ----------
+    scanned
+        Whole frames that the scan brought.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._origins: OrderedDict[tuple[str, int], FrameOrigin] = OrderedDict()
+        self._shown: FrameOrigin | None = None
+        self._field: tuple[object, ...] | None = None
+        self._sent = 0
+        self.scanned = 0
+
+    def seen(self, frame: TappedFrame) -> None:
+        """Note what is being scanned now."""
+        with self._lock:
+            self._field = frame.field
+            self.scanned += frame.complete
+
+    def sent(self, frame: TappedFrame, hardware_source_id: str) -> FrameIdentity:
+        """Note a frame that is about to be sent, and name it."""
+        identity = FrameIdentity(frame.scan_id, frame.frame_index, frame.valid_rows, frame.shape)
+        with self._lock:
+            self._sent += 1
+            self._origins[_key(identity)] = FrameOrigin(
+                hardware_source_id=hardware_source_id,
+                data_channel_id=frame.data_channel_id,
+                field=frame.field,
+                number=self._sent,
+                whole_frames=self.scanned,
+            )
+            while len(self._origins) > _KEPT:
+                self._origins.popitem(last=False)
+        return identity
+
+    def origin(self, identity: FrameIdentity) -> FrameOrigin | None:
+        """Where the result of a frame belongs, if the frame is among the last ones sent."""
+        with self._lock:
+            return self._origins.get(_key(identity))
+
+    def accept(self, identity: FrameIdentity) -> bool:
+        """Whether a result that came may be shown; from then on it counts as shown."""
+        with self._lock:
+            origin = self._origins.get(_key(identity))
+            if origin is None or origin.field != self._field:
+                return False
+            if self._shown is not None and origin.number <= self._shown.number:
+                return False
+            self._shown = origin
+            return True
+
+    def forget_shown(self) -> None:
+        """What was shown holds no more, such as after another host was declared."""
+        with self._lock:
+            self._shown = None
+
+    def age(self) -> FlagAge:
+        """Whether what was shown last still belongs to what is being scanned."""
+        with self._lock:
+            if self._shown is None or self._shown.field != self._field:
+                return FlagAge.GONE
+            # One frame behind is the rule: the next one is on its way to the server.
+            return FlagAge.STALE if self.scanned - self._shown.whole_frames > 1 else FlagAge.FRESH
+
+
+def _key(identity: FrameIdentity) -> tuple[str, int]:
+    return identity.scan_id, identity.valid_rows

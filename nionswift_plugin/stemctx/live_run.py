@@ -1,0 +1,288 @@
+"""A live run on the simulated microscope: what Nion Swift does with a column, without a window and with the truth.
+
+The service, the wire and the server process are those of the plug-in; only who listens is another.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from nionswift_plugin.stemctx.service import LiveService
+from nionswift_plugin.stemctx.status import LiveSettings, LiveState, LiveStatus
+from nionswift_plugin.stemctx.tap import FrameTap, TappedFrame
+from sim.headless import HeadlessMicroscope
+from sim.instrument import MicroscopeSettings
+from sim.scoring import FrameScore, Score, score
+from stemctx_core.errors import InputError, ServerUnavailable
+from stemctx_core.results import FrameResult
+
+#: After the last frame, or without one: how long the server may stay silent.
+PATIENCE_S: Final = 30.0
+_START_S: Final = 120.0
+_FRAMES_KEPT: Final = 64
+
+Answer = tuple[FrameResult, float]
+
+
+@dataclass(frozen=True)
+class JudgedFrame:
+    """One frame with what was said of it and how right that is.
+
+    Attributes
+    ----------
+    number
+        Counts the answers from 1.
+    latency_ms
+        From the last row to the result.
+    image
+        As it was scanned.
+    """
+
+    number: int
+    result: FrameResult
+    latency_ms: float
+    score: FrameScore
+    image: NDArray[np.float32]
+
+
+@dataclass
+class LiveReport:
+    """What a run came to; grows frame by frame.
+
+    Attributes
+    ----------
+    scanned, replaced
+        Frames that the scan brought, and those that a newer one replaced before they were sent.
+    interrupted
+        Whether the user ended it before its time.
+    """
+
+    settings: MicroscopeSettings
+    scanned: int = 0
+    replaced: int = 0
+    refused: int = 0
+    latencies_ms: list[float] = field(default_factory=list)
+    total: FrameScore = field(default_factory=FrameScore)
+    last: JudgedFrame | None = None
+    interrupted: bool = False
+
+    def add(self, frame: JudgedFrame) -> None:
+        """Take a frame in."""
+        self.latencies_ms.append(frame.latency_ms)
+        self.total += frame.score
+        self.refused += frame.result.refusal is not None
+        self.last = frame
+
+    def latency_ms(self, percentile: float) -> float | None:
+        """Percentile of the latencies (ms)."""
+        return round(float(np.percentile(self.latencies_ms, percentile)), 2) if self.latencies_ms else None
+
+    def summary(self) -> dict[str, Any]:
+        """Everything ready for JSON; precision and recall are over all frames together."""
+        result = self.last.result if self.last else None
+        return {
+            **_rates(self.total.strict),
+            "detection": _rates(self.total.detection),
+            "true_defects_abstained": self.total.abstained,
+            "latency_ms": {"p50": self.latency_ms(50), "p95": self.latency_ms(95)},
+            "frames": {
+                "scanned": self.scanned,
+                "answered": len(self.latencies_ms),
+                "replaced": self.replaced,
+                "refused": self.refused,
+            },
+            "engine": msgspec.to_builtins(result.engine) if result else None,
+            "model": result.model if result else None,
+            "context": msgspec.to_builtins(result.context) if result else None,
+            "microscope": asdict(self.settings),
+            "interrupted": self.interrupted,
+        }
+
+
+class LiveRun:
+    """Scans a number of frames and scores what is said of them.
+
+    Parameters
+    ----------
+    settings
+        The microscope.
+    frames
+        How many whole frames to scan.
+    on_frame
+        Called for every answered frame.
+    on_progress
+        Called with the frames scanned so far, the one under way as a fraction.
+    address
+        Inference server to use; without one a process of its own is started.
+    """
+
+    def __init__(
+        self,
+        settings: MicroscopeSettings,
+        frames: int,
+        *,
+        on_frame: Callable[[JudgedFrame], None],
+        on_progress: Callable[[float], None] = lambda _: None,
+        address: str | None = None,
+    ) -> None:
+        self.report = LiveReport(settings)
+        self._wanted = frames
+        self._on_frame = on_frame
+        self._on_progress = on_progress
+        self._address = address
+        self._events: queue.SimpleQueue[TappedFrame | Answer] = queue.SimpleQueue()
+        self._scanned: OrderedDict[str, TappedFrame] = OrderedDict()
+        self._waiting: list[Answer] = []
+
+    def run(self) -> LiveReport:
+        """Start everything, scan, wait for the last answer, and take everything down.
+
+        Raises
+        ------
+        ServerUnavailable
+            Where the server does not start or never answers.
+        StemctxError
+            Where the microscope cannot be set up as asked for.
+        """
+        settings = self.report.settings
+        declared = LiveSettings(host=settings.host, dopants=(settings.dopant,) if settings.dopant else ())
+        with HeadlessMicroscope(settings) as microscope:
+            scan = microscope.scan
+            tap = FrameTap(scan, 0, self._events.put)
+            service = LiveService(
+                scan,
+                microscope.stem_controller,
+                declared,
+                address=self._address,
+                on_result=lambda result, latency_ms: self._events.put((result, latency_ms)),
+            )
+            try:
+                with service:
+                    _started(service.wait_started(_START_S))
+                    scan.start_playing(sync_timeout=10.0)
+                    self._follow(service, microscope)
+            except KeyboardInterrupt:
+                self.report.interrupted = True
+            finally:
+                tap.close()
+        return self.report
+
+    def _follow(self, service: LiveService, microscope: HeadlessMicroscope) -> None:
+        heard = time.monotonic()
+        stopped = False
+        while True:
+            try:
+                self._take(self._events.get(timeout=0.1), microscope)
+                heard = time.monotonic()
+            except queue.Empty:
+                pass
+            status = service.status
+            self.report.scanned, self.report.replaced = status.scanned, status.replaced
+            if not stopped and status.scanned >= self._wanted:
+                microscope.scan.abort_playing(sync_timeout=10.0)
+                stopped = True
+            outstanding = status.scanned - status.answered - status.replaced
+            # What was counted as answered may still lie in the queue.
+            if stopped and outstanding <= 0 and self._events.empty() and not self._waiting:
+                return
+            if status.state is LiveState.FAILED or time.monotonic() - heard > PATIENCE_S:
+                if stopped and self.report.latencies_ms:
+                    return
+                raise ServerUnavailable(
+                    f"The inference server does not answer ({status.state}: {status.reason or 'no reason given'}). "
+                    "Run 'stemctx serve' by itself to see what it says."
+                )
+
+    def _take(self, event: TappedFrame | Answer, microscope: HeadlessMicroscope) -> None:
+        if isinstance(event, tuple):
+            self._waiting.append(event)
+        else:
+            if event.complete:
+                self._scanned[event.scan_id] = event
+                while len(self._scanned) > _FRAMES_KEPT:
+                    self._scanned.popitem(last=False)
+            whole = self.report.scanned + (0.0 if event.complete else event.valid_rows / event.shape[0])
+            self._on_progress(min(whole, float(self._wanted)))
+        # The service and we listen on threads of our own: a frame may come after its result.
+        waiting, self._waiting = self._waiting, []
+        for result, latency_ms in waiting:
+            frame = self._scanned.pop(result.frame.scan_id, None)
+            if frame is None:
+                self._waiting.append((result, latency_ms))
+                continue
+            scored = score(result, microscope.ground_truth(frame.metadata))
+            number = len(self.report.latencies_ms) + 1
+            judged = JudgedFrame(number, result, latency_ms, scored, frame.data)
+            self.report.add(judged)
+            self._on_frame(judged)
+
+
+class LiveFolder:
+    """The files of a run; each appears whole or not at all.
+
+    Parameters
+    ----------
+    path
+        Made where it is not there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"The folder {path} cannot be made: {error}. Choose another --output.") from None
+        if not os.access(path, os.W_OK):
+            raise InputError(f"The folder {path} cannot be written to. Choose another --output.")
+        self._lines: list[str] = []
+
+    def add(self, frame: JudgedFrame) -> None:
+        """Keep a frame's flags and scores."""
+        line = json.loads(frame.result.to_json_line())
+        line["latency_ms"] = round(frame.latency_ms, 2)
+        line["score"] = {"strict": _rates(frame.score.strict), "detection": _rates(frame.score.detection)}
+        self._lines.append(json.dumps(line))
+
+    def write(self, report: LiveReport) -> None:
+        """Write what there is."""
+        from stemctx_core.pictures import write_overlay
+
+        self._put("results.jsonl", "".join(line + "\n" for line in self._lines))
+        if report.last is not None:
+            write_overlay(self.path / "overlay.png", report.last.image, report.last.result)
+        self._put("summary.json", json.dumps(report.summary(), indent=1) + "\n")
+
+    def _put(self, name: str, text: str) -> None:
+        temporary = self.path / f"{name}.part"
+        temporary.write_text(text)
+        os.replace(temporary, self.path / name)
+
+
+def _started(status: LiveStatus) -> None:
+    if status.state is LiveState.FAILED:
+        raise ServerUnavailable(f"The live service could not start: {status.reason}")
+
+
+def _rates(counts: Score) -> dict[str, Any]:
+    def rounded(value: float | None) -> float | None:
+        return None if value is None else round(value, 4)
+
+    return {
+        "precision": rounded(counts.precision),
+        "recall": rounded(counts.recall),
+        "right": counts.right,
+        "wrong": counts.wrong,
+        "missed": counts.missed,
+    }

@@ -1,0 +1,110 @@
+"""Nion Swift without a window: its document model, its test user interface, its instruments and plug-ins."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import unittest
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nion.instrumentation.test import AcquisitionTestContext
+from nion.swift import Facade
+from nion.swift.model import PlugInManager
+from nion.swift.test import TestContext
+from nion.usim_device import DeviceConfiguration
+from nion.utils import Registry
+
+from nionswift_plugin.stemctx_simulator import exchange
+from sim.instrument import MicroscopeSettings
+
+Facade.initialize()
+
+#: Fields that are small and quick, and yet hold defects: 5 nm at 0.195 Å a pixel, 1e5 e/Å².
+QUICK = MicroscopeSettings(size=(256, 256), fov_nm=5.0)
+
+
+@dataclass
+class Swift:
+    """Nion Swift as the tests see it."""
+
+    context: Any
+
+    @property
+    def window(self) -> Any:
+        """The first document window."""
+        return self.context.document_controller
+
+    @property
+    def document_model(self) -> Any:
+        """The project."""
+        return self.context.document_model
+
+    @property
+    def scan(self) -> Any:
+        """The scan device that an operator would get."""
+        return Registry.get_component("scan_hardware_source")
+
+    def pump(self, until: Callable[[], Any], timeout_s: float = 30.0) -> Any:
+        """Run the window by hand until something is so, and return it."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            self.window.periodic()
+            value = until()
+            if value:
+                return value
+            assert time.monotonic() < deadline, "it did not happen in time"
+            time.sleep(0.01)
+
+    def live_display(self) -> Any:
+        """The display of the live HAADF image, or None before there is one."""
+        reference = self.document_model.get_data_item_channel_reference(
+            self.scan.hardware_source_id, self.scan.get_channel_id(0)
+        )
+        item = reference.data_item
+        return self.document_model.get_display_item_for_data_item(item) if item is not None else None
+
+
+@contextlib.contextmanager
+def without_leaks() -> Iterator[None]:
+    """Nion's own leak checks around what is inside."""
+    AcquisitionTestContext.begin_leaks()
+    setup = TestContext.TestSetup()
+    try:
+        yield
+    finally:
+        del setup
+    AcquisitionTestContext.end_leaks(unittest.TestCase())
+
+
+@contextlib.contextmanager
+def swift(directory: Path) -> Iterator[Swift]:
+    """Nion Swift with Nion's simulator, and no plug-in of ours."""
+    configuration = DeviceConfiguration.AcquisitionContextConfiguration(set_configuration_location=False)
+    configuration.configuration_location = str(directory)  # an empty one switches Nion's instruments off
+    with without_leaks(), AcquisitionTestContext.test_context(configuration, is_app=True) as context:
+        yield Swift(context)
+
+
+def load(name: str) -> Any:
+    """Load a plug-in as Nion Swift does, up to and with `run`."""
+    module = PlugInManager.load_plug_in("nionswift_plugin", f"nionswift_plugin.{name}")
+    assert module is not None, f"{name} was not loaded"
+    module.run()
+    return module
+
+
+@contextlib.contextmanager
+def loaded(settings: MicroscopeSettings = QUICK) -> Iterator[Any]:
+    """Both plug-ins, loaded and unloaded again; gives the plug-in object of the live flags."""
+    from nionswift_plugin.stemctx import plug_in
+
+    exchange.install(settings)  # before the plug-in does it with settings that are too large for tests
+    try:
+        load("stemctx_simulator")
+        load("stemctx")
+        yield plug_in.current()
+    finally:
+        PlugInManager.unload_plug_ins()
