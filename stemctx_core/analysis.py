@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,13 +24,13 @@ from stemctx_core.calibration import (
 from stemctx_core.classes import Candidate, Role
 from stemctx_core.classifier import Classifier, load_bundle, posterior_from
 from stemctx_core.context import ImagingContext, Known
-from stemctx_core.decision import Thresholds, decide
+from stemctx_core.decision import EDGE, NO_LATTICE_HERE, OBSTACLES, UNKNOWN, Thresholds, decide
 from stemctx_core.encoding import EncodedScene, Nuisance, Scene, assemble, host_rows, predict
 from stemctx_core.engine import Engine
 from stemctx_core.errors import FrameError, InputError, LibraryError
 from stemctx_core.features import projection
-from stemctx_core.lattice import SiteGrid, find_sites
-from stemctx_core.patches import extract_patches
+from stemctx_core.lattice import find_sites
+from stemctx_core.patches import SAMPLES, extract_patches
 from stemctx_core.results import (
     CalibrationSummary,
     EngineInfo,
@@ -50,6 +50,27 @@ SMALLEST_SIDE_PX: Final = 24
 _TYPICAL_SIGMA_ANGSTROM: Final = 0.45
 #: A whitened distance this many times the frame's median means that no candidate fits.
 _OUTLIER_FACTOR: Final = 6.0
+#: Below this part of the frame's typical lattice contrast there is no crystal to judge.
+LEAST_COHERENCE: Final = 0.35
+
+
+@dataclass(frozen=True)
+class Sites:
+    """Where the sites of a frame are.
+
+    Attributes
+    ----------
+    positions_px
+        (n, 2) y, x.
+    sublattice
+        (n,) int8: 0 metal, 1 chalcogen.
+    pixel_size_angstrom
+        By the lattice.
+    """
+
+    positions_px: NDArray[np.float64]
+    sublattice: NDArray[np.int8]
+    pixel_size_angstrom: float
 
 
 @dataclass(frozen=True)
@@ -59,20 +80,17 @@ class SiteEvidence:
     Attributes
     ----------
     log_likelihood
-        (n, C) of the sites; rows of cut patches are zero.
-    whole
-        (n,) whether the patch lies in the frame.
-    unlike_all
-        (n,) whether no candidate explains the patch.
+        (n, C) of the sites; rows of sites that are not judged are zero.
+    obstacle
+        (n,) int8 index into `stemctx_core.decision.OBSTACLES`: why a site is not judged, 0 where it is.
     """
 
-    grid: SiteGrid
+    sites: Sites
     calibration: FrameCalibration
     dose_e_per_angstrom2: float
     nuisance: Nuisance
     log_likelihood: NDArray[np.float32]
-    whole: NDArray[np.bool_]
-    unlike_all: NDArray[np.bool_]
+    obstacle: NDArray[np.int8]
     warnings: tuple[str, ...]
 
 
@@ -146,12 +164,55 @@ class FrameAnalyzer:
         frame
             Which frame it is, handed through to the result.
         """
-        timing: dict[str, float] = {}
         identity = frame or FrameIdentity(valid_rows=_rows(image), shape=_shape(image))
+        timing: dict[str, float] = {}
+        return self.judge(lambda: self.evidence(image, context, timing), context, identity, timing)
+
+    def analyze_patches(
+        self,
+        patches: NDArray[np.float32],
+        positions_px: NDArray[np.float64],
+        sublattice: NDArray[np.int8],
+        context: ImagingContext,
+        frame: FrameIdentity,
+    ) -> FrameResult:
+        """Judge lattice-registered patches that somebody else cut.
+
+        Parameters
+        ----------
+        patches
+            (n, SIDE, SIDE) or (n, SAMPLES) in the intensity units of their frame, as `extract_patches` gives them.
+        positions_px, sublattice
+            (n, 2) y, x and (n,) 0 metal, 1 chalcogen.
+        """
+        timing: dict[str, float] = {}
+        pixel = context.pixel_size_angstrom
+        sites = Sites(positions_px, sublattice, pixel.value if isinstance(pixel, Known) else float("nan"))
+        values = np.ascontiguousarray(patches, np.float32).reshape(len(patches), SAMPLES)
+
+        def evidence() -> SiteEvidence:
+            optics = _optics(context)
+            self._check_library(optics)
+            if not np.isfinite(values).all():
+                raise FrameError("not_finite", "Some patches hold NaN or infinity.", "Leave those patches out.")
+            obstacle = np.zeros(len(values), np.int8)
+            return self._patch_evidence(values, sites, obstacle, context, optics, [], timing)
+
+        return self.judge(evidence, context, frame, timing)
+
+    def judge(
+        self,
+        find_evidence: Callable[[], SiteEvidence],
+        context: ImagingContext,
+        frame: FrameIdentity,
+        timing: dict[str, float],
+        frames_accumulated: int = 1,
+    ) -> FrameResult:
+        """Conclude from evidence that is found here, or refuse with the reason why none was."""
         candidates: tuple[Candidate, ...] = ()
         try:
             candidates = context.validated().candidates
-            evidence = self.evidence(image, context, timing)
+            evidence = find_evidence()
         except FrameError as error:
             refusal = Refusal(error.code, error.reason, error.fix)
         except LibraryError as error:
@@ -159,9 +220,9 @@ class FrameAnalyzer:
         except InputError as error:
             refusal = Refusal("bad_context", str(error), "Correct the imaging context.")
         else:
-            return self.conclude(evidence, context, identity, timing)
+            return self.conclude(evidence, context, frame, timing, frames_accumulated)
         return FrameResult(
-            frame=identity,
+            frame=frame,
             context=context,
             candidates=candidates,
             sites=SiteTable.empty(len(candidates)),
@@ -183,23 +244,44 @@ class FrameAnalyzer:
         """
         timing = {} if timing is None else timing
         optics = _optics(context)
+        self._check_library(optics)
         host = materials.host(context.host)
-        self.library.check(
-            optics.high_tension_kv, optics.convergence_semi_angle_mrad, optics.inner_mrad, optics.outer_mrad
-        )
         _check_image(image)
         pixel = context.pixel_size_angstrom
         hint = pixel.value if isinstance(pixel, Known) else None
         with _timed(timing, "sites"):
             grid = find_sites(image, host, expected_ratio(self.library, host, optics), hint)
             warnings = _pixel_size_words(grid.pixel_size_angstrom, hint)
+            if grid.naming.startswith("ambiguous"):
+                warnings.append(f"The sublattices may be named the wrong way round: {grid.naming}.")
         with _timed(timing, "patches"):
-            patch_set = extract_patches(image, grid)
-            whole = patch_set.whole
-            kept = patch_set.values[whole]
-            sublattice = grid.sublattice[whole]
-            kept = flatten(kept, sublattice, grid.positions_px[whole])
+            patches = extract_patches(image, grid)
+            obstacle = np.zeros(len(grid), np.int8)
+            obstacle[grid.coherence < LEAST_COHERENCE] = OBSTACLES.index(NO_LATTICE_HERE)
+            obstacle[~patches.whole] = OBSTACLES.index(EDGE)
+        sites = Sites(grid.positions_px, grid.sublattice, grid.pixel_size_angstrom)
+        return self._patch_evidence(patches.values, sites, obstacle, context, optics, warnings, timing)
+
+    def _check_library(self, optics: Optics) -> None:
+        self.library.check(
+            optics.high_tension_kv, optics.convergence_semi_angle_mrad, optics.inner_mrad, optics.outer_mrad
+        )
+
+    def _patch_evidence(
+        self,
+        patches: NDArray[np.float32],
+        sites: Sites,
+        obstacle: NDArray[np.int8],
+        context: ImagingContext,
+        optics: Optics,
+        warnings: list[str],
+        timing: dict[str, float],
+    ) -> SiteEvidence:
+        host, candidates = materials.host(context.host), context.candidates
+        judged = obstacle == 0
+        sublattice = sites.sublattice[judged]
         with _timed(timing, "calibration"):
+            kept = flatten(patches[judged], sublattice, sites.positions_px[judged])
             calibration = calibrate(self.library, host, optics, kept, sublattice)
             if not FITTING_RATIO[0] < calibration.ratio < FITTING_RATIO[1]:
                 warnings.append(
@@ -208,7 +290,7 @@ class FrameAnalyzer:
                 )
             scene = Scene(
                 host=host,
-                candidates=context.candidates,
+                candidates=candidates,
                 optics=replace(optics, sigma_angstrom=calibration.sigma_angstrom),
                 dose_e_per_angstrom2=1.0,
                 background=0.0,
@@ -219,22 +301,22 @@ class FrameAnalyzer:
             calibrated = (kept - calibration.background) / (calibration.gain * predictions.reference)
             calibrated = calibrated.astype(np.float32)
             features = calibrated @ projection().T.astype(np.float32)
-            rows = host_rows(scene.candidates)
-            scatter = measure_scatter(predictions, features, sublattice, rows, self.nuisance)
+            scatter = measure_scatter(predictions, features, sublattice, host_rows(candidates), self.nuisance)
             encoded = assemble(predictions, scatter.nuisance, scatter.dose_e_per_angstrom2)
+            warnings += _inseparable(encoded, candidates, self.prevalence, self.thresholds.defect)
         with _timed(timing, "posterior"):
-            log_likelihood = np.zeros((len(whole), len(scene.candidates)), np.float32)
-            log_likelihood[whole] = self.classifier.log_likelihood(calibrated, encoded)
-            unlike = np.zeros(len(whole), bool)
-            unlike[whole] = _unlike_all(features, encoded, log_likelihood[whole])
+            log_likelihood = np.zeros((len(judged), len(candidates)), np.float32)
+            log_likelihood[judged] = self.classifier.log_likelihood(calibrated, encoded)
+            obstacle = obstacle.copy()
+            unlike = np.flatnonzero(judged)[_unlike_all(features, encoded, log_likelihood[judged])]
+            obstacle[unlike] = OBSTACLES.index(UNKNOWN)
         return SiteEvidence(
-            grid,
+            sites,
             calibration,
             scatter.dose_e_per_angstrom2,
             scatter.nuisance,
             log_likelihood,
-            whole,
-            unlike,
+            obstacle,
             tuple(warnings),
         )
 
@@ -249,26 +331,20 @@ class FrameAnalyzer:
         """Prior, posterior and decision for the evidence of one frame or of several of one field."""
         timing = {} if timing is None else timing
         candidates = context.candidates
-        grid, calibration = evidence.grid, evidence.calibration
+        sites, calibration = evidence.sites, evidence.calibration
         with _timed(timing, "decision"):
-            prior = site_prior(candidates, grid.sublattice, self.prevalence)
+            prior = site_prior(candidates, sites.sublattice, self.prevalence)
             posterior = posterior_from(evidence.log_likelihood, prior)
-            verdicts = decide(
-                posterior,
-                candidates,
-                evidence.whole,
-                evidence.unlike_all,
-                self.thresholds,
-                evidence.dose_e_per_angstrom2,
-            )
+            dose = evidence.dose_e_per_angstrom2
+            verdicts = decide(posterior, candidates, evidence.obstacle, self.thresholds, dose)
         return FrameResult(
             frame=frame,
             context=context,
             candidates=candidates,
             sites=SiteTable(
-                y_px=grid.positions_px[:, 0].astype(np.float32),
-                x_px=grid.positions_px[:, 1].astype(np.float32),
-                sublattice=grid.sublattice.astype(np.int8),
+                y_px=sites.positions_px[:, 0].astype(np.float32),
+                x_px=sites.positions_px[:, 1].astype(np.float32),
+                sublattice=sites.sublattice.astype(np.int8),
                 posterior=posterior,
                 best=posterior.argmax(axis=1).astype(np.int16),
                 decision=verdicts.decision,
@@ -277,7 +353,7 @@ class FrameAnalyzer:
             reasons=verdicts.reasons,
             warnings=evidence.warnings,
             calibration=CalibrationSummary(
-                pixel_size_angstrom=grid.pixel_size_angstrom,
+                pixel_size_angstrom=sites.pixel_size_angstrom,
                 gain=calibration.gain,
                 background=calibration.background,
                 sigma_angstrom=calibration.sigma_angstrom,
@@ -302,7 +378,8 @@ def site_prior(
     """(n, C) prior of each candidate at each site; nothing is expected on the other sublattice."""
     rates = np.array(classes.priors(candidates, prevalence))
     codes = np.array([list(classes.Sublattice).index(c.sublattice) for c in candidates])
-    return rates * (codes == np.asarray(sublattice)[:, None])
+    prior: NDArray[np.float64] = rates * (codes == np.asarray(sublattice)[:, None])
+    return prior
 
 
 def _optics(context: ImagingContext) -> Optics:
@@ -343,7 +420,9 @@ def _check_image(image: NDArray[Any]) -> None:
             "Crop them away, or check the detector.",
         )
     if np.ptp(image) == 0:
-        raise FrameError("constant", "All pixels have the same value.", "Is the beam blanked or the detector out?")
+        raise FrameError(
+            "constant", "All pixels have the same value.", "Is the beam blanked or the detector out?"
+        )
 
 
 def _pixel_size_words(found: float, hint: float | None) -> list[str]:
@@ -370,6 +449,35 @@ def _unlike_all(
         squared[mine] = np.mean(white**2, axis=1)
     unlike: NDArray[np.bool_] = squared > _OUTLIER_FACTOR * max(1.0, float(np.median(squared)))
     return unlike
+
+
+def _inseparable(
+    encoded: EncodedScene,
+    candidates: tuple[Candidate, ...],
+    prevalence: dict[Role, float] | None,
+    needed_probability: float,
+) -> list[str]:
+    """Name the defects that even a typical site of theirs could not show at this dose.
+
+    A site whose patch is exactly as predicted for a defect gains half the squared whitened distance to the host's own
+    prediction in log-odds; where that does not outweigh the prior up to the flagging threshold, it cannot be flagged.
+    """
+    rates = classes.priors(candidates, prevalence)
+    hidden = []
+    for row, candidate in enumerate(candidates):
+        if not candidate.is_defect:
+            continue
+        own = next(
+            i for i, c in enumerate(candidates) if not c.is_defect and c.sublattice is candidate.sublattice
+        )
+        white = encoded.whiten[own] @ (encoded.mean[row] - encoded.mean[own])
+        gained = 0.5 * float(white @ white)
+        odds = needed_probability / (1 - needed_probability) * rates[own] / rates[row]
+        if gained < np.log(odds):
+            hidden.append(f"{candidate.species} from {candidates[own].species}")
+    if not hidden:
+        return []
+    return [f"Cannot be told apart at this dose: {', '.join(hidden)}."]
 
 
 @contextmanager

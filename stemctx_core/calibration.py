@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -175,7 +175,9 @@ def flatten(
     smooth = np.median(local[nearest], axis=1)
     # Patches overlap: about a dozen sites share their columns, so `count` of them are count / 12 independent values.
     expected = 1.57 * 12 / count
-    varied = np.array([_robust_sd(smooth[:, k]) ** 2 > 4 * expected * _robust_sd(local[:, k]) ** 2 for k in (0, 1)])
+    varied = np.array(
+        [_robust_sd(smooth[:, k]) ** 2 > 4 * expected * _robust_sd(local[:, k]) ** 2 for k in (0, 1)]
+    )
     if not varied.any():
         return patches
     gain = np.clip(smooth[:, :1], 0.2, 5.0)
@@ -241,7 +243,7 @@ def _mean_of_host(patches: NDArray[np.float32]) -> NDArray[np.float64]:
     return mean
 
 
-def _robust_sd(values: NDArray[np.floating]) -> float:  # type: ignore[type-arg]
+def _robust_sd(values: NDArray[np.floating[Any]]) -> float:
     return 1.4826 * float(np.median(np.abs(values - np.median(values))))
 
 
@@ -275,5 +277,3 @@ def _templates(library: ResponseLibrary, host: Host, optics: Optics) -> NDArray[
             for k, chosen in enumerate((np.flatnonzero(on_metal), np.flatnonzero(~on_metal))):
                 templates[s, k, here] = geometry.patches(tables[k], chosen).sum(axis=0)
     return templates
-
-

@@ -74,14 +74,18 @@ def load_bundle(path: Path | None = None) -> Bundle:
         card = json.loads((folder / "card.json").read_text())
         model = folder / "model.onnx"
         if model.is_symlink() or model.stat().st_size > _LARGEST_MODEL_BYTES:
-            raise BundleError(f"The model in {folder} is a link or larger than 20 MB. Use a bundle as exported.")
+            raise BundleError(
+                f"The model in {folder} is a link or larger than 20 MB. Use a bundle as exported."
+            )
         onnx_bytes = model.read_bytes()
     except (OSError, ValueError) as error:
         raise BundleError(
             f"The model bundle {folder} cannot be read: {error}. Reinstall stemctx, or make one with 'stemctx train'."
         ) from error
     if hashlib.sha256(onnx_bytes).hexdigest() != card.get("sha256"):
-        raise BundleError(f"The model in {folder} is not the one its card describes (sha256 differs). Reinstall it.")
+        raise BundleError(
+            f"The model in {folder} is not the one its card describes (sha256 differs). Reinstall it."
+        )
     expected = {"input_version": INPUT_VERSION, "features": FEATURES, "samples": SAMPLES}
     for name, value in expected.items():
         if card.get(name) != value:
@@ -141,4 +145,5 @@ def posterior_from(
             logits = logits + np.log(prior)
     logits -= logits.max(axis=1, keepdims=True)
     weight = np.exp(logits)
-    return (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)
+    posterior: NDArray[np.float32] = (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)
+    return posterior

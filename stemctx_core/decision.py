@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stemctx_core.classes import Candidate
 from stemctx_core.results import DECISIONS, Decision
+
+EDGE: Final = "edge: the patch is cut by the border of the frame"
+NO_LATTICE_HERE: Final = "no lattice here: a hole, contamination or another grain"
+UNKNOWN: Final = "unknown: like none of the candidates"
+#: Why a site is not judged; the first means that it is.
+OBSTACLES: Final = ("", EDGE, NO_LATTICE_HERE, UNKNOWN)
 
 
 @dataclass(frozen=True)
@@ -56,31 +63,28 @@ class Verdicts:
 def decide(
     posterior: NDArray[np.float32],
     candidates: Sequence[Candidate],
-    whole: NDArray[np.bool_],
-    unlike_all: NDArray[np.bool_],
+    obstacle: NDArray[np.int8],
     thresholds: Thresholds,
     dose_e_per_angstrom2: float,
 ) -> Verdicts:
     """Judge every site.
 
     A site is flagged where it surely is no host column, even if two kinds of defect cannot be told apart there; the
-    reason then names them. It is an abstention where host and defect cannot be told apart, where the patch is cut by
-    the border, and where no candidate fits.
+    reason then names them. It is an abstention where host and defect cannot be told apart, and where an obstacle
+    stands against judging it.
 
     Parameters
     ----------
     posterior
         (n, C).
-    whole
-        (n,) whether the whole patch lies in the frame.
-    unlike_all
-        (n,) whether no candidate explains the patch.
+    obstacle
+        (n,) index into `OBSTACLES`.
     dose_e_per_angstrom2
         Named in the reason.
     """
     is_host = np.array([not c.is_defect for c in candidates])
     host = posterior[:, is_host].sum(axis=1)
-    judged = whole & ~unlike_all
+    judged = obstacle == 0
     decision = np.full(len(posterior), DECISIONS.index(Decision.ABSTAIN), np.int8)
     decision[judged & (host >= thresholds.host)] = DECISIONS.index(Decision.PASS)
     decision[judged & (1 - host >= thresholds.defect)] = DECISIONS.index(Decision.FLAG)
@@ -90,10 +94,8 @@ def decide(
     reason = np.zeros(len(posterior), np.int16)
     dose = f"at this dose ({_rounded(dose_e_per_angstrom2)} e/Å²)"
     for site in np.flatnonzero(~judged | unsure):
-        if not whole[site]:
-            text = "edge: the patch is cut by the border of the frame"
-        elif unlike_all[site]:
-            text = "unknown: like none of the candidates"
+        if obstacle[site]:
+            text = OBSTACLES[obstacle[site]]
         else:
             text = f"{_prediction_set(posterior[site], candidates, thresholds.set_coverage)} cannot be told apart {dose}"
         reason[site] = numbers.setdefault(text, len(numbers))

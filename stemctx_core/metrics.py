@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-Posterior = NDArray[np.floating]  # type: ignore[type-arg]
-Labels = NDArray[np.integer]  # type: ignore[type-arg]
+Posterior = NDArray[np.floating[Any]]
+Labels = NDArray[np.integer[Any]]
 
 
 def accuracy(posterior: Posterior, label: Labels) -> float:

@@ -88,7 +88,7 @@ def extract_patches(image: NDArray[Any], grid: SiteGrid) -> PatchSet:
     return PatchSet(values, whole)
 
 
-@numba.njit(fastmath=True, cache=True, inline="always")  # type: ignore[untyped-decorator]
+@numba.njit(fastmath=True, cache=True, inline="always")
 def _integral(table, y, x):  # type: ignore[no-untyped-def]  # numba infers types
     i, j = int(y), int(x)
     fy, fx = y - i, x - j
@@ -98,7 +98,7 @@ def _integral(table, y, x):  # type: ignore[no-untyped-def]  # numba infers type
     return upper * (1 - fy) + lower * fy
 
 
-@numba.njit(parallel=True, fastmath=True, cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(parallel=True, fastmath=True, cache=True)
 def _box_means(table, positions, offsets, width, out):  # type: ignore[no-untyped-def]  # numba infers types
     bottom, right = table.shape[0] - 1.0, table.shape[1] - 1.0
     for n in numba.prange(len(positions)):

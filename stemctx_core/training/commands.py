@@ -20,10 +20,12 @@ def register(app: typer.Typer) -> None:
 
 def train(
     output: Annotated[Path, typer.Option(help="Folder of the bundle to write.")] = Path("runs/model"),
-    work_folder: Annotated[Path, typer.Option(help="Checkpoints and log; a run that was killed goes on.")] = Path(
-        "runs/training"
-    ),
-    quick: Annotated[bool, typer.Option("--quick", help="A small one in minutes, not the shipped one.")] = False,
+    work_folder: Annotated[
+        Path, typer.Option(help="Checkpoints and log; a run that was killed goes on.")
+    ] = Path("runs/training"),
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A small one in minutes, not the shipped one.")
+    ] = False,
     steps: Annotated[int | None, typer.Option(min=2, help="Optimiser steps instead of the plan's.")] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that render patches.")] = 2,
     seed: Annotated[int, typer.Option(help="Of data and weights.")] = 1,
@@ -36,7 +38,9 @@ def train(
     Example: stemctx train --quick --output runs/quick
     """
     if importlib.util.find_spec("torch") is None or importlib.util.find_spec("onnxscript") is None:
-        raise InputError("Training needs PyTorch and onnxscript. Install them with: pip install 'stemctx[training]'.")
+        raise InputError(
+            "Training needs PyTorch and onnxscript. Install them with: pip install 'stemctx[training]'."
+        )
     from dataclasses import replace
 
     from stemctx_core.evaluation.benchmark import run_benchmark, table
@@ -56,8 +60,12 @@ def train(
         TextColumn("loss {task.fields[loss]:.4f}"),
         console=console,
     ) as bar:
-        task = bar.add_task(f"training on {plan.patches / 1e6:.1f} M patches", total=plan.steps, loss=float("nan"))
-        net = run(plan, work_folder, workers, lambda done, total, loss: bar.update(task, completed=done, loss=loss))
+        task = bar.add_task(
+            f"training on {plan.patches / 1e6:.1f} M patches", total=plan.steps, loss=float("nan")
+        )
+        net = run(
+            plan, work_folder, workers, lambda done, total, loss: bar.update(task, completed=done, loss=loss)
+        )
     console.print("fitting the temperature and exporting")
     temperature = fit_temperature(net, plan)
     write_bundle(net, plan, output, "candidate_scorer", temperature, {})

@@ -58,7 +58,7 @@ def export_onnx(net: CandidateScorer) -> bytes:
     )
     n = Dim("patches", min=1, max=_LARGEST_BATCH)
     c = Dim("candidates", min=2, max=_LARGEST_CANDIDATE_LIST)
-    shapes = ({0: n}, {0: c}, {0: c}, {0: c}, {0: c}, {})
+    shapes: tuple[dict[int, Dim], ...] = ({0: n}, {0: c}, {0: c}, {0: c}, {0: c}, {})
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter about itself
         path = Path(folder) / "model.onnx"
@@ -78,7 +78,12 @@ def export_onnx(net: CandidateScorer) -> bytes:
 
 
 def write_bundle(
-    net: CandidateScorer, plan: TrainingPlan, folder: Path, name: str, temperature: float, figures: dict[str, Any]
+    net: CandidateScorer,
+    plan: TrainingPlan,
+    folder: Path,
+    name: str,
+    temperature: float,
+    figures: dict[str, Any],
 ) -> dict[str, Any]:
     """Write ``model.onnx`` and ``card.json``; each appears whole or not at all.
 

@@ -24,6 +24,8 @@ class CandidateScorer(nn.Module):
         Units in each hidden layer.
     """
 
+    projection: Tensor
+
     def __init__(self, width: int = 80) -> None:
         super().__init__()
         self.width = width
@@ -38,11 +40,9 @@ class CandidateScorer(nn.Module):
             nn.Linear(width, 1),
         )
         self.temper = nn.Sequential(nn.Linear(1, 16), nn.GELU(), nn.Linear(16, 1))
-        with torch.no_grad():
-            self.correction[-1].weight.mul_(0.1)
-            self.correction[-1].bias.zero_()
-            self.temper[-1].weight.mul_(0.1)
-            self.temper[-1].bias.zero_()
+        for last in (self.correction[-1], self.temper[-1]):
+            nn.init.normal_(last.get_parameter("weight"), std=0.01)
+            nn.init.zeros_(last.get_parameter("bias"))
 
     def forward(
         self, patches: Tensor, mean: Tensor, whiten: Tensor, log_det: Tensor, scale: Tensor, log_dose: Tensor
@@ -84,7 +84,8 @@ class CandidateScorer(nn.Module):
         ).transpose(-2, -3)
         correction = self.correction(torch.cat([plain, whitened, per_candidate], dim=-1))
         tempered = torch.exp(self.temper(dose)) * relative
-        return tempered + correction.squeeze(-1).transpose(-1, -2)
+        logits: Tensor = tempered + correction.squeeze(-1).transpose(-1, -2)
+        return logits
 
 
 def _squash(value: Tensor) -> Tensor:

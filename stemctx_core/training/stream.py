@@ -144,9 +144,7 @@ def random_truth(rng: np.random.Generator, case: Case) -> Scene:
     )
 
 
-def make_group(
-    library: ResponseLibrary, truth: Scene, repeats: int, rng: np.random.Generator
-) -> Group:
+def make_group(library: ResponseLibrary, truth: Scene, repeats: int, rng: np.random.Generator) -> Group:
     """Render `repeats` patches of every candidate of a scene, and encode what the model is told of it."""
     n = truth.nuisance
     told = replace(
@@ -169,7 +167,9 @@ def make_group(
     metal, chalcogen = host_rows(truth.candidates)
     reference = float(max(tables[metal, 0], tables[chalcogen, 0]))
     defect = np.array([c.is_defect for c in truth.candidates])
-    tables = tables * np.where(defect, 1 + rng.normal(0, n.response, len(defect)), 1.0).astype(np.float32)[:, None]
+    tables = (
+        tables * np.where(defect, 1 + rng.normal(0, n.response, len(defect)), 1.0).astype(np.float32)[:, None]
+    )
     fraction, label = _render_candidates(truth, tables, reference, repeats, rng)
     gain = 1 + rng.normal(0, n.gain)
     patches = (fraction / reference - told.background) * gain
@@ -199,8 +199,10 @@ def _render_candidates(
         shift = rng.normal(0, n.shift_angstrom, (repeats, 1, 2))
         around = near.positions[1:] * a + rng.normal(0, n.jitter_angstrom, (repeats, count, 2)) + shift
         own = rng.normal(0, n.jitter_angstrom, (repeats, len(rows), 2)) + shift
-        amplitude = 1 + rng.normal(0, n.amplitude, (repeats, count + len(rows))) if n.amplitude else np.ones(
-            (repeats, count + len(rows))
+        amplitude = (
+            1 + rng.normal(0, n.amplitude, (repeats, count + len(rows)))
+            if n.amplitude
+            else np.ones((repeats, count + len(rows)))
         )
         mean = np.zeros((repeats, len(rows), SAMPLES), np.float32)
         _add_columns(mean, tables, around, kind, own, rows, amplitude, sample_offsets() * a)
@@ -211,8 +213,8 @@ def _render_candidates(
     return np.concatenate(patches).astype(np.float32), np.concatenate(labels)
 
 
-@numba.njit(fastmath=True, cache=True)  # type: ignore[untyped-decorator]
-def _add_column(image, table, y, x, factor, offsets):  # type: ignore[no-untyped-def]  # numba infers types
+@numba.njit(fastmath=True, cache=True)
+def _add_column(image, table, y, x, factor, offsets):  # type: ignore[no-untyped-def]
     for k in range(len(offsets)):
         squared = (offsets[k, 0] - y) ** 2 + (offsets[k, 1] - x) ** 2
         if squared < REACH_ANGSTROM * REACH_ANGSTROM:
@@ -222,7 +224,7 @@ def _add_column(image, table, y, x, factor, offsets):  # type: ignore[no-untyped
             image[k] += factor * (table[cell] * (1 - share) + table[cell + 1] * share)
 
 
-@numba.njit(fastmath=True, cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(fastmath=True, cache=True)
 def _add_columns(mean, tables, around, kind, own, rows, amplitude, offsets):  # type: ignore[no-untyped-def]
     repeats, count = kind.shape
     for r in range(repeats):
