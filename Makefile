@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 METADATA := pyproject.toml tests/constraints.txt
 
 # Tests share few cores with the processes that they start.
-export OMP_NUM_THREADS ?= 1
+test test-host: export OMP_NUM_THREADS ?= 1
 
 .PHONY: live test test-host lint clean
 
