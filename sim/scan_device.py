@@ -83,6 +83,7 @@ class SimulatedScanDevice(ScanDevice.Device):  # type: ignore[misc]
         self._drift_nm = np.zeros(2)
         self._frame_time_s = 0.0
         self._told = ""
+        self._cancelled = False
         super().__init__(SCAN_DEVICE_ID, "Simulated scan", instrument, self._box)
 
     @property
@@ -117,11 +118,22 @@ class SimulatedScanDevice(ScanDevice.Device):  # type: ignore[misc]
 
     def read_partial(self, frame_number: int | None, pixels_to_skip: int) -> Any:
         """As the device kit reads, with what the frame was rendered with among its properties."""
-        answer = super().read_partial(frame_number, pixels_to_skip)
+        self._cancelled = False
+        elements, complete, bad, area, number, skip = super().read_partial(frame_number, pixels_to_skip)
+        if complete and self._cancelled:
+            # The device kit calls a frame complete that was cancelled; its last rows are another frame's.
+            complete, skip = False, pixels_to_skip
+            (width,) = {element["data"].shape[1] for element in elements}
+            area = ((skip // width, 0), (0, width))
         shot = msgspec.to_builtins(self._shot)
-        for element in answer[0]:
+        for element in elements:
             element["properties"][PROPERTY] = shot
-        return answer
+        return elements, complete, bad, area, number, skip
+
+    def cancel(self) -> None:
+        """Stop at once, from any thread."""
+        self._cancelled = True
+        super().cancel()
 
     def calculate_max_field_of_view(self, frame_parameters: Any) -> float:
         """Widest field that the specimen is shown in (nm)."""

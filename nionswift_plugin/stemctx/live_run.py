@@ -145,6 +145,8 @@ class LiveRun:
         self._events: queue.SimpleQueue[TappedFrame | Answer] = queue.SimpleQueue()
         self._scanned: OrderedDict[str, TappedFrame] = OrderedDict()
         self._waiting: list[Answer] = []
+        self._whole = 0
+        self._last_is_under_way = False
 
     def run(self) -> LiveReport:
         """Start everything, scan, wait for the last answer, and take everything down.
@@ -181,7 +183,7 @@ class LiveRun:
 
     def _follow(self, service: LiveService, microscope: HeadlessMicroscope) -> None:
         heard = time.monotonic()
-        stopped = False
+        stopping = False
         while True:
             try:
                 self._take(self._events.get(timeout=0.1), microscope)
@@ -190,15 +192,16 @@ class LiveRun:
                 pass
             status = service.status
             self.report.scanned, self.report.replaced = status.scanned, status.replaced
-            if not stopped and status.scanned >= self._wanted:
-                microscope.scan.abort_playing(sync_timeout=10.0)
-                stopped = True
+            if not stopping and self._last_is_under_way:
+                microscope.scan.stop_playing()  # at the end of the frame
+                stopping = True
             outstanding = status.scanned - status.answered - status.replaced
             # What was counted as answered may still lie in the queue.
-            if stopped and outstanding <= 0 and self._events.empty() and not self._waiting:
+            idle = outstanding <= 0 and self._events.empty() and not self._waiting
+            if idle and status.scanned >= self._wanted:
                 return
             if status.state is LiveState.FAILED or time.monotonic() - heard > PATIENCE_S:
-                if stopped and self.report.latencies_ms:
+                if self.report.latencies_ms and status.scanned >= self._wanted:
                     return
                 raise ServerUnavailable(
                     f"The inference server does not answer ({status.state}: {status.reason or 'no reason given'}). "
@@ -213,8 +216,10 @@ class LiveRun:
                 self._scanned[event.scan_id] = event
                 while len(self._scanned) > _FRAMES_KEPT:
                     self._scanned.popitem(last=False)
-            whole = self.report.scanned + (0.0 if event.complete else event.valid_rows / event.shape[0])
-            self._on_progress(min(whole, float(self._wanted)))
+                self._whole += 1
+            under_way = 0.0 if event.complete else event.valid_rows / event.shape[0]
+            self._last_is_under_way = self._whole + (under_way > 0) >= self._wanted
+            self._on_progress(min(self._whole + under_way, float(self._wanted)))
         # The service and we listen on threads of our own: a frame may come after its result.
         waiting, self._waiting = self._waiting, []
         for result, latency_ms in waiting:

@@ -182,3 +182,22 @@ def test_errors_of_use() -> None:
     assert Registry.get_component("stem_controller") is None
     with HeadlessMicroscope(QUICK) as microscope, pytest.raises(InputError, match="not one of the simulated"):
         microscope.ground_truth({"scan": {}})
+
+
+def test_a_frame_that_is_cut_short_is_not_called_complete(microscope: HeadlessMicroscope) -> None:
+    scan = microscope.scan
+    states: list[tuple[str, int]] = []
+
+    def updated(args: Any, xdata: Any) -> None:
+        states.append((args.state, xdata.metadata["scan"]["valid_rows"]))
+
+    listener = scan.data_channel_updated_event.listen(updated)
+    scan.start_playing(sync_timeout=5, frame_parameters=microscope.frame_parameters(pixel_time_us=40.0))
+    deadline = time.monotonic() + 5
+    while not any(0 < rows < 150 for _, rows in states) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    scan.abort_playing(sync_timeout=5)
+    listener.close()
+    assert states
+    assert all(state != "complete" and rows < 192 for state, rows in states)
+    assert microscope.record()[0].data.all(axis=1).any()
