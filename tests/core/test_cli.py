@@ -89,7 +89,9 @@ def test_without_abtem_it_says_what_to_install(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("arguments", [("nonsense",), ("simulate", "library"), ("simulate", "library", "--nonsense")])
+@pytest.mark.parametrize(
+    "arguments", [("nonsense",), ("simulate", "library"), ("simulate", "library", "--nonsense")]
+)
 def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...]) -> None:
     ran = stemctx(*arguments)
     assert ran.returncode == 2
