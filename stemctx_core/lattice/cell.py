@@ -1,0 +1,121 @@
+"""The mean unit cell of a frame: its three points of threefold symmetry, their heights, and its contrast."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stemctx_core.lattice.phase import PhaseField
+
+Real = NDArray[np.float32]
+
+#: Bins along each side; a multiple of three, so that the three points lie alike on them.
+_BINS: Final = 36
+#: Pixels folded at most: enough for a thousand in each bin.
+_MOST_PIXELS: Final = 400_000
+#: Fourier orders that are kept; beyond them the source leaves little but noise.
+_ORDERS: Final = 3
+THIRD: Final = np.array([1 / 3, 1 / 3])
+
+
+@dataclass(frozen=True)
+class MeanCell:
+    """Mean unit cell.
+
+    Attributes
+    ----------
+    points
+        (3, 2) lattice coordinates of the three points of threefold symmetry, brightest first; each is a third of
+        the long diagonal from the next.
+    heights
+        (3,) intensity there, as in the image.
+    second_shell
+        Mean Fourier coefficient of the second shell, which adds up over all columns alike, in units of the first
+        shell's amplitude: positive where columns are bright, negative where they are dark.
+    second_shell_error
+        Its standard error from the pixel noise.
+    """
+
+    points: NDArray[np.float64]
+    heights: NDArray[np.float64]
+    second_shell: float
+    second_shell_error: float
+
+    @property
+    def column_heights(self) -> tuple[float, float]:
+        """Brighter and dimmer column over the hollow site."""
+        return float(self.heights[0] - self.heights[2]), float(self.heights[1] - self.heights[2])
+
+
+def fold(image: Real, field: PhaseField) -> MeanCell:
+    """Average the frame into one unit cell.
+
+    Parameters
+    ----------
+    image
+        (height, width).
+    field
+        Lattice coordinates of the frame; places without a visible lattice are left out.
+    """
+    values, coordinates = _sample(image, field)
+    bins = np.floor((coordinates % 1.0) * _BINS).astype(np.int64) % _BINS
+    flat = bins[:, 0] * _BINS + bins[:, 1]
+    count = np.bincount(flat, minlength=_BINS**2)
+    total = np.bincount(flat, values, minlength=_BINS**2)
+    mean = float(values.mean())
+    cell = np.where(count > 0, total / np.maximum(count, 1), mean).reshape(_BINS, _BINS)
+    spectrum = np.fft.fft2(cell) / _BINS**2
+    # Bin k covers k/n to (k+1)/n: its value stands at its centre.
+    shift = np.exp(-1j * np.pi * np.fft.fftfreq(_BINS) * 1.0)
+    spectrum = spectrum * shift[:, None] * shift[None, :]
+
+    points = _threefold_points(spectrum)
+    heights = np.array([_series(spectrum, p) for p in points])
+    order = np.argsort(-heights)
+    first = float(np.mean([abs(spectrum[h]) for h in ((1, 0), (0, 1), (-1, -1))]))
+    second = float(np.mean([_coefficient(spectrum, h, points[0]) for h in ((1, -1), (2, 1), (1, 2))]))
+    noise = float(np.std(values - cell.ravel()[flat])) / np.sqrt(len(values))
+    scale = first if first > 0 else 1.0
+    return MeanCell(points[order], heights[order], second / scale, noise / scale)
+
+
+def _sample(image: Real, field: PhaseField) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Pixel values and lattice coordinates of a regular sample of the frame."""
+    stride = int(np.ceil(np.sqrt(image.size / _MOST_PIXELS)))
+    rows, columns = (np.arange(stride // 2, n, stride) for n in image.shape)
+    values = image[rows[:, None], columns[None, :]].astype(np.float64).ravel()
+    points = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).reshape(-1, 2).astype(np.float64)
+    seen = field.coherence_at(points) > 0.5
+    if seen.sum() < 0.05 * seen.size:
+        seen[:] = True
+    return values[seen], field.lattice_coordinates(points[seen])
+
+
+def _threefold_points(spectrum: NDArray[np.complex128]) -> NDArray[np.float64]:
+    """Points about which the cell is threefold: there the three first-order coefficients have one phase.
+
+    The sum of the three phases does not depend on the origin, so the common phase is a third of it, and the three
+    thirds of a turn give the three points.
+    """
+    p1, p2, p3 = (float(np.angle(spectrum[h])) for h in ((1, 0), (0, 1), (-1, -1)))
+    common = (p1 + p2 + p3) / 3
+    origin = np.array([common - p1, common - p2]) / (2 * np.pi)
+    return np.stack([origin, origin + THIRD, origin + 2 * THIRD])
+
+
+def _coefficient(
+    spectrum: NDArray[np.complex128], order: tuple[int, int], origin: NDArray[np.float64]
+) -> float:
+    """Real part of a Fourier coefficient with the origin moved."""
+    return float((spectrum[order] * np.exp(2j * np.pi * (np.array(order) @ origin))).real)
+
+
+def _series(spectrum: NDArray[np.complex128], point: NDArray[np.float64]) -> float:
+    """Fourier series at a point, to a few orders."""
+    reach = range(-_ORDERS, _ORDERS + 1)
+    # |h|² of a hexagonal lattice in vectors 120 degrees apart.
+    orders = [(h, k) for h in reach for k in reach if h * h + k * k - h * k <= _ORDERS**2]
+    return sum(_coefficient(spectrum, o, point) for o in orders)

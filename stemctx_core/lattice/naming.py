@@ -1,0 +1,115 @@
+"""Which of the two visible sublattices is the metal.
+
+The brighter one is the metal only where the context says so: Se2 outshines Mo, and W on a low-angle detector.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+Real = NDArray[np.float32]
+
+#: Standard deviation of the logarithm of X2/M between what is expected for a context and what a frame shows.
+RATIO_SPREAD: Final = 0.15
+#: Log-odds (nats) above which the ratio alone decides: levels 12 % apart decide from an expected ratio 1.5 on.
+RATIO_DECIDES: Final = 4.0
+#: Share of the own median between which a column counts as half bright: one chalcogen of two.
+HALF: Final = (0.30, 0.65)
+#: The mirror image of that band above the median, which tells how much of it is only noise.
+_MIRRORED: Final = (1.35, 1.70)
+COLUMNS_DECIDE: Final = 3.0
+#: A dimmer sublattice below this share of the brighter one is as good as not seen.
+_FAINTEST: Final = 0.05
+_PROBE_ANGSTROM: Final = 0.4
+
+
+@dataclass(frozen=True)
+class Naming:
+    """Outcome.
+
+    Attributes
+    ----------
+    metal_is_brighter
+        Whether the metal is the brighter sublattice.
+    how
+        In words, with the figures.
+    """
+
+    metal_is_brighter: bool
+    how: str
+
+
+def name_sublattices(
+    image: Real,
+    brighter: NDArray[np.float64],
+    dimmer: NDArray[np.float64],
+    hollow: NDArray[np.float64],
+    levels: tuple[float, float],
+    expected_ratio: float,
+    pixel_size_angstrom: float,
+) -> Naming:
+    """Name the sublattices by their ratio, or where it cannot decide by their half-bright columns.
+
+    Parameters
+    ----------
+    image
+        (height, width).
+    brighter, dimmer, hollow
+        (n, 2) sites of the three points, y, x in pixels.
+    levels
+        Heights of the brighter and the dimmer column over the hollow site.
+    expected_ratio
+        X2/M of the context.
+    """
+    high, low = levels
+    separation = float(np.log(high / max(low, _FAINTEST * high)))
+    expected = float(np.log(expected_ratio))
+    # Gaussian errors of the logarithm: log-odds of "the chalcogen is brighter" against "the metal is".
+    odds = 2 * separation * expected / RATIO_SPREAD**2
+    by_ratio = expected_ratio < 1
+    shown = float(np.exp(-separation if by_ratio else separation))
+    figures = f"X2/M {shown:.2f} against {expected_ratio:.2f} expected"
+    if abs(odds) >= RATIO_DECIDES:
+        return Naming(by_ratio, f"ratio: {figures}")
+
+    halves = [_half_bright(image, sites, hollow, pixel_size_angstrom) for sites in (brighter, dimmer)]
+    (in_bright, error_bright), (in_dim, error_dim) = halves
+    sigma = (in_bright - in_dim) / np.hypot(error_bright, error_dim)
+    if abs(sigma) >= COLUMNS_DECIDE:
+        metal_is_brighter = bool(sigma < 0)
+        chalcogen, metal = (in_dim, in_bright) if metal_is_brighter else (in_bright, in_dim)
+        return Naming(
+            metal_is_brighter,
+            f"columns: {chalcogen:.1%} half-bright columns on X against {metal:.1%} on M; the ratio cannot tell ({figures})",
+        )
+    return Naming(by_ratio, f"ambiguous: taken by the ratio, which cannot tell ({figures})")
+
+
+def _half_bright(
+    image: Real, sites: NDArray[np.float64], hollow: NDArray[np.float64], pixel_size_angstrom: float
+) -> tuple[float, float]:
+    """Share of half-bright columns beyond what noise makes, and its standard error."""
+    smooth = ndimage.gaussian_filter(image, _PROBE_ANGSTROM / pixel_size_angstrom, mode="nearest", truncate=3.0)
+    limit = np.array(image.shape) - 2
+    inside, around = (p[((p > 1) & (p < limit)).all(axis=1)] for p in (sites, hollow))
+    if len(inside) < 20 or len(around) < 3:
+        return 0.0, 1.0
+    _, nearest = cKDTree(around).query(inside, k=3)
+    height = _at(smooth, inside) - _at(smooth, around)[nearest].mean(axis=1)
+    if np.median(height) <= 0:
+        return 0.0, 1.0
+    share = height / np.median(height)
+    low = int(((share > HALF[0]) & (share < HALF[1])).sum())
+    high = int(((share > _MIRRORED[0]) & (share < _MIRRORED[1])).sum())
+    return (low - high) / len(share), float(np.sqrt(low + high + 1)) / len(share)
+
+
+def _at(image: Real, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    values: NDArray[np.float64] = ndimage.map_coordinates(image, points.T, order=1, mode="nearest")
+    return values

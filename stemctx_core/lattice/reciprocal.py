@@ -1,0 +1,217 @@
+"""Where the lattice is in reciprocal space: the first hexagon of Bragg peaks of a frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft, ndimage
+
+Real = NDArray[np.float32]
+
+#: Power of the weakest of three peaks over the noise around it. Noise reaches 5 by chance and amorphous films 5.5;
+#: five rows of WSe2 at 10³ e/Å² reach 60, a real frame thousands.
+SIGNIFICANT: Final = 8.0
+#: The same for a peak to be looked at; in a small frame the peaks themselves fill much of the noise estimate.
+_NOTABLE: Final = 3.0
+#: How far the hexagon of a drifting scan may be from a regular one.
+ANGLE_TOLERANCE_DEG: Final = 10.0
+LENGTH_TOLERANCE: Final = 0.2
+#: Frames are padded to this many pixels, so that peaks of a frame of few rows can be placed.
+_LEAST_TRANSFORM: Final = 256
+_MOST_PEAKS: Final = 48
+
+
+@dataclass(frozen=True)
+class Hexagon:
+    """First-order Bragg peaks.
+
+    Attributes
+    ----------
+    vectors
+        (2, 2) rows y, x in cycles per pixel, 120 degrees apart; the third is minus their sum.
+    significance
+        Power of the weakest of the three over the noise around it.
+    """
+
+    vectors: NDArray[np.float64]
+    significance: float
+
+
+def find_hexagon(image: Real, lowest: float, highest: float, preferred: float | None = None) -> Hexagon | None:
+    """Find the first-order Bragg peaks of a hexagonal lattice.
+
+    Parameters
+    ----------
+    image
+        (height, width), mean near zero.
+    lowest, highest
+        Spatial frequencies to search (cycles per pixel).
+    preferred
+        Where the peaks are likely; nearer ones are taken unless others are much stronger.
+
+    Returns
+    -------
+    Hexagon or None
+        None where no three peaks at 60 degrees to each other stand out of the noise.
+    """
+    spectrum = _Spectrum(image, 1.25 * highest)
+    vectors, power = spectrum.peaks(lowest, highest)
+    best: Hexagon | None = None
+    best_score = -np.inf
+    for p, q in _sixty_degree_pairs(vectors):
+        a, b = vectors[p], vectors[q]
+        third = spectrum.power_near(a - b)
+        weakest = min(power[p], power[q], third)
+        if weakest < _NOTABLE:
+            continue
+        score = np.log(weakest) + 0.1 * np.log(power[p] * power[q] * third)
+        if preferred is not None:
+            score -= 2.0 * (np.log(np.sqrt(np.hypot(*a) * np.hypot(*b)) / preferred) / 0.2) ** 2
+        if score > best_score:
+            # a and b are 60 degrees apart, so a and b - a are 120 degrees apart.
+            best, best_score = Hexagon(np.array([a, b - a]), float(weakest)), score
+    if best is None:
+        return None
+    best = _first_order(best, spectrum, lowest)
+    best = replace(best, significance=spectrum.significance(best.vectors))
+    return best if best.significance >= SIGNIFICANT else None
+
+
+def _sixty_degree_pairs(vectors: NDArray[np.float64]) -> list[tuple[int, int]]:
+    """Pairs of peaks, about equally long and about 60 degrees apart."""
+    if len(vectors) < 2:
+        return []
+    length = np.hypot(*vectors.T)
+    cosine = (vectors @ vectors.T) / np.outer(length, length)
+    angle = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
+    alike = np.abs(np.log(length[:, None] / length[None, :])) < LENGTH_TOLERANCE
+    first, second = np.nonzero((np.abs(angle - 60) < ANGLE_TOLERANCE_DEG) & alike)
+    return [(int(p), int(q)) for p, q in zip(first, second, strict=True) if p < q]
+
+
+def _first_order(found: Hexagon, spectrum: _Spectrum, lowest: float) -> Hexagon:
+    """Step down from second-order peaks: in a honeycomb of like atoms these are the stronger ones."""
+    g1, g2 = found.vectors
+    g3 = -g1 - g2
+    for smaller in ((g1 - g2) / 3, (g2 - g3) / 3), (g1 / 2, g2 / 2):
+        three = (*smaller, -smaller[0] - smaller[1])
+        if min(np.hypot(*v) for v in three) < lowest:
+            continue
+        power = [spectrum.power_near(v) for v in three]
+        amplitude = [spectrum.amplitude_near(v) for v in three]
+        main = min(spectrum.amplitude_near(v) for v in (g1, g2, g3))
+        if min(power) > SIGNIFICANT and min(amplitude) > 0.15 * main:
+            placed = np.array([spectrum.place_near(v) for v in smaller])
+            return _first_order(Hexagon(placed, float(min(power))), spectrum, lowest)
+    return found
+
+
+class _Spectrum:
+    """Power of the windowed frame around the origin of reciprocal space, over the noise at its frequency."""
+
+    def __init__(self, image: Real, highest: float) -> None:
+        shape = np.array(image.shape)
+        padded = np.array([fft.next_fast_len(max(n, min(4 * n, _LEAST_TRANSFORM))) for n in image.shape])
+        windowed = image * np.hanning(shape[0])[:, None].astype(np.float32)
+        windowed *= np.hanning(shape[1])[None, :].astype(np.float32)
+        transform = fft.fft2(windowed, tuple(padded))
+        self.reach = np.minimum(np.ceil(highest * padded).astype(int), (padded - 1) // 2)
+        rows, columns = (np.arange(-r, r + 1) for r in self.reach)
+        cut = transform[np.ix_(rows, columns)]
+        power = cut.real**2 + cut.imag**2
+        self.padded = padded
+        #: Bins that one independent value takes, per axis.
+        self.grain = padded / shape
+        self.power = ndimage.gaussian_filter(power, 0.7 * self.grain, truncate=3)
+        self.frequency = np.hypot(rows[:, None] / padded[0], columns[None, :] / padded[1])
+        self.over_noise = self.power / self._noise(np.ones(power.shape, np.bool_))
+
+    def _noise(self, counted: NDArray[np.bool_]) -> Real:
+        """Noise power by frequency: a low percentile in rings, so that the peaks themselves hardly count."""
+        rings = 24
+        top = float(self.frequency.max())
+        ring = np.minimum((self.frequency[counted] * (rings / top)).astype(np.int64), rings - 1)
+        order = np.argsort(ring, kind="stable")
+        bounds = np.searchsorted(ring[order], np.arange(rings + 1))
+        values = self.power[counted][order]
+        level = np.full(rings, np.nan)
+        for k in range(rings):
+            here = values[bounds[k] : bounds[k + 1]]
+            if len(here):
+                # 30th percentile of six averaged exponential values is 0.76 of their mean.
+                level[k] = np.percentile(here, 30) / 0.76
+        centres = (np.arange(rings) + 0.5) * top / rings
+        good = np.isfinite(level) & (level > 0)
+        if not good.any():
+            return np.full(self.power.shape, np.inf, np.float32)
+        smooth = np.exp(np.interp(self.frequency, centres[good], np.log(level[good])))
+        noise: Real = smooth.astype(np.float32)
+        return noise
+
+    def significance(self, vectors: NDArray[np.float64]) -> float:
+        """Power of the weakest peak of a hexagon over the noise, with the peaks left out of the noise."""
+        first = [vectors[0], vectors[1], -vectors.sum(axis=0)]
+        second = [first[0] - first[1], first[1] - first[2], first[2] - first[0]]
+        counted = np.ones(self.power.shape, np.bool_)
+        radius = 2.5 * self.grain
+        for vector in (*first, *second, np.zeros(2)):
+            for end in (vector, -vector):
+                centre = np.round(end * self.padded + self.reach).astype(int)
+                y, x = (
+                    slice(max(0, int(c - r)), max(0, int(c + r + 1)))
+                    for c, r in zip(centre, radius, strict=True)
+                )
+                counted[y, x] = False
+        if not counted.any():
+            return 0.0
+        over_noise = self.power / self._noise(counted)
+        return min(float(over_noise[self._around(v)].max(initial=0.0)) for v in first)
+
+    def peaks(self, lowest: float, highest: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Strongest local maxima of one half-plane and their mirror images: (n, 2) cycles per pixel, (n,) power."""
+        footprint = 2 * np.maximum(1, np.round(1.5 * self.grain)).astype(int) + 1
+        maxima = self.over_noise == ndimage.maximum_filter(self.over_noise, tuple(footprint))
+        maxima &= (self.frequency >= lowest) & (self.frequency <= highest) & (self.over_noise > _NOTABLE)
+        where = np.argwhere(maxima)
+        strength = self.over_noise[maxima]
+        strongest = np.argsort(-strength)[: 2 * _MOST_PEAKS]
+        placed = [self._sub_bin(i, j) for i, j in where[strongest]]
+        return np.array(placed).reshape(-1, 2), strength[strongest].astype(np.float64)
+
+    def _sub_bin(self, i: int, j: int) -> NDArray[np.float64]:
+        """Summit of a parabola through the logarithm of the power, in cycles per pixel."""
+        offsets = []
+        for line, k in ((self.power[:, j], i), (self.power[i, :], j)):
+            offset = 0.0
+            if 0 < k < len(line) - 1:
+                low, mid, high = np.log(np.maximum(line[k - 1 : k + 2].astype(np.float64), 1e-30))
+                curvature = low + high - 2 * mid
+                offset = float(np.clip((low - high) / (2 * curvature), -0.5, 0.5)) if curvature < 0 else 0.0
+            offsets.append(offset)
+        place: NDArray[np.float64] = (np.array([i, j]) + offsets - self.reach) / self.padded
+        return place
+
+    def _around(self, vector: NDArray[np.floating[Any]]) -> tuple[slice, slice]:
+        """Bins within 4 % of a vector's length, or 1.5 grains, of its end."""
+        centre = np.round(vector * self.padded + self.reach).astype(int)
+        radius = np.round(np.maximum(0.04 * np.hypot(*vector) * self.padded, 1.5 * self.grain)).astype(int)
+        y, x = (slice(max(0, c - r), max(0, c + r + 1)) for c, r in zip(centre, radius, strict=True))
+        return y, x
+
+    def power_near(self, vector: NDArray[np.floating[Any]]) -> float:
+        """Highest power over noise near a reciprocal vector."""
+        return float(self.over_noise[self._around(vector)].max(initial=0.0))
+
+    def amplitude_near(self, vector: NDArray[np.floating[Any]]) -> float:
+        """Highest amplitude near a reciprocal vector."""
+        return float(np.sqrt(self.power[self._around(vector)].max(initial=0.0)))
+
+    def place_near(self, vector: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """The peak near a reciprocal vector."""
+        y, x = self._around(vector)
+        part = self.power[y, x]
+        i, j = np.unravel_index(int(np.argmax(part)), part.shape)
+        return self._sub_bin(int(i) + y.start, int(j) + x.start)
