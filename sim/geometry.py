@@ -86,7 +86,7 @@ class FrameGeometry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return drift
 
 
-class ScanRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ScanArea(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a scan device is asked for, subscans included.
 
     Attributes

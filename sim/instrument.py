@@ -10,7 +10,7 @@ from nion.usim_device import InstrumentDevice
 from numpy.typing import NDArray
 
 from sim.generator import FrameGenerator, dose_e_per_angstrom2
-from sim.geometry import FrameGeometry, Pair, ScanRequest
+from sim.geometry import FrameGeometry, Pair, ScanArea
 from sim.specimen import Specimen
 from stemctx_core.simulation.render import Optics
 
@@ -100,8 +100,8 @@ class SimulatedInstrument(InstrumentDevice.Instrument):  # type: ignore[misc]  #
         """Count a HAADF frame, for what asks Nion's simulated instrument instead of our scan device."""
         p = scan_frame_parameters
         height, width = p.size
-        request = ScanRequest((height, width), p.fov_nm, (p.center_nm.y, p.center_nm.x), p.rotation_rad)
-        return self.counts(CHANNELS[0], request.geometry(self.specimen_offset_nm), p.pixel_time_us)
+        area = ScanArea((height, width), p.fov_nm, (p.center_nm.y, p.center_nm.x), p.rotation_rad)
+        return self.counts(CHANNELS[0], area.geometry(self.specimen_offset_nm), p.pixel_time_us)
 
     def counts(
         self, channel: str, geometry: FrameGeometry, pixel_time_us: float, frame_number: int = 0
@@ -114,6 +114,8 @@ class SimulatedInstrument(InstrumentDevice.Instrument):  # type: ignore[misc]  #
             Where the response library has nothing for the energy or the angles.
         """
         dose = dose_e_per_angstrom2(self.GetVal("BeamCurrent"), pixel_time_us, 10 * geometry.pixel_size_nm)
+        if self.value_manager.is_blanked:
+            dose = 0.0
         optics, index = self.optics(channel), CHANNELS.index(channel)
         return self.generator.counts(geometry, optics, dose, frame_number, index)
 

@@ -17,7 +17,7 @@ from nion.usim_device import ScanDevice as UsimScanDevice
 from numpy.typing import NDArray
 
 from sim.generator import WIDEST_FIELD_NM
-from sim.geometry import FrameGeometry, Pair, ScanRequest
+from sim.geometry import FrameGeometry, Pair, ScanArea
 from sim.instrument import CHANNELS, MicroscopeSettings, SimulatedInstrument
 from stemctx_core.errors import InputError, StemctxError
 
@@ -99,10 +99,10 @@ class SimulatedScanDevice(ScanDevice.Device):  # type: ignore[misc]
     def get_scan_data(self, frame_parameters: Any, channel: Any) -> NDArray[np.float32]:
         """Count electrons in one channel of the frame that has begun."""
         index = channel if isinstance(channel, int) else int(channel.channel_id)
-        request = _request(frame_parameters)
+        area = scan_area(frame_parameters)
         if self._shot.frame_number != self._box.frame_number:
-            self._begin(request, float(frame_parameters.pixel_time_us))
-        shape = request.subscan_shape or request.context_shape
+            self._begin(area, float(frame_parameters.pixel_time_us))
+        shape = area.subscan_shape or area.context_shape
         geometry = self._shot.geometry
         if geometry is None:
             return np.zeros(shape, np.float32)
@@ -139,17 +139,17 @@ class SimulatedScanDevice(ScanDevice.Device):  # type: ignore[misc]
         """Widest field that the specimen is shown in (nm)."""
         return WIDEST_FIELD_NM
 
-    def _begin(self, request: ScanRequest, pixel_time_us: float) -> None:
+    def _begin(self, area: ScanArea, pixel_time_us: float) -> None:
         """Where the specimen stands as a frame begins: it drifted for the time of the frame before."""
         rate = np.array(self._column.drift_nm_per_s)
         self._drift_nm += rate * self._frame_time_s
-        height, width = request.subscan_shape or request.context_shape
+        height, width = area.subscan_shape or area.context_shape
         self._frame_time_s = height * width * pixel_time_us * 1e-6
         per_row = rate * self._frame_time_s / max(height, 1)
         offset = np.array(self._column.specimen_offset_nm) + self._drift_nm
         number = self._box.frame_number
         try:
-            geometry = request.geometry(_pair(offset), _pair(per_row))
+            geometry = area.geometry(_pair(offset), _pair(per_row))
             self._shot = Shot(number, geometry)
         except StemctxError as error:
             self._shot = Shot(number)
@@ -185,9 +185,9 @@ class SimulatedScanModule:
         self.settings = scan_base.ScanSettings(SCAN_DEVICE_ID, modes, lambda d: parameters(d), 1, 2)
 
 
-def _request(p: Any) -> ScanRequest:
+def scan_area(p: Any) -> ScanArea:
     """Read Nion's frame parameters."""
-    return ScanRequest(
+    return ScanArea(
         context_shape=_ints(p.pixel_size),
         fov_nm=float(p.fov_nm),
         centre_nm=_pair(p.center_nm),

@@ -182,30 +182,37 @@ class LiveRun:
         return self.report
 
     def _follow(self, service: LiveService, microscope: HeadlessMicroscope) -> None:
-        heard = time.monotonic()
+        """Take what comes until the last frame is answered."""
+        scan = microscope.scan
         stopping = False
+        quiet_since = time.monotonic()
         while True:
             try:
-                self._take(self._events.get(timeout=0.1), microscope)
-                heard = time.monotonic()
+                event = self._events.get(timeout=0.1)
             except queue.Empty:
                 pass
+            else:
+                self._take(event, microscope)
+                if isinstance(event, tuple):
+                    quiet_since = time.monotonic()
             status = service.status
             self.report.scanned, self.report.replaced = status.scanned, status.replaced
             if not stopping and self._last_is_under_way:
-                microscope.scan.stop_playing()  # at the end of the frame
+                scan.stop_playing()  # at the end of the frame
                 stopping = True
-            outstanding = status.scanned - status.answered - status.replaced
             # What was counted as answered may still lie in the queue.
-            idle = outstanding <= 0 and self._events.empty() and not self._waiting
+            owed = status.scanned > status.answered + status.replaced
+            idle = not owed and self._events.empty() and not self._waiting
             if idle and status.scanned >= self._wanted:
                 return
-            if status.state is LiveState.FAILED or time.monotonic() - heard > PATIENCE_S:
+            if not owed and scan.is_playing:
+                quiet_since = time.monotonic()
+            if status.state is LiveState.FAILED or time.monotonic() - quiet_since > PATIENCE_S:
                 if self.report.latencies_ms and status.scanned >= self._wanted:
                     return
                 raise ServerUnavailable(
-                    f"The inference server does not answer ({status.state}: {status.reason or 'no reason given'}). "
-                    "Run 'stemctx serve' by itself to see what it says."
+                    f"No answer came in {PATIENCE_S:g} s ({status.state}: {status.reason or 'no reason given'}). "
+                    "Run 'stemctx serve' by itself to see what the inference server says."
                 )
 
     def _take(self, event: TappedFrame | Answer, microscope: HeadlessMicroscope) -> None:
@@ -235,21 +242,23 @@ class LiveRun:
 
 
 class LiveFolder:
-    """The files of a run; each appears whole or not at all.
+    """The files of a run; they are written at its end, each whole or not at all.
 
     Parameters
     ----------
     path
         Made where it is not there.
+
+    Raises
+    ------
+    InputError
+        Before anything is scanned, where nothing can be written there.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"The folder {path} cannot be made: {error}. Choose another --output.") from None
-        if not os.access(path, os.W_OK):
+        there = next(p for p in (path, *path.absolute().parents) if p.exists())
+        if not (there.is_dir() and os.access(there, os.W_OK)):
             raise InputError(f"The folder {path} cannot be written to. Choose another --output.")
         self._lines: list[str] = []
 
@@ -264,6 +273,7 @@ class LiveFolder:
         """Write what there is."""
         from stemctx_core.pictures import write_overlay
 
+        self.path.mkdir(parents=True, exist_ok=True)
         self._put("results.jsonl", "".join(line + "\n" for line in self._lines))
         if report.last is not None:
             write_overlay(self.path / "overlay.png", report.last.image, report.last.result)

@@ -7,7 +7,7 @@ import pytest
 from scipy.ndimage import map_coordinates
 
 from sim.generator import FrameGenerator, GroundTruth, dose_e_per_angstrom2, ground_truth
-from sim.geometry import FrameGeometry, ScanRequest
+from sim.geometry import FrameGeometry, ScanArea
 from sim.specimen import Specimen
 from stemctx_core.errors import InputError, LibraryError
 from stemctx_core.simulation.render import Optics
@@ -28,8 +28,8 @@ def _scan(
     drift_nm_per_row: tuple[float, float] = (0.0, 0.0),
     size: int = 256,
 ) -> FrameGeometry:
-    request = ScanRequest((size, size), fov_nm, centre_nm, rotation_rad)
-    return request.geometry(drift_nm_per_row=drift_nm_per_row)
+    area = ScanArea((size, size), fov_nm, centre_nm, rotation_rad)
+    return area.geometry(drift_nm_per_row=drift_nm_per_row)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def _scan(
         _scan(rotation_rad=0.3),
         _scan(centre_nm=(40.0, -70.0), rotation_rad=-1.1),
         _scan(drift_nm_per_row=(2e-3, -3e-3), rotation_rad=0.3),
-        ScanRequest((128, 256), 8.0, (3.0, 1.0), 0.7).geometry(),
+        ScanArea((128, 256), 8.0, (3.0, 1.0), 0.7).geometry(),
     ],
     ids=["plain", "rotated", "elsewhere", "drifting", "not square"],
 )
@@ -83,7 +83,7 @@ def test_rotating_moving_and_zooming_show_the_same_defects(generator: FrameGener
 def test_conventions_are_those_of_the_scan() -> None:
     """Measured on Nion's simulated instrument: sample = centre + (y cos r + x sin r, x cos r - y sin r)."""
     r = 0.3
-    geometry = ScanRequest((101, 101), 10.1, (3.0, -2.0), r).geometry(specimen_offset_nm=(0.5, 0.25))
+    geometry = ScanArea((101, 101), 10.1, (3.0, -2.0), r).geometry(specimen_offset_nm=(0.5, 0.25))
     middle = np.array([[50.0, 50.0]])
     np.testing.assert_allclose(geometry.to_specimen_nm(middle), [[2.5, -2.25]])
     down = geometry.to_specimen_nm(middle + [[10, 0]]) - geometry.to_specimen_nm(middle)
@@ -99,11 +99,11 @@ def test_geometry_there_and_back_with_drift() -> None:
 
 
 def test_a_subscan_lies_where_it_was_drawn(generator: FrameGenerator) -> None:
-    whole = ScanRequest((256, 256), 8.0, (1.0, 2.0), 0.4)
-    part = ScanRequest((256, 256), 8.0, (1.0, 2.0), 0.4, (64, 64), (0.25, 0.25), (0.375, 0.625))
+    whole = ScanArea((256, 256), 8.0, (1.0, 2.0), 0.4)
+    part = ScanArea((256, 256), 8.0, (1.0, 2.0), 0.4, (64, 64), (0.25, 0.25), (0.375, 0.625))
     full, cut = (generator.fractions(r.geometry(), HAADF) for r in (whole, part))
     np.testing.assert_allclose(cut, full[64:128, 128:192], atol=1e-5)
-    turned = ScanRequest((256, 256), 8.0, (1.0, 2.0), 0.4, (64, 64), (0.25, 0.25), (0.375, 0.625), 0.5)
+    turned = ScanArea((256, 256), 8.0, (1.0, 2.0), 0.4, (64, 64), (0.25, 0.25), (0.375, 0.625), 0.5)
     assert turned.geometry().rotation_rad == pytest.approx(-0.1)
     assert turned.geometry().centre_nm == pytest.approx(part.geometry().centre_nm)
 
@@ -149,7 +149,7 @@ def test_what_the_library_does_not_hold_is_said(generator: FrameGenerator) -> No
     with pytest.raises(LibraryError, match="Zoom in"):
         generator.fractions(_scan(1000.0), HAADF)
     with pytest.raises(InputError, match="no extent"):
-        ScanRequest((0, 64), 8.0).geometry()
+        ScanArea((0, 64), 8.0).geometry()
 
 
 def test_a_frame_of_512_pixels_takes_a_tenth_of_a_second(generator: FrameGenerator) -> None:
