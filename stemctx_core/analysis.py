@@ -295,14 +295,17 @@ class FrameAnalyzer:
                 dose_e_per_angstrom2=1.0,
                 background=0.0,
                 ratio=calibration.ratio,
-                nuisance=self.nuisance,
+                nuisance=replace(self.nuisance, defects=calibration.defects),
             )
             predictions = predict(self.library, scene)
-            calibrated = (kept - calibration.background) / (calibration.gain * predictions.reference)
+            unit = calibration.gain * predictions.reference
+            calibrated = (kept - calibration.background) / unit
             calibrated = calibrated.astype(np.float32)
             features = calibrated @ projection().T.astype(np.float32)
-            scatter = measure_scatter(predictions, features, sublattice, host_rows(candidates), self.nuisance)
-            encoded = assemble(predictions, scatter.nuisance, scatter.dose_e_per_angstrom2)
+            rows = host_rows(candidates)
+            level = calibration.background / unit
+            scatter = measure_scatter(predictions, features, sublattice, rows, level, scene.nuisance)
+            encoded = assemble(predictions, scatter.nuisance, scatter.dose_e_per_angstrom2, scatter.background)
             warnings += _inseparable(encoded, candidates, self.prevalence, self.thresholds.defect)
         with _timed(timing, "posterior"):
             log_likelihood = np.zeros((len(judged), len(candidates)), np.float32)

@@ -35,6 +35,11 @@ LARGEST_MISFIT: Final = 0.25
 PLAUSIBLE_RATIO: Final = (0.5, 2.0)
 FITTING_RATIO: Final = (0.88, 1.12)
 
+#: Feature that measures a site's own column: the Gaussian-weighted mean of 0.55 Å.
+_CENTRE = 2
+#: What a column loses by its likeliest defect, one missing chalcogen.
+_VACANCY_LOSS = 0.5
+_LARGEST_COUNTED_BACKGROUND = 1.0
 _FIT_RADIUS = 1.15
 _CENTRE_RADIUS = 0.33
 
@@ -57,6 +62,8 @@ class FrameCalibration:
         Peak of X2 over M for the context at this source size.
     misfit
         Root-mean-square difference of the mean patches from the fit, over their contrast.
+    defects
+        Share of the chalcogen columns that are not full ones, as far as their mean amplitude shows it.
     """
 
     gain: float
@@ -65,13 +72,23 @@ class FrameCalibration:
     ratio: float
     expected_ratio: float
     misfit: float
+    defects: float
 
 
 @dataclass(frozen=True)
 class Scatter:
-    """What the residuals of the host's columns say: counting noise, and scatter beyond it."""
+    """What the residuals of the host's columns say: counting noise, and scatter beyond it.
+
+    Attributes
+    ----------
+    dose_e_per_angstrom2, background
+        Electrons per area, and the uniform intensity (in units of the reference) whose counting noise is there too.
+    nuisance
+        Sizes of the random nuisances; the others as given.
+    """
 
     dose_e_per_angstrom2: float
+    background: float
     nuisance: Nuisance
 
 
@@ -104,7 +121,7 @@ def calibrate(
     CalibrationError
         Too few sites, or columns that are not those of the declared host and context.
     """
-    means = []
+    means, shortfall = [], []
     for code in (0, 1):
         mine = patches[sublattice == code]
         if len(mine) < FEWEST_SITES:
@@ -113,17 +130,24 @@ def calibrate(
                 f"Only {len(mine)} whole patches on one sublattice, {FEWEST_SITES} are needed.",
                 "Use a larger field of view, or wait for more rows.",
             )
-        means.append(_mean_of_host(mine))
-    templates = _templates(library, host, optics)
+        mean = _mean_of_host(mine)
+        means.append(mean)
+        shortfall.append(float(projection()[_CENTRE] @ (mine.mean(axis=0, dtype=np.float64) - mean)))
     inside = np.tile(np.linalg.norm(sample_offsets(), axis=1) < _FIT_RADIUS, 2)
     target = np.concatenate(means)[inside]
-    fits = [_fit(t[:, inside], target) for t in templates]
-    sigma = _minimum(SIGMA_GRID_ANGSTROM, np.array([f[1] for f in fits]))
-    place = np.interp(sigma, SIGMA_GRID_ANGSTROM, np.arange(len(templates)))
-    low = min(int(place), len(templates) - 2)
-    share = place - low
-    template = templates[low] * (1 - share) + templates[low + 1] * share
-    (gain, chalcogen_gain, background), misfit = _fit(template[:, inside], target)
+    own, around, signal = _templates(library, host, optics)
+    # Neighbours of a host column are a little less than the host's own on the mean, since some are defects.
+    neighbours = np.ones(2)
+    for _ in range(2):
+        templates = own + neighbours[:, None] * around
+        fits = [_fit(t[:, inside], target) for t in templates]
+        sigma = _minimum(SIGMA_GRID_ANGSTROM, np.array([f[1] for f in fits]))
+        low = min(int(np.searchsorted(SIGMA_GRID_ANGSTROM, sigma, side="right")) - 1, len(templates) - 2)
+        share = (sigma - SIGMA_GRID_ANGSTROM[low]) / (SIGMA_GRID_ANGSTROM[low + 1] - SIGMA_GRID_ANGSTROM[low])
+        template = templates[low] * (1 - share) + templates[low + 1] * share
+        (gain, chalcogen_gain, background), misfit = _fit(template[:, inside], target)
+        own_signal = (signal[low] * (1 - share) + signal[low + 1] * share) * (gain, chalcogen_gain)
+        neighbours = np.clip(1 + np.array(shortfall) / np.where(own_signal > 0, own_signal, np.inf), 0.5, 1.5)
     misfit /= float(np.ptp(target)) or 1.0
     if gain <= 0 or chalcogen_gain <= 0 or misfit > LARGEST_MISFIT:
         raise CalibrationError(
@@ -139,7 +163,8 @@ def calibrate(
             f"X2/M is {ratio * fitted:.2f} in the frame, {fitted:.2f} is expected for {host.name} in this context.",
             "Check the host and the detector angles.",
         )
-    return FrameCalibration(float(gain), float(background), sigma, ratio, fitted, misfit)
+    defects = float(np.clip((1 - neighbours[1]) / _VACANCY_LOSS, 0.01, 0.1))
+    return FrameCalibration(float(gain), float(background), sigma, ratio, fitted, misfit, defects)
 
 
 def flatten(
@@ -192,12 +217,15 @@ def measure_scatter(
     features: NDArray[np.float32],
     sublattice: NDArray[np.int8],
     rows: tuple[int, int],
+    background: float,
     base: Nuisance,
 ) -> Scatter:
     """Dose and the size of random nuisances from how the host's columns scatter.
 
     The robust variance of every feature over the sites of a sublattice is a sum of known shapes, one each for counting
-    noise, displacement of columns and of patches, and amplitude scatter; non-negative least squares gives their sizes.
+    noise of the columns and of a uniform background, displacement of columns and of patches, amplitude scatter and
+    neighbouring defects; non-negative least squares gives their sizes. The last is not used: a robust variance sees
+    only part of it.
 
     Parameters
     ----------
@@ -207,24 +235,34 @@ def measure_scatter(
         (n, K) of whole, calibrated patches in units of the reference.
     rows
         Rows of the host's metal and chalcogen column in the predictions.
+    background
+        Of the frame in units of the reference; taken for scattered electrons unless it is so large or so negative
+        that it must be the detector's own level, whose noise is then fitted too.
     base
         Nuisances that are not measured here.
     """
-    names = ("counting", "jitter_angstrom", "shift_angstrom", "amplitude")
+    names = ("counting", "jitter_angstrom", "shift_angstrom", "amplitude", "defects")
+    counted = 0.0 <= background <= _LARGEST_COUNTED_BACKGROUND
     design, observed = [], []
     for code, row in enumerate(rows):
         mine = features[sublattice == code]
         spread = np.array([_robust_sd(column) for column in mine.T]) ** 2
         components = predictions.candidates[row].components
-        shapes = np.stack([np.diagonal(components[n]) for n in names], axis=1)
+        floor = np.diagonal(components["floor"])
+        shapes = np.stack([np.diagonal(components[n]) for n in names] + ([] if counted else [floor]), axis=1)
+        if counted:
+            shapes[:, 0] += background * floor
         design.append(shapes / spread[:, None])
         observed.append(np.ones(len(spread)))
     matrix = np.concatenate(design)
     scaling = matrix.max(axis=0)
     sizes, _ = nnls(matrix / scaling, np.concatenate(observed))
-    counting, jitter, shift, amplitude = sizes / scaling
+    counting, jitter, shift, amplitude, _, *free = sizes / scaling
+    dose = float(np.clip(1 / max(counting, 1e-9), 10, 1e8))
+    noisy_background = background if counted else float(np.clip(free[0] * dose, 0.0, 10.0))
     return Scatter(
-        dose_e_per_angstrom2=float(np.clip(1 / max(counting, 1e-9), 10, 1e8)),
+        dose_e_per_angstrom2=dose,
+        background=noisy_background,
         nuisance=replace(
             base,
             jitter_angstrom=float(np.clip(np.sqrt(jitter), 0.01, 0.15)),
@@ -236,7 +274,7 @@ def measure_scatter(
 
 def _mean_of_host(patches: NDArray[np.float32]) -> NDArray[np.float64]:
     """Mean patch of a sublattice without the sites whose own column stands out."""
-    centre = patches @ projection()[2].astype(np.float32)
+    centre = patches @ projection()[_CENTRE].astype(np.float32)
     away = np.abs(centre - np.median(centre))
     kept = away <= 3 * max(_robust_sd(centre), 1e-12)
     mean: NDArray[np.float64] = patches[kept].mean(axis=0, dtype=np.float64)
@@ -265,15 +303,32 @@ def _minimum(at: NDArray[np.float64], values: NDArray[np.float64]) -> float:
 
 
 @lru_cache(maxsize=8)
-def _templates(library: ResponseLibrary, host: Host, optics: Optics) -> NDArray[np.float64]:
-    """(source sizes, 2 sublattices, 2 × SAMPLES) patches around a metal and a chalcogen site, one after the other."""
-    templates = np.zeros((len(SIGMA_GRID_ANGSTROM), 2, 2 * len(sample_offsets())))
+def _templates(
+    library: ResponseLibrary, host: Host, optics: Optics
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Patches of the perfect host for every source size on the grid.
+
+    Returns
+    -------
+    own, around
+        (source sizes, 2 sublattices, 2 × SAMPLES): what a sublattice contributes to the patch around a metal site and,
+        after it, around a chalcogen site, by the site's own column and by all others.
+    signal
+        (source sizes, 2): central feature of a sublattice's own column.
+    """
+    samples = len(sample_offsets())
+    own = np.zeros((len(SIGMA_GRID_ANGSTROM), 2, 2 * samples))
+    around = np.zeros_like(own)
     for s, sigma in enumerate(SIGMA_GRID_ANGSTROM):
         tables = response_tables(library, host_columns(host), replace(optics, sigma_angstrom=float(sigma)))
         for c, centre in enumerate(Sublattice):
             on_metal = neighbourhood(centre).on_metal
             geometry = column_geometry(centre, host.a_angstrom)
-            here = slice(c * len(sample_offsets()), (c + 1) * len(sample_offsets()))
+            here = slice(c * samples, (c + 1) * samples)
+            own[s, c, here] = geometry.patches(tables[c], np.zeros(1, np.intp))[0]
             for k, chosen in enumerate((np.flatnonzero(on_metal), np.flatnonzero(~on_metal))):
-                templates[s, k, here] = geometry.patches(tables[k], chosen).sum(axis=0)
-    return templates
+                around[s, k, here] = geometry.patches(tables[k], chosen[chosen > 0]).sum(axis=0)
+    signal = np.stack(
+        [own[:, c, c * samples : (c + 1) * samples] @ projection()[_CENTRE] for c in (0, 1)], axis=1
+    )
+    return own, around, signal

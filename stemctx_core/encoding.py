@@ -171,17 +171,25 @@ class Prediction:
     mean
         (K,) features in units of the reference.
     components
-        Covariance for each nuisance at unit size: `Nuisance` field name, or ``counting`` for one electron per Å².
+        Covariance for each nuisance at unit size: `Nuisance` field name; ``counting`` for one electron per Å², and
+        ``floor`` for that with a uniform intensity of one reference.
     """
 
     mean: NDArray[np.float64]
     components: dict[str, NDArray[np.float64]]
 
-    def covariance(self, nuisance: Nuisance, dose_e_per_angstrom2: float) -> NDArray[np.float64]:
+    def covariance(
+        self, nuisance: Nuisance, dose_e_per_angstrom2: float, background: float
+    ) -> NDArray[np.float64]:
         """(K, K) covariance with every nuisance at its size."""
+        sizes = {
+            "counting": 1 / dose_e_per_angstrom2,
+            "floor": background / dose_e_per_angstrom2,
+            "defects": nuisance.defects * (1 - nuisance.defects),
+        }
         total = 1e-9 * np.eye(FEATURES)
         for name, component in self.components.items():
-            size = 1 / dose_e_per_angstrom2 if name == "counting" else getattr(nuisance, name) ** 2
+            size = sizes[name] if name in sizes else getattr(nuisance, name) ** 2
             total += size * component
         return total
 
@@ -225,7 +233,7 @@ def predict(library: ResponseLibrary, scene: Scene) -> Predictions:
         features = near.features + signal
         on_chalcogen = candidate.sublattice is Sublattice.CHALCOGEN
         slope = near.sigma_slope + ((geometry.patches(broader, _SITE) - own) @ weights.T)[0] / _SIGMA_STEP
-        intensity = np.clip(near.patch + own[0] + scene.background, 1e-4, None)
+        intensity = np.clip(near.patch + own[0], 1e-4, None)
         shift = near.moves + moves
         predicted.append(
             Prediction(
@@ -241,17 +249,26 @@ def predict(library: ResponseLibrary, scene: Scene) -> Predictions:
                     "sigma_angstrom": _square(slope),
                     "defects": near.defects,
                     "counting": (weights * intensity) @ weights.T / (area * reference),
+                    "floor": weights @ weights.T / (area * reference),
                 },
             )
         )
     return Predictions(tuple(predicted), reference)
 
 
-def assemble(predictions: Predictions, nuisance: Nuisance, dose_e_per_angstrom2: float) -> EncodedScene:
-    """Predictions and the size of each nuisance to the model's inputs."""
+def assemble(
+    predictions: Predictions, nuisance: Nuisance, dose_e_per_angstrom2: float, background: float
+) -> EncodedScene:
+    """Predictions and the size of each nuisance to the model's inputs.
+
+    Parameters
+    ----------
+    background
+        Uniform intensity whose counting noise is in the frame, in units of the reference.
+    """
     mean, whiten, log_det, scale = [], [], [], []
     for prediction in predictions.candidates:
-        covariance = prediction.covariance(nuisance, dose_e_per_angstrom2)
+        covariance = prediction.covariance(nuisance, dose_e_per_angstrom2, background)
         factor = np.linalg.cholesky(covariance)
         mean.append(prediction.mean)
         whiten.append(np.linalg.inv(factor))
@@ -270,7 +287,7 @@ def assemble(predictions: Predictions, nuisance: Nuisance, dose_e_per_angstrom2:
 
 def encode(library: ResponseLibrary, scene: Scene) -> EncodedScene:
     """Predict and assemble in one step, for a scene whose nuisances are known."""
-    return assemble(predict(library, scene), scene.nuisance, scene.dose_e_per_angstrom2)
+    return assemble(predict(library, scene), scene.nuisance, scene.dose_e_per_angstrom2, scene.background)
 
 
 def _square(direction: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -315,8 +332,6 @@ def _surroundings(
     close = np.linalg.norm(positions, axis=1) < _NEAR
     flat = moves[close].reshape(-1, FEATURES)
     difference = change[close, None] * features[close]
-    # The size of this nuisance is the rate p itself; squared, times this, it is p (1 - p) a neighbour.
-    defects = (1 - rate) / max(rate, 1e-9) * difference.T @ difference
     return _Surroundings(
         patch=patch,
         features=features.sum(axis=0) + rate * difference.sum(axis=0),
@@ -325,7 +340,7 @@ def _surroundings(
         sigma_slope=slope,
         jitter=flat.T @ flat,
         amplitude=features[close].T @ features[close],
-        defects=defects,
+        defects=difference.T @ difference,
     )
 
 

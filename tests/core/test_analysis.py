@@ -1,0 +1,219 @@
+"""Whole frames through the shipped model: what is found, what is refused, what is said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.spatial import cKDTree
+
+from stemctx_core.accumulate import FieldMemory
+from stemctx_core.analysis import FrameAnalyzer
+from stemctx_core.classes import Role
+from stemctx_core.context import ImagingContext, Known, Missing, Source
+from stemctx_core.decision import EDGE
+from stemctx_core.lattice import find_sites
+from stemctx_core.materials import host
+from stemctx_core.patches import extract_patches
+from stemctx_core.results import DECISIONS, Decision, FrameIdentity, FrameResult
+from stemctx_core.simulation.render import Optics
+from tests.core.frames import MAADF, Frame, FrameRecipe, make_frame
+
+PLAIN = FrameRecipe(dose_e_per_angstrom2=1e5, shear=0.003, warp_angstrom=0.1, jitter_angstrom=0.03, seed=4)
+
+
+@pytest.fixture(scope="module")
+def analyzer() -> FrameAnalyzer:
+    return FrameAnalyzer.shipped()
+
+
+def context_of(recipe: FrameRecipe, **changes: object) -> ImagingContext:
+    def known(value: float) -> Known:
+        return Known(value, Source.USER)
+
+    o = recipe.optics
+    values: dict = {
+        "host": recipe.host,
+        "dopants": (recipe.dopant,),
+        "high_tension_kv": known(o.high_tension_kv),
+        "convergence_semi_angle_mrad": known(o.convergence_semi_angle_mrad),
+        "inner_mrad": known(o.inner_mrad),
+        "outer_mrad": known(o.outer_mrad),
+        "pixel_size_angstrom": known(recipe.pixel_size_angstrom),
+    }
+    return ImagingContext(**{**values, **changes})
+
+
+def matched(frame: Frame, result: FrameResult):
+    """True role, told role and decision at every true site whose patch lies in the frame."""
+    positions = np.stack([result.sites.y_px, result.sites.x_px], axis=1)
+    distance, nearest = cKDTree(positions).query(frame.positions_px)
+    edge = np.array([result.reasons[r] == EDGE for r in result.sites.reason])
+    kept = (distance * frame.pixel_size_angstrom < 0.8) & ~edge[nearest]
+    told = np.array([result.role(int(i)) for i in nearest[kept]], dtype=object)
+    return frame.role[kept], told, result.sites.decision[nearest[kept]]
+
+
+def detection(frame: Frame, result: FrameResult) -> tuple[float, float, float]:
+    """Precision and recall of flags with the role right, and recall of any flag at a defect."""
+    true, told, decision = matched(frame, result)
+    flagged = decision == DECISIONS.index(Decision.FLAG)
+    defect = ~np.isin(true, [Role.METAL, Role.CHALCOGEN_PAIR])
+    right = flagged & (true == told)
+    return right.sum() / flagged.sum(), right.sum() / defect.sum(), (flagged & defect).sum() / defect.sum()
+
+
+@pytest.mark.parametrize(
+    ("name", "recipe"),
+    [
+        ("default", PLAIN),
+        ("medium angles, Se2 as bright as W", replace(PLAIN, optics=MAADF)),
+        ("chalcogen brighter", replace(PLAIN, host="MoTe2", dopant="V")),
+        ("chalcogen faint", replace(PLAIN, host="WS2", dopant="Mo", dose_e_per_angstrom2=1e6)),
+        ("60 kV", replace(PLAIN, host="MoSe2", dopant="W", optics=Optics(60.0, 30.0, 50.0, 120.0, 0.4))),
+        ("200 kV", replace(PLAIN, dose_e_per_angstrom2=3e5, optics=Optics(200.0, 30.0, 70.0, 200.0, 0.4))),
+        ("sheared and warped", replace(PLAIN, shear=0.01, warp_angstrom=0.5)),
+        ("hazy", replace(PLAIN, background=0.5)),
+        ("coarse pixels", replace(PLAIN, pixel_size_angstrom=0.35, shape=(320, 320))),
+        ("fine pixels", replace(PLAIN, pixel_size_angstrom=0.12, shape=(700, 700))),
+    ],
+)
+def test_defects_are_flagged_with_their_role(name: str, recipe: FrameRecipe, analyzer: FrameAnalyzer) -> None:
+    frame = make_frame(recipe)
+    result = analyzer.analyze(frame.image, context_of(recipe))
+    assert result.refusal is None, result.refusal
+    precision, recall, found = detection(frame, result)
+    print(f"{name}: precision {precision:.3f} recall {recall:.3f} found {found:.3f}")
+    assert precision >= 0.93
+    assert recall >= 0.93
+    assert found >= 0.97
+
+
+def test_the_frame_tells_its_dose_source_and_ratio(analyzer: FrameAnalyzer) -> None:
+    for dose in (1e4, 1e5):
+        recipe = replace(PLAIN, dose_e_per_angstrom2=dose)
+        told = analyzer.analyze(make_frame(recipe).image, context_of(recipe)).calibration
+        assert told is not None
+        assert told.dose_e_per_angstrom2 == pytest.approx(dose, rel=0.25)
+        assert told.sigma_angstrom == pytest.approx(0.41, abs=0.03)
+        assert told.ratio_measured == pytest.approx(told.ratio_expected, rel=0.03)
+        assert told.pixel_size_angstrom == pytest.approx(0.2, rel=0.01)
+
+
+def test_low_dose_says_that_it_cannot_tell(analyzer: FrameAnalyzer) -> None:
+    recipe = replace(PLAIN, dose_e_per_angstrom2=1e3)
+    result = analyzer.analyze(make_frame(recipe).image, context_of(recipe))
+    assert result.refusal is None
+    assert any("Cannot be told apart at this dose" in w and "vac_Se from Se2" in w for w in result.warnings)
+    reasons = {result.reasons[int(r)] for r in result.sites.reason}
+    assert any("cannot be told apart at this dose" in r and " or " in r for r in reasons)
+
+
+def test_a_rhenium_dopant_is_said_to_be_hidden_and_never_flagged(analyzer: FrameAnalyzer) -> None:
+    recipe = replace(PLAIN, dopant="Re")
+    result = analyzer.analyze(make_frame(recipe).image, context_of(recipe))
+    assert "Re_W" not in result.flag_counts()
+    assert any("Re_W from W" in w for w in result.warnings)
+
+
+def test_wrong_angles_show_in_the_ratio(analyzer: FrameAnalyzer) -> None:
+    frame = make_frame(replace(PLAIN, optics=MAADF))
+    result = analyzer.analyze(frame.image, context_of(PLAIN))
+    assert any("angles may not be the real ones" in w for w in result.warnings)
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "words"),
+    [
+        ({"high_tension_kv": Missing("no control answers")}, "missing_context", "no control answers"),
+        ({"inner_mrad": Missing("not given")}, "missing_context", "inner_mrad"),
+        ({"high_tension_kv": Known(120.0, Source.USER)}, "outside_library", "60, 80, 200 kV"),
+        ({"inner_mrad": Known(31.0, Source.USER)}, "outside_library", "inner angle at least 35"),
+        ({"high_tension_kv": Known(80000.0, Source.USER)}, "bad_context", "unit"),
+        ({"host": "WSe3"}, "bad_context", "no host"),
+        ({"pixel_size_angstrom": Known(0.27, Source.USER)}, "pixel_size_mismatch", "lattice"),
+    ],
+)
+def test_a_bad_context_is_a_refusal(change: dict, code: str, words: str, analyzer: FrameAnalyzer) -> None:
+    image = make_frame(replace(PLAIN, shape=(256, 256))).image
+    result = analyzer.analyze(image, context_of(PLAIN, **change))
+    assert result.refusal is not None
+    assert result.refusal.code == code
+    assert words in result.refusal.reason
+    assert len(result.sites) == 0
+
+
+@pytest.mark.parametrize(
+    ("image", "code"),
+    [
+        (np.full((128, 128), np.nan), "not_finite"),
+        (np.zeros((128, 128)), "constant"),
+        (np.ones((4, 128, 128)), "not_an_image"),
+        (np.ones((128, 128), complex), "not_an_image"),
+        (np.arange(49.0).reshape(7, 7), "too_small"),
+        (np.random.default_rng(0).poisson(5.0, (256, 256)), "no_lattice"),
+    ],
+)
+def test_a_bad_frame_is_a_refusal(image: np.ndarray, code: str, analyzer: FrameAnalyzer) -> None:
+    result = analyzer.analyze(image, context_of(PLAIN))
+    assert result.refusal is not None
+    assert result.refusal.code == code
+    assert result.refusal.fix
+
+
+def test_another_material_is_not_confidently_labelled(analyzer: FrameAnalyzer) -> None:
+    frame = make_frame(replace(PLAIN, host="MoTe2", dopant="W"))
+    result = analyzer.analyze(frame.image, context_of(PLAIN, pixel_size_angstrom=Missing("not given")))
+    assert result.refusal is not None
+    assert result.refusal.code == "calibration"
+
+
+@pytest.mark.parametrize("kind", ["u2", "i4", "f8", ">f4"])
+def test_any_real_pixel_type(kind: str, analyzer: FrameAnalyzer) -> None:
+    frame = make_frame(replace(PLAIN, shape=(256, 256)))
+    plain = analyzer.analyze(frame.image, context_of(PLAIN))
+    other = analyzer.analyze(frame.image.astype(kind), context_of(PLAIN))
+    assert other.flag_counts() == plain.flag_counts()
+
+
+def test_rows_of_an_unfinished_frame(analyzer: FrameAnalyzer) -> None:
+    frame = make_frame(PLAIN)
+    part = analyzer.analyze(frame.image[:200], context_of(PLAIN), FrameIdentity("s", 1, 200, (512, 512)))
+    assert part.refusal is None
+    assert part.frame.valid_rows == 200
+    assert part.sites.y_px.max() < 200
+    assert part.flag_counts()
+
+
+def test_patches_cut_elsewhere_give_the_same_answer(analyzer: FrameAnalyzer) -> None:
+    frame, context = make_frame(PLAIN), context_of(PLAIN)
+    whole = analyzer.analyze(frame.image, context)
+    grid = find_sites(frame.image, host("WSe2"), frame.expected_ratio, 0.2)
+    patches = extract_patches(frame.image, grid)
+    inside = patches.whole
+    result = analyzer.analyze_patches(
+        patches.values[inside], grid.positions_px[inside], grid.sublattice[inside], context, FrameIdentity()
+    )
+    assert result.flag_counts() == whole.flag_counts()
+
+
+def test_evidence_of_a_field_grows_and_is_dropped_when_the_field_changes(analyzer: FrameAnalyzer) -> None:
+    recipe = replace(PLAIN, dose_e_per_angstrom2=2e3, shear=0.0, warp_angstrom=0.0)
+    context = context_of(recipe)
+    rng = np.random.default_rng(8)
+    clean = make_frame(replace(recipe, dose_e_per_angstrom2=1e8)).image / 1e8 * 2e3
+    frame = make_frame(recipe)
+    memory = FieldMemory(analyzer)
+    recalls = []
+    for k in range(5):
+        identity = FrameIdentity(f"scan {k}", k, 512, (512, 512))
+        result = memory.analyze(rng.poisson(np.clip(clean, 0, None)).astype(np.float32), context, identity)
+        recalls.append(detection(frame, result)[1])
+        assert result.frames_accumulated == k + 1
+    print("recall by frame", [round(r, 3) for r in recalls])
+    assert recalls[-1] > recalls[0] + 0.1
+    other = make_frame(replace(recipe, seed=99))
+    result = memory.analyze(other.image, context, FrameIdentity("other", 9, 512, (512, 512)))
+    assert result.frames_accumulated == 1
+    assert detection(other, result)[0] > 0.8
