@@ -17,7 +17,7 @@ from nion.utils import DateTime, Geometry
 
 from nionswift_plugin.stemctx.status import FrameOrigin
 from stemctx_core import materials
-from stemctx_core.pictures import ROLE_COLOURS
+from stemctx_core.colours import ROLE_COLOURS
 from stemctx_core.results import Decision, FrameResult
 
 GRAPHIC_ID: Final = "stemctx_flags"

@@ -175,14 +175,15 @@ class PlugIn:
             return
         if now == self.remembered:
             return
-        before, self.remembered = self.remembered, now
+        another_device = bool(self.remembered.scan_device_id) and now.scan_device_id != self.remembered.scan_device_id
+        self.remembered = now
         self._file.write(now)
-        if self.service is not None:
-            if now.scan_device_id != before.scan_device_id:
-                self._end_service()
-                self._show_channels()
-            else:
-                self.service.configure(now.live())
+        if self.service is not None and self.service.scan_hardware_source is not scan:
+            self._end_service()
+        elif self.service is not None:
+            self.service.configure(now.live())
+        if another_device:
+            self._show_channels()
         self._update()
 
     def _end_service(self) -> None:

@@ -203,8 +203,8 @@ class LiveService:
                 run.client = DefectClient(
                     address,
                     on_result=lambda result, latency_ms: self._answered(run, result, latency_ms),
-                    on_state=lambda _: self._notify(),
-                    on_error=lambda _, why: self._unanswered(run, why),
+                    on_state=lambda *_: self._notify(),
+                    on_error=lambda _frame, why: self._unanswered(run, why),
                 )
                 run.tap = FrameTap(
                     self.scan_hardware_source,
@@ -254,7 +254,7 @@ class LiveService:
                 self._said,
                 answered=self._said.answered + 1,
                 dropped=self._said.dropped + (not shown),
-                engine=f"{engine.name} ({engine.reason})" if engine.reason else engine.name,
+                engine=f"{engine.name}; {engine.reason}" if engine.reason else engine.name,
                 model=result.model,
                 latency_ms=latency_ms,
             )

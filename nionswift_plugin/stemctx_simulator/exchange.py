@@ -53,9 +53,10 @@ def install(settings: MicroscopeSettings | None = None) -> bool:
     except StemctxError as error:
         logger.error("The simulated microscope could not be made: %s", error)
         return False
+    # The instrument first: a window that is open already asks a new instrument for its scan device.
+    Registry.register_component(instrument, _INSTRUMENT)
     if replaced is not None:
         Registry.unregister_component(replaced, _SCAN_MODULE)
-    Registry.register_component(instrument, _INSTRUMENT)
     scan_module = SimulatedScanModule(instrument, used)
     Registry.register_component(scan_module, _SCAN_MODULE)
     _installed = _Installed(instrument, scan_module, replaced)
@@ -70,7 +71,7 @@ def withdraw() -> None:
         return
     if installed.scan_module in Registry.get_components_by_type("scan_module"):
         Registry.unregister_component(installed.scan_module, _SCAN_MODULE)
-    if installed.instrument in Registry.get_components_by_type("stem_controller"):
-        Registry.unregister_component(installed.instrument, _INSTRUMENT)
     if installed.replaced is not None and not Registry.get_components_by_type("scan_module"):
         Registry.register_component(installed.replaced, _SCAN_MODULE)
+    if installed.instrument in Registry.get_components_by_type("stem_controller"):
+        Registry.unregister_component(installed.instrument, _INSTRUMENT)

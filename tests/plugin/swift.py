@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 import unittest
 from collections.abc import Callable, Iterator
@@ -11,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from nion.instrumentation.test import AcquisitionTestContext
-from nion.swift import Facade
-from nion.swift.model import PlugInManager
+from nion.swift import Facade, ImageCanvasItem, MetadataPanel, Thumbnails
+from nion.swift.model import DisplayItem, PlugInManager
 from nion.swift.test import TestContext
+from nion.ui import CanvasItem
 from nion.usim_device import DeviceConfiguration
 from nion.utils import Registry
 
@@ -21,6 +23,19 @@ from nionswift_plugin.stemctx_simulator import exchange
 from sim.instrument import MicroscopeSettings
 
 Facade.initialize()
+
+
+def _start_pools() -> None:
+    """Start every thread of the pools that Nion keeps for the life of the process, so that no test is blamed."""
+    modules = (CanvasItem, DisplayItem, ImageCanvasItem, MetadataPanel, Thumbnails)
+    classes = [c for m in modules for c in vars(m).values() if isinstance(c, type) and "_executor" in vars(c)]
+    for pool in {id(c._executor): c._executor for c in classes}.values():
+        together = threading.Barrier(pool._max_workers)
+        for future in [pool.submit(together.wait, 10.0) for _ in range(pool._max_workers)]:
+            future.result(20.0)
+
+
+_start_pools()
 
 #: Fields that are small and quick, and yet hold defects: 5 nm at 0.195 Å a pixel, 1e5 e/Å².
 QUICK = MicroscopeSettings(size=(256, 256), fov_nm=5.0)
@@ -55,7 +70,7 @@ class Swift:
             value = until()
             if value:
                 return value
-            assert time.monotonic() < deadline, "it did not happen in time"
+            assert time.monotonic() < deadline, f"it did not happen in time: {plug_in_says()}"
             time.sleep(0.01)
 
     def live_display(self) -> Any:
@@ -65,6 +80,14 @@ class Swift:
         )
         item = reference.data_item
         return self.document_model.get_display_item_for_data_item(item) if item is not None else None
+
+
+def plug_in_says() -> str:
+    """State of the plug-in, for the message of a test that waits in vain."""
+    from nionswift_plugin.stemctx import plug_in
+
+    loaded_now = plug_in.current()
+    return "no plug-in" if loaded_now is None or loaded_now.service is None else str(loaded_now.service.status)
 
 
 @contextlib.contextmanager

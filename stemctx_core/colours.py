@@ -1,0 +1,18 @@
+"""The colour of each role, the same on the live image, in overlay pictures and in plots."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from stemctx_core.classes import Role
+
+#: Okabe and Ito's colours (https://jfly.uni-koeln.de/color/), which colour-blind readers can tell apart.
+ROLE_COLOURS: Final = {
+    Role.METAL: "#999999",
+    Role.CHALCOGEN_PAIR: "#999999",
+    Role.DOPANT: "#E69F00",
+    Role.METAL_VACANCY: "#CC79A7",
+    Role.CHALCOGEN_VACANCY: "#56B4E9",
+    Role.CHALCOGEN_DIVACANCY: "#0072B2",
+    Role.OXYGEN: "#009E73",
+}
