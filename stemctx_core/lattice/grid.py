@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from stemctx_core.errors import InputError, LatticeError
 from stemctx_core.lattice.cell import THIRD, MeanCell, fold
-from stemctx_core.lattice.naming import name_sublattices
+from stemctx_core.lattice.naming import VisibleSites, name_sublattices
 from stemctx_core.lattice.phase import PhaseField, fit_phase
 from stemctx_core.lattice.reciprocal import Hexagon, find_hexagon
 from stemctx_core.materials import Host
@@ -198,8 +198,8 @@ def _grid(frame: Real, host: Host, field: PhaseField, cell: MeanCell, expected_r
     pixel_size = host.a_angstrom / _length(basis)
     cells = _cells(frame.shape, field)
     places = [field.points(cells + point, (frame.shape[0], frame.shape[1])) for point in cell.points]
-    brighter, dimmer, hollow = places
-    naming = name_sublattices(frame, brighter, dimmer, hollow, cell.column_heights, expected_ratio, pixel_size)
+    visible = VisibleSites(places[0], places[1], places[2], cell.column_heights)
+    naming = name_sublattices(frame, visible, host, expected_ratio, pixel_size)
     metal, chalcogen = (0, 1) if naming.metal_is_brighter else (1, 0)
     # The points are thirds of the long diagonal apart; the chalcogen is one of ±(a1 + a2)/3 from the metal.
     offset = cell.points[chalcogen] - cell.points[metal]

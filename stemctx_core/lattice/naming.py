@@ -13,20 +13,43 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from stemctx_core.elements import atomic_number
+from stemctx_core.materials import Host
+
 Real = NDArray[np.float32]
 
 #: Standard deviation of the logarithm of X2/M between what is expected for a context and what a frame shows.
 RATIO_SPREAD: Final = 0.15
 #: Log-odds (nats) above which the ratio alone decides: levels 12 % apart decide from an expected ratio 1.5 on.
 RATIO_DECIDES: Final = 4.0
-#: Share of the own median between which a column counts as half bright: one chalcogen of two.
-HALF: Final = (0.30, 0.65)
-#: The mirror image of that band above the median, which tells how much of it is only noise.
-_MIRRORED: Final = (1.35, 1.70)
+#: Exponent of the atomic number in the peak of one atom: 1.1 to 1.6 over detectors and energies.
+_Z_EXPONENT: Final = 1.35
+#: Half the width of the band, in units of a whole column, in which a column counts as one chalcogen of two.
+_BAND: Final = 0.13
+#: Where that band may lie.
+_BAND_CENTRES: Final = (0.22, 0.55)
 COLUMNS_DECIDE: Final = 3.0
 #: A dimmer sublattice below this share of the brighter one is as good as not seen.
 _FAINTEST: Final = 0.05
 _PROBE_ANGSTROM: Final = 0.4
+
+
+@dataclass(frozen=True)
+class VisibleSites:
+    """The three points of every cell, y, x in pixels.
+
+    Attributes
+    ----------
+    brighter, dimmer, hollow
+        (n, 2) each.
+    heights
+        Of the mean brighter and dimmer column over the hollow site.
+    """
+
+    brighter: NDArray[np.float64]
+    dimmer: NDArray[np.float64]
+    hollow: NDArray[np.float64]
+    heights: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -46,13 +69,7 @@ class Naming:
 
 
 def name_sublattices(
-    image: Real,
-    brighter: NDArray[np.float64],
-    dimmer: NDArray[np.float64],
-    hollow: NDArray[np.float64],
-    levels: tuple[float, float],
-    expected_ratio: float,
-    pixel_size_angstrom: float,
+    image: Real, sites: VisibleSites, host: Host, expected_ratio: float, pixel_size_angstrom: float
 ) -> Naming:
     """Name the sublattices by their ratio, or where it cannot decide by their half-bright columns.
 
@@ -60,14 +77,10 @@ def name_sublattices(
     ----------
     image
         (height, width).
-    brighter, dimmer, hollow
-        (n, 2) sites of the three points, y, x in pixels.
-    levels
-        Heights of the brighter and the dimmer column over the hollow site.
     expected_ratio
         X2/M of the context.
     """
-    high, low = levels
+    high, low = sites.heights
     separation = float(np.log(high / max(low, _FAINTEST * high)))
     expected = float(np.log(expected_ratio))
     # Gaussian errors of the logarithm: log-odds of "the chalcogen is brighter" against "the metal is".
@@ -78,25 +91,36 @@ def name_sublattices(
     if abs(odds) >= RATIO_DECIDES:
         return Naming(by_ratio, f"ratio: {figures}")
 
-    halves = [_half_bright(image, sites, hollow, pixel_size_angstrom) for sites in (brighter, dimmer)]
-    (in_bright, error_bright), (in_dim, error_dim) = halves
+    smooth = ndimage.gaussian_filter(image, _PROBE_ANGSTROM / pixel_size_angstrom, mode="nearest", truncate=3.0)
+    in_bright, error_bright = _one_of_two(smooth, sites.brighter, sites.hollow, _share_of_one(host, separation))
+    in_dim, error_dim = _one_of_two(smooth, sites.dimmer, sites.hollow, _share_of_one(host, -separation))
     sigma = (in_bright - in_dim) / np.hypot(error_bright, error_dim)
     if abs(sigma) >= COLUMNS_DECIDE:
         metal_is_brighter = bool(sigma < 0)
         chalcogen, metal = (in_dim, in_bright) if metal_is_brighter else (in_bright, in_dim)
         return Naming(
             metal_is_brighter,
-            f"columns: {chalcogen:.1%} half-bright columns on X against {metal:.1%} on M; the ratio cannot tell ({figures})",
+            f"columns: {chalcogen:.1%} half-bright columns on X against {metal:.1%} on M; the ratio cannot tell "
+            f"({figures})",
         )
     return Naming(by_ratio, f"ambiguous: taken by the ratio, which cannot tell ({figures})")
 
 
-def _half_bright(
-    image: Real, sites: NDArray[np.float64], hollow: NDArray[np.float64], pixel_size_angstrom: float
+def _share_of_one(host: Host, log_ratio: float) -> float:
+    """Height of one chalcogen over that of the pair, if the pair over the metal is as the logarithm says.
+
+    One chalcogen over one metal hardly depends on the detector, the pair does: its atoms add up coherently at low
+    angles.
+    """
+    single = (atomic_number(host.chalcogen) / atomic_number(host.metal)) ** _Z_EXPONENT
+    return float(np.clip(single / np.exp(log_ratio), *_BAND_CENTRES))
+
+
+def _one_of_two(
+    smooth: Real, sites: NDArray[np.float64], hollow: NDArray[np.float64], share_of_one: float
 ) -> tuple[float, float]:
-    """Share of half-bright columns beyond what noise makes, and its standard error."""
-    smooth = ndimage.gaussian_filter(image, _PROBE_ANGSTROM / pixel_size_angstrom, mode="nearest", truncate=3.0)
-    limit = np.array(image.shape) - 2
+    """Share of columns about as high as one chalcogen of two, beyond what noise makes, and its standard error."""
+    limit = np.array(smooth.shape) - 2
     inside, around = (p[((p > 1) & (p < limit)).all(axis=1)] for p in (sites, hollow))
     if len(inside) < 20 or len(around) < 3:
         return 0.0, 1.0
@@ -105,8 +129,9 @@ def _half_bright(
     if np.median(height) <= 0:
         return 0.0, 1.0
     share = height / np.median(height)
-    low = int(((share > HALF[0]) & (share < HALF[1])).sum())
-    high = int(((share > _MIRRORED[0]) & (share < _MIRRORED[1])).sum())
+    low = int((np.abs(share - share_of_one) < _BAND).sum())
+    # Noise puts as many columns into the mirror image of the band above the median.
+    high = int((np.abs(share - (2 - share_of_one)) < _BAND).sum())
     return (low - high) / len(share), float(np.sqrt(low + high + 1)) / len(share)
 
 

@@ -22,6 +22,8 @@ LENGTH_TOLERANCE: Final = 0.2
 #: Frames are padded to this many pixels, so that peaks of a frame of few rows can be placed.
 _LEAST_TRANSFORM: Final = 256
 _MOST_PEAKS: Final = 48
+#: Closer to the origin than this many periods across the frame stands what varies slowly.
+_LEAST_PERIODS: Final = 3.5
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def find_hexagon(image: Real, lowest: float, highest: float, preferred: float | 
             best, best_score = Hexagon(np.array([a, b - a]), float(weakest)), score
     if best is None:
         return None
-    best = _first_order(best, spectrum, lowest)
+    best = _first_order(best, spectrum, _LEAST_PERIODS / min(image.shape))
     best = replace(best, significance=spectrum.significance(best.vectors))
     return best if best.significance >= SIGNIFICANT else None
 
