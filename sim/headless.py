@@ -55,7 +55,7 @@ class HeadlessMicroscope:
         instrument = SimulatedInstrument(self.settings)
         for channel in CHANNELS:
             # Says now what cannot be rendered, and compiles the renderer before a scan waits for it.
-            instrument.counts(channel, FrameGeometry((8, 8), 0.02), self.settings.dwell_us)
+            instrument.counts(channel, FrameGeometry((8, 8), self.settings.fov_nm / 8), self.settings.dwell_us)
         with contextlib.ExitStack() as opening:
             # Closed in the reverse of this order.
             directory = opening.enter_context(tempfile.TemporaryDirectory(prefix="stemctx-sim-"))

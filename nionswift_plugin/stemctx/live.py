@@ -96,7 +96,7 @@ def live(
         TextColumn("{task.fields[of]}"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console) as bar:
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("starting", total=float(frames), of="")
 
         def progress(scanned: float) -> None:
@@ -107,7 +107,8 @@ def live(
             bar.console.print(_line(frame))
 
         report = LiveRun(settings, frames, on_frame=answered, on_progress=progress).run()
-    folder.write(report)
+    if report.latencies_ms:
+        folder.write(report)
     _say_summary(console, report, output)
     if report.interrupted:
         raise typer.Exit(_INTERRUPTED)
@@ -143,7 +144,7 @@ def _say_summary(console: Console, report: LiveReport, output: Path) -> None:
         console.print(f"engine: {engine.name}, {engine.reason}")
         for line in _context_lines(summary["context"]):
             console.print(line)
-    console.print(f"written to {output}{os.sep}")
+        console.print(f"written to {output}{os.sep}")
 
 
 def _context_lines(context: dict[str, Any]) -> list[str]:

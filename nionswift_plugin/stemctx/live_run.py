@@ -26,6 +26,7 @@ from sim.headless import HeadlessMicroscope
 from sim.instrument import MicroscopeSettings
 from sim.scoring import FrameScore, Score, score
 from stemctx_core.errors import InputError, ServerUnavailable
+from stemctx_core.pictures import write_overlay
 from stemctx_core.results import FrameResult
 
 #: After the last frame, or without one: how long the server may stay silent.
@@ -271,8 +272,6 @@ class LiveFolder:
 
     def write(self, report: LiveReport) -> None:
         """Write what there is."""
-        from stemctx_core.pictures import write_overlay
-
         self.path.mkdir(parents=True, exist_ok=True)
         self._put("results.jsonl", "".join(line + "\n" for line in self._lines))
         if report.last is not None:
