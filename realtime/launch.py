@@ -131,8 +131,14 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.stderr.write(f"stemctx: {error}\n")
         sys.exit(2)
     if not clean:
-        os._exit(0)  # the worker is deep in a frame; nothing of it is wanted any more
+        end_now()
     sys.exit(0)
+
+
+def end_now() -> NoReturn:
+    """End the process under a worker that is deep in a frame, of which nothing is wanted any more."""
+    sys.stdout.flush()
+    os._exit(0)
 
 
 def _parsed(arguments: list[str] | None) -> ServeSettings:

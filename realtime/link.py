@@ -87,5 +87,6 @@ class Link:
     def close(self) -> None:
         """Close everything; a last word gets a tenth of a second to leave."""
         self._dealer.disable_monitor()
+        self._monitor.close(0)
         self._dealer.close(linger=100)
         self._context.term()
