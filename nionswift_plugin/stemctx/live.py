@@ -18,7 +18,7 @@ from stemctx_core.errors import InputError
 from stemctx_core.results import Decision
 
 if TYPE_CHECKING:
-    from nionswift_plugin.stemctx.live_run import JudgedFrame, LiveReport
+    from nionswift_plugin.stemctx.live_report import JudgedFrame, LiveReport
     from sim.scoring import Score
 
 _INTERRUPTED = 130
@@ -73,7 +73,8 @@ def live(
             raise InputError(f"{name} of {value:g} cannot be. Give a positive number.")
     _need("nion.usim_device", "nion.device_kit", extra="simulator")
     # Nion's packages take a second to import, which no other command should wait for.
-    from nionswift_plugin.stemctx.live_run import LiveFolder, LiveRun
+    from nionswift_plugin.stemctx.live_report import LiveFolder
+    from nionswift_plugin.stemctx.live_run import LiveRun
     from sim.instrument import MicroscopeSettings
 
     settings = MicroscopeSettings(
