@@ -92,9 +92,9 @@ class Endpoint:
             return False
         return True
 
-    def close(self) -> None:
-        """Free the address; what was not sent is dropped. Safe to call twice."""
-        self._router.close(0)
+    def close(self, linger_ms: int = 0) -> None:
+        """Free the address; what was not sent after `linger_ms` is dropped. Safe to call twice."""
+        self._router.close(linger_ms)
         self._wake.close(0)
         self.context.term()
 

@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 _POLL_MS: Final = 100
 _FINISH_S: Final = 3.0
+_LAST_WORDS_MS: Final = 200
 
 
 class DefectServer:
@@ -82,12 +83,12 @@ class DefectServer:
                     self._receive()
                 self._turn()
         finally:
-            while (job := self._sessions.next_job()) is not None:
+            for job in self._sessions.take_waiting():
                 self._refuse(job, Status.SHUTTING_DOWN, "The server is shutting down. Start it again.")
             ended = self._worker.close(_FINISH_S)
             self._turn()
             if ended:
-                self._endpoint.close()
+                self._endpoint.close(_LAST_WORDS_MS)
         return ended
 
     def _receive(self) -> None:

@@ -105,6 +105,13 @@ class Sessions:
                 return job
         return None
 
+    def take_waiting(self) -> list[Job]:
+        """Take everything that waits, for a server that ends."""
+        jobs = [session.waiting for session in self._by_id.values() if session.waiting is not None]
+        for session in self._by_id.values():
+            session.waiting = None
+        return jobs
+
     def finished(self, job: Job) -> bool:
         """Note that a job is done; say whether its client still wants the answer."""
         session = self._by_id.get(job.request.session)
