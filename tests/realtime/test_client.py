@@ -364,7 +364,7 @@ def test_status_is_told_through_the_client() -> None:
     "wrong", ["", "tcp://127.0.0.1", "ipc:///tmp/x", "tcp://127.0.0.1:99999", "tcp://a b:1"]
 )
 def test_what_is_no_address_is_refused(wrong: str) -> None:
-    with pytest.raises(InputError, match="tcp://127.0.0.1:47100"):
+    with pytest.raises(InputError, match=r"tcp://127\.0\.0\.1:47100"):
         DefectClient(wrong)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import Any
 
@@ -312,10 +313,8 @@ def test_damaged_messages_are_read_or_refused_and_nothing_else(data: st.DataObje
         del parts[data.draw(st.integers(0, len(parts) - 1))]
     message = [bytes(part) for part in parts]
     for decode in (lambda m: protocol.decode_request(m, LIMITS), protocol.decode_result):
-        try:
+        with contextlib.suppress(WireError):
             decode(message)
-        except WireError:
-            pass
 
 
 json = st.recursive(
@@ -335,7 +334,5 @@ json = st.recursive(
 def test_any_value_in_any_field_is_read_or_refused(field: str, value: Any) -> None:
     header = msgspec.msgpack.decode(FRAME[1])
     header[field] = value
-    try:
+    with contextlib.suppress(WireError):
         protocol.decode_request([FRAME[0], msgspec.msgpack.encode(header), *FRAME[2:]], LIMITS)
-    except WireError:
-        pass

@@ -1,0 +1,189 @@
+"""Real server processes: started, killed, stopped, orphaned."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from realtime.client import ClientState, DefectClient
+from realtime.endpoint import Endpoint
+from realtime.messages import Bye
+from realtime.supervisor import LocalServer, ServerState
+from stemctx_core.errors import ServerUnavailable
+from stemctx_core.results import FrameIdentity
+from tests.realtime.support import DIE, SLEEP, context, image, wait_for
+from tests.realtime.test_server import peer
+
+ROOT = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-m", "tests.realtime.support"]
+
+
+def process(*options: str, module: str = "tests.realtime.support") -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *options], cwd=ROOT, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def port_of(started: subprocess.Popen[str]) -> int:
+    assert started.stdout is not None
+    ready, port = started.stdout.readline().split()
+    assert ready == "READY"
+    return int(port)
+
+
+def finish(started: subprocess.Popen[str], seconds: float = 8.0) -> tuple[int, str, str]:
+    try:
+        out, err = started.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        started.kill()
+        started.communicate()
+        raise
+    return started.returncode, out, err
+
+
+@pytest.fixture(autouse=True)
+def _from_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+def test_a_killed_server_is_stale_then_started_again_on_its_port_then_live() -> None:
+    shown: list[FrameIdentity] = []
+    with LocalServer(command=COMMAND) as server:
+        with DefectClient(server.address, on_result=lambda r, _: shown.append(r.frame)) as client:
+            before = server.address, server.pid
+            assert len(client.analyze(image(sites=4), context()).sites) == 4
+            client.submit(image(first=SLEEP), context(), FrameIdentity("lost", 1))
+            wait_for(lambda: client.status().under_way == 1)
+            assert server.pid is not None
+            os.kill(server.pid, signal.SIGKILL)
+            started = time.monotonic()
+            wait_for(lambda: client.state is ClientState.STALE)
+            assert time.monotonic() - started < 3.0
+            wait_for(lambda: client.state is ClientState.LIVE, 20)
+            assert server.address == before[0]
+            assert server.pid != before[1]
+            assert server.restarts == 1
+            client.submit(image(), context(), FrameIdentity("new", 2))
+            wait_for(lambda: len(shown) == 1)
+        assert shown[0].scan_id == "new"
+        assert client.counters.errors == 1
+    assert server.state is ServerState.OFF
+
+
+def test_a_hung_server_is_noticed_and_found_again() -> None:
+    with LocalServer(command=COMMAND) as server, DefectClient(server.address, timeout_s=1.0) as client:
+        client.analyze(image(), context())
+        assert server.pid is not None
+        os.kill(server.pid, signal.SIGSTOP)
+        try:
+            wait_for(lambda: client.state is ClientState.STALE, 5)
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+        wait_for(lambda: client.state is ClientState.LIVE)
+        client.analyze(image(), context())
+
+
+def test_a_server_that_keeps_dying_is_given_up_with_a_visible_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("realtime.supervisor._FIRST_PAUSE_S", 0.01)
+    with LocalServer(command=COMMAND) as server, DefectClient(server.address) as client:
+        end = time.monotonic() + 60
+        while server.state is not ServerState.FAILED:
+            assert time.monotonic() < end
+            client.submit(image(first=DIE), context(), FrameIdentity("poison"))
+            time.sleep(0.05)
+        assert server.restarts == 4
+        assert server.reason
+
+
+def test_a_server_that_cannot_start_says_why() -> None:
+    with Endpoint() as taken:
+        code = f"import sys; sys.argv = ['x', '--port', '{taken.port}']; from tests.realtime import support; support.main()"
+        with pytest.raises(ServerUnavailable, match=f"Port {taken.port}"):
+            LocalServer(command=[sys.executable, "-c", code]).start()
+    with pytest.raises(ServerUnavailable, match="cannot be run"):
+        LocalServer(command=["/no/such/program"]).start()
+    with pytest.raises(ServerUnavailable, match="not ready after"):
+        LocalServer(command=[sys.executable, "-c", "import time; time.sleep(60)"], start_timeout_s=0.3).start()
+
+
+def test_a_damaged_bundle_is_told_by_the_real_server(tmp_path: Path) -> None:
+    server = LocalServer(bundle=tmp_path)
+    with pytest.raises(ServerUnavailable, match="model bundle"):
+        server.start()
+    assert server.state is ServerState.OFF
+
+
+def test_stop_and_start_again() -> None:
+    server = LocalServer(command=COMMAND)
+    for _ in range(2):
+        with server, DefectClient(server.address) as client:
+            assert len(client.analyze(image(), context()).sites) == 5
+    with pytest.raises(ServerUnavailable, match="start"):
+        _ = server.address
+
+
+def test_the_server_ends_with_its_parent() -> None:
+    parent = (
+        "import os, sys; from realtime.supervisor import LocalServer\n"
+        "server = LocalServer(command=[sys.executable, '-m', 'tests.realtime.support']).start()\n"
+        "print(server.pid, flush=True); os._exit(9)"
+    )
+    done = subprocess.run([sys.executable, "-c", parent], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 9, done.stderr
+    pid = int(done.stdout)
+
+    def gone() -> bool:
+        try:
+            os.kill(pid, 0)
+            return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+        except (ProcessLookupError, FileNotFoundError):
+            return True
+
+    wait_for(gone, 5)
+
+
+def test_the_server_ends_with_its_parent_even_in_the_middle_of_a_frame() -> None:
+    server = process("--port", "0", "--parent-pipe")
+    with DefectClient(f"tcp://127.0.0.1:{port_of(server)}") as client:
+        client.submit(image(first=SLEEP), context(), FrameIdentity("endless"))
+        wait_for(lambda: client.status().under_way == 1)
+        assert server.stdin is not None
+        started = time.monotonic()
+        assert finish(server, 10)[0] == 0  # communicate() closes its input
+        assert time.monotonic() - started < 7
+
+
+def test_sigterm_ends_the_server_cleanly() -> None:
+    server = process("--port", "0")
+    port_of(server)
+    server.send_signal(signal.SIGTERM)
+    code, out, err = finish(server)
+    assert (code, out, err) == (0, "", "")
+
+
+def test_goodbye_ends_the_server_process() -> None:
+    server = process("--port", "0")
+    with peer(port_of(server)) as client:
+        client.ask(Bye(session=b"a" * 16, id=1, stop_server=True))
+        assert finish(server)[0] == 0
+
+
+def test_the_real_server_names_a_port_in_use() -> None:
+    with Endpoint() as taken:
+        code, out, err = finish(process("--port", str(taken.port), module="realtime.server"), 30)
+    assert (code, out) == (2, "")
+    assert f"Port {taken.port}" in err
+    assert "Traceback" not in err
+
+
+def test_the_real_server_refuses_an_address_that_others_reach() -> None:
+    code, out, err = finish(process("--host", "0.0.0.0", module="realtime.server"), 30)
+    assert (code, out) == (2, "")
+    assert "CURVE keys" in err
