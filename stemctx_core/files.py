@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +26,8 @@ _ANGSTROM_PER: Final = {
     "nanometre": 10.0, "um": 1e4, "µm": 1e4, "μm": 1e4, "micron": 1e4, "microns": 1e4, "mm": 1e7, "cm": 1e8, "m": 1e10,
     "inch": 2.54e8,
 }  # fmt: skip
+#: ImageJ writes what is not ASCII like this.
+_ESCAPED: Final = re.compile(r"\\u([0-9a-fA-F]{4})")
 _TIFF_UNITS: Final = {2: "inch", 3: "cm"}
 
 
@@ -80,9 +83,7 @@ def read_micrograph(path: Path) -> Micrograph:
 def _read_npy(path: Path) -> tuple[NDArray[Any], Quantity]:
     # Mapped first, so that a header that lies about the size is found out before memory is taken. An array of
     # objects is refused by NumPy, since it could run code.
-    mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-    if not isinstance(mapped, np.ndarray):
-        raise InputError(f"{path} holds no array. Save one image with numpy.save.")
+    mapped = np.lib.format.open_memmap(path, mode="r")
     _check(mapped, path)
     return np.array(mapped), Missing("a .npy file states no pixel size")
 
@@ -109,7 +110,7 @@ def _tiff_pixel_size(file: tifffile.TiffFile) -> Quantity:
         return Missing("the file states no resolution")
     across = _per_unit(tags["XResolution"].value)
     down = _per_unit(tags["YResolution"].value) if "YResolution" in tags else across
-    unit = str((file.imagej_metadata or {}).get("unit", "")).strip()
+    unit = _ESCAPED.sub(lambda m: chr(int(m[1], 16)), str((file.imagej_metadata or {}).get("unit", ""))).strip()
     if not unit or unit.lower() not in _ANGSTROM_PER:
         named = _TIFF_UNITS.get(int(tags["ResolutionUnit"].value) if "ResolutionUnit" in tags else 1)
         if unit and named is None:
