@@ -1,0 +1,60 @@
+"""The examples and tables of `docs/wire.md` are what the code does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from realtime import limits as lim
+from realtime import protocol
+from realtime.messages import FrameRequest, Hello, Status, WireError
+from stemctx_core.results import FrameIdentity
+from tests.realtime.support import context
+
+PAGE = (Path(__file__).parents[2] / "docs" / "wire.md").read_text()
+SESSION = bytes(range(16))
+
+
+def example(name: str) -> list[bytes]:
+    (block,) = re.findall(rf"```{name}\n(.*?)```", PAGE, re.DOTALL)
+    return [bytes.fromhex(part) for part in block.split("-")[1:]]
+
+
+def test_the_hello_is_read_and_written_as_printed() -> None:
+    hello = Hello(session=SESSION, id=1, client="example")
+    assert protocol.decode_request(example("hello"), protocol.Limits()) == (hello, {})
+    assert [bytes(p) for p in protocol.encode(hello)] == example("hello")
+
+
+def test_the_frame_is_read_and_written_as_printed() -> None:
+    pixels = np.arange(6, dtype=np.uint16).reshape(2, 3)
+    request, arrays = protocol.decode_request(example("frame"), protocol.Limits())
+    assert isinstance(request, FrameRequest)
+    assert (request.context, request.frame) == (context(), FrameIdentity("scan-1", 3, 2, (2, 3)))
+    np.testing.assert_array_equal(arrays["image"], pixels)
+    sent = FrameRequest(session=SESSION, id=2, context=request.context, frame=request.frame)
+    assert [bytes(p) for p in protocol.encode(sent, {"image": pixels})] == example("frame")
+
+
+def test_the_error_is_read_as_printed() -> None:
+    reply, _ = protocol.decode_reply(example("busy"))
+    assert (reply.id, reply.t_ns, reply.status) == (2, 7, Status.BUSY)
+    with pytest.raises(WireError, match="Close one"):
+        protocol.decode_result(example("busy"))
+
+
+def test_every_status_stands_in_the_table() -> None:
+    assert {int(n): name for n, name in re.findall(r"^\| (\d) \| `(\w+)` \|", PAGE, re.MULTILINE)} == {
+        status.value: status.name for status in Status
+    }
+
+
+def test_types_and_limits_are_those_of_the_code() -> None:
+    limits = protocol.Limits()
+    assert ", ".join(f"`{name}`" for name in lim.DTYPES) in PAGE
+    spoken = f"{limits.max_bytes >> 20} MiB together, images {limits.max_side} pixels a side, {limits.max_clients} clients"
+    assert spoken in PAGE
+    assert f"headers {lim.MAX_HEADER_BYTES >> 10} KiB" in PAGE
