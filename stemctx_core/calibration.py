@@ -122,17 +122,18 @@ def calibrate(
         Too few sites, or columns that are not those of the declared host and context.
     """
     means, shortfall = [], []
+    own_level = _own_level(patches)
     for code in (0, 1):
-        mine = patches[sublattice == code]
-        if len(mine) < FEWEST_SITES:
+        mine = sublattice == code
+        if np.count_nonzero(mine) < FEWEST_SITES:
             raise CalibrationError(
                 "too_few_sites",
-                f"Only {len(mine)} whole patches on one sublattice, {FEWEST_SITES} are needed.",
+                f"Only {np.count_nonzero(mine)} whole patches on one sublattice, {FEWEST_SITES} are needed.",
                 "Use a larger field of view, or wait for more rows.",
             )
-        mean = _mean_of_host(mine)
-        means.append(mean)
-        shortfall.append(float(projection()[_CENTRE] @ (mine.mean(axis=0, dtype=np.float64) - mean)))
+        kept = _host_like(own_level, mine)
+        means.append(_mean(patches, kept))
+        shortfall.append(float(own_level[mine].mean() - own_level[kept].mean()))
     inside = np.tile(np.linalg.norm(sample_offsets(), axis=1) < _FIT_RADIUS, 2)
     target = np.concatenate(means)[inside]
     own, around, signal = _templates(library, host, optics)
@@ -188,12 +189,16 @@ def flatten(
     ring = np.linalg.norm(sample_offsets(), axis=1)
     use = (ring > _CENTRE_RADIUS) & (ring < _FIT_RADIUS)
     local = np.zeros((len(patches), 2))
+    own_level = _own_level(patches)
     for code in (0, 1):
         mine = sublattice == code
-        mean = _mean_of_host(patches[mine])
+        if not mine.any():
+            continue
+        mean = _mean(patches, _host_like(own_level, mine))
         level = float(mean[use].mean())
-        design = np.stack([mean[use] - level, np.ones(use.sum())], axis=1)
-        local[mine] = patches[mine][:, use] @ np.linalg.pinv(design).T
+        solve = np.zeros((len(mean), 2), np.float32)
+        solve[use] = np.linalg.pinv(np.stack([mean[use] - level, np.ones(use.sum())], axis=1)).T
+        local[mine] = (patches @ solve)[mine]
         local[mine, 1] -= level
     count = min(neighbours, len(patches))
     _, nearest = cKDTree(positions_px).query(positions_px, k=count)
@@ -272,12 +277,24 @@ def measure_scatter(
     )
 
 
-def _mean_of_host(patches: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Mean patch of a sublattice without the sites whose own column stands out."""
-    centre = patches @ projection()[_CENTRE].astype(np.float32)
-    away = np.abs(centre - np.median(centre))
-    kept = away <= 3 * max(_robust_sd(centre), 1e-12)
-    mean: NDArray[np.float64] = patches[kept].mean(axis=0, dtype=np.float64)
+def _own_level(patches: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(n,) feature that shows a site's own column best."""
+    level: NDArray[np.float32] = patches @ projection()[_CENTRE].astype(np.float32)
+    return level
+
+
+def _host_like(own_level: NDArray[np.float32], mine: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Sites of a sublattice whose own column does not stand out of it."""
+    middle = np.median(own_level[mine])
+    away = np.abs(own_level - middle)
+    kept: NDArray[np.bool_] = mine & (away <= 3 * max(_robust_sd(own_level[mine]), 1e-12))
+    return kept
+
+
+def _mean(patches: NDArray[np.float32], kept: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Mean patch of some sites, without copying them."""
+    weight = kept.astype(np.float32) / np.float32(np.count_nonzero(kept))
+    mean: NDArray[np.float64] = (weight @ patches).astype(np.float64)
     return mean
 
 

@@ -1,0 +1,132 @@
+"""The bundle is checked before anything runs, and the model gives calibrated posteriors."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from stemctx_core import metrics
+from stemctx_core.classifier import INPUT_NAMES, Classifier, load_bundle, posterior_from, shipped_bundle_path
+from stemctx_core.engine import OnnxRuntimeEngine
+from stemctx_core.errors import BundleError
+from stemctx_core.evaluation.benchmark import benchmark_scene, run_benchmark
+from stemctx_core.simulation.library import shipped_library
+from stemctx_core.training.stream import benchmark_cases, make_group, random_case
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    return Classifier(load_bundle())
+
+
+@pytest.fixture
+def copied_bundle(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(shipped_bundle_path(), tmp_path / "bundle"))
+
+
+def test_the_shipped_bundle_says_what_it_is() -> None:
+    card = load_bundle().card
+    assert set(card["roles"]) == {"M", "D_M", "vac_M", "X2", "vac_X", "vac_X2", "O_X"}
+    assert card["training"]["high_tensions_kv"] == [60.0, 80.0, 200.0]
+    assert card["training"]["library_sha256"] == shipped_library().sha256
+    assert "dose_e_per_angstrom2" in card["training"]["ranges"]
+    assert 0.5 < card["temperature"] < 3
+
+
+def test_the_graph_stands_alone_and_has_the_named_inputs() -> None:
+    model = onnx.load_from_string(load_bundle().onnx_bytes)
+    onnx.checker.check_model(model, full_check=True)
+    assert tuple(i.name for i in model.graph.input) == INPUT_NAMES
+    assert not any(t.external_data for t in model.graph.initializer)
+    assert {o.domain for o in model.opset_import} == {""}
+
+
+@pytest.mark.parametrize("damage", ["hash", "missing", "card", "version", "link", "not onnx"])
+def test_a_damaged_bundle_is_refused_with_the_fix(damage: str, copied_bundle: Path) -> None:
+    model, card = copied_bundle / "model.onnx", copied_bundle / "card.json"
+    content = json.loads(card.read_text())
+    if damage == "hash":
+        model.write_bytes(model.read_bytes() + b"x")
+    elif damage == "missing":
+        model.unlink()
+    elif damage == "card":
+        card.write_text("{")
+    elif damage == "version":
+        card.write_text(json.dumps({**content, "input_version": 99}))
+    elif damage == "link":
+        model.rename(copied_bundle / "elsewhere.onnx")
+        model.symlink_to(copied_bundle / "elsewhere.onnx")
+    if damage == "not onnx":
+        with pytest.raises(BundleError, match="cannot load"):
+            OnnxRuntimeEngine(b"not a model")
+    else:
+        with pytest.raises(BundleError, match=r"Reinstall|Use a bundle"):
+            load_bundle(copied_bundle)
+
+
+def test_batches_of_any_size_give_the_same(classifier: Classifier) -> None:
+    rng = np.random.default_rng(3)
+    group = make_group(shipped_library(), benchmark_scene(benchmark_cases()[0], 1e4, rng), 200, rng)
+    together = classifier.log_likelihood(group.patches, group.encoded)
+    assert len(together) > 1024
+    alone = classifier.log_likelihood(group.patches[1020:1030], group.encoded)
+    np.testing.assert_allclose(together[1020:1030], alone, atol=2e-3)
+    assert classifier.log_likelihood(group.patches[:0], group.encoded).shape == (0, 7)
+
+
+def test_the_order_of_candidates_does_not_matter(classifier: Classifier) -> None:
+    """The network is shared: permuting the candidate list permutes the answer."""
+    rng = np.random.default_rng(3)
+    case = random_case(rng, 3, 235.0)
+    group = make_group(shipped_library(), benchmark_scene(case, 1e4, rng), 5, rng)
+    inputs = {"patches": group.patches, **group.encoded.inputs()}
+    order = rng.permutation(len(group.encoded.mean))
+    shuffled = {k: v[order] if k not in ("patches", "log_dose") else v for k, v in inputs.items()}
+    plain, mixed = classifier.engine.run(inputs), classifier.engine.run(shuffled)
+    np.testing.assert_allclose(plain[:, order], mixed, atol=5e-3)
+
+
+def test_prior_rules_out_and_rows_sum_to_one() -> None:
+    posterior = posterior_from(np.array([[5.0, 4.0, -50.0]], np.float32), np.array([0.0, 0.5, 0.5]))
+    np.testing.assert_allclose(posterior.sum(axis=1), 1.0, rtol=1e-6)
+    assert posterior[0, 0] == 0.0
+    assert posterior[0, 1] > 0.999
+
+
+def test_benchmark_figures_are_near_the_shipped_ones() -> None:
+    """A small draw of the benchmark: accuracy rises with dose, stays near the card's, and beats physics alone."""
+    rows = {(r.labels, r.dose_e_per_angstrom2): r for r in run_benchmark(patches_per_dose=1400, seed=11)}
+    card = {(r["labels"], r["dose_e_per_angstrom2"]): r for r in load_bundle().card["figures"]["benchmark"]}
+    for key, row in rows.items():
+        assert row.accuracy == pytest.approx(card[key]["accuracy"], abs=0.04), key
+        assert row.accuracy >= row.physics_only_accuracy - 0.01, key
+        assert row.calibration_error < 0.05, key
+    by_dose = [rows["L7", dose].accuracy for dose in (1e3, 1e4, 1e5, 1e6)]
+    assert by_dose == sorted(by_dose)
+
+
+def test_metrics_against_scikit_learn() -> None:
+    sklearn = pytest.importorskip("sklearn.metrics", reason="scikit-learn is not installed")
+    rng = np.random.default_rng(1)
+    label = rng.integers(0, 4, 500)
+    posterior = posterior_from((rng.normal(size=(500, 4)) + 2 * np.eye(4)[label]).astype(np.float32))
+    assert metrics.accuracy(posterior, label) == pytest.approx(
+        sklearn.accuracy_score(label, posterior.argmax(axis=1))
+    )
+    exact = posterior.astype(np.float64)
+    exact /= exact.sum(axis=1, keepdims=True)
+    assert metrics.negative_log_likelihood(exact, label) == pytest.approx(
+        sklearn.log_loss(label, exact), rel=1e-5
+    )
+    uniform = np.full((3, 4), 0.25)
+    assert metrics.mean_entropy_nats(uniform) == pytest.approx(np.log(4))
+    sure = np.eye(2)[[0, 1, 1, 1]]
+    assert metrics.expected_calibration_error(sure, np.array([0, 1, 1, 0])) == pytest.approx(0.25)
+    predicted, true = np.array([True, True, False]), np.array([True, False, True])
+    assert metrics.precision_recall(predicted, true) == (0.5, 0.5)
+    assert np.isnan(metrics.precision_recall(np.zeros(2, bool), np.zeros(2, bool))).all()
