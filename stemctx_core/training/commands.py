@@ -51,7 +51,7 @@ def train(
     plan = replace(QUICK if quick else FULL, seed=seed)
     if steps:
         plan = replace(plan, steps=steps)
-    console = Console()
+    console = Console(width=120)
     with Progress(
         TextColumn("[progress.description]{task.description}"),
         BarColumn(),
@@ -69,7 +69,7 @@ def train(
     console.print("fitting the temperature and exporting")
     temperature = fit_temperature(net, plan)
     write_bundle(net, plan, output, "candidate_scorer", temperature, {})
-    rows = run_benchmark(output, patches_per_dose=2000)
+    rows = run_benchmark(output, patches_per_dose=2000 if quick else 20000)
     write_bundle(net, plan, output, "candidate_scorer", temperature, {"benchmark": [r.figures() for r in rows]})
     console.print(table(rows))
     console.print(f"bundle in {output}")
