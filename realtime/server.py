@@ -95,6 +95,13 @@ class DefectServer:
         peer, parts = self._endpoint.read()
         self._telemetry.count("messages")
         try:
+            self._handle(peer, parts)
+        except Exception:  # one client's message must not end the service of the others
+            logger.exception("a message could not be handled")
+            self._telemetry.count("faults")
+
+    def _handle(self, peer: bytes, parts: list[Part]) -> None:
+        try:
             request, arrays = protocol.decode_request(parts, self._limits)
         except WireError as error:
             self._telemetry.count(f"refused_{error.status.name.lower()}")
@@ -178,9 +185,8 @@ class DefectServer:
             self._analyzer.engine_info,
         )
         if isinstance(request, Hello):
-            version = importlib.metadata.version("stemctx")
             body = ServerHello(
-                version=version, model=model, model_sha256=sha256, engine=engine, limits=self._limits
+                version=_version(), model=model, model_sha256=sha256, engine=engine, limits=self._limits
             )
         else:
             assert isinstance(request, StatusRequest)
@@ -197,6 +203,13 @@ class DefectServer:
             )
         echo = Envelope(session=request.session, id=request.id, t_ns=request.t_ns)
         return protocol.encode(Reply(session=echo.session, id=echo.id, t_ns=echo.t_ns, body=body))
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("stemctx")
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"  # run from a folder
 
 
 if __name__ == "__main__":

@@ -133,6 +133,7 @@ class LocalServer:
             self._watcher = None
         self._process, self._port = None, 0
         self._became(ServerState.OFF, "stopped")
+        self._ready.set()  # a start that is under way in another thread need not wait any longer
 
     def __enter__(self) -> Self:
         return self.start()

@@ -36,9 +36,10 @@ def _no_window() -> str | None:
 
 
 def _no_gpu() -> str | None:
-    if importlib.util.find_spec("tensorrt") is None:
-        return "TensorRT is not installed"
-    return None if shutil.which("nvidia-smi") else "no NVIDIA driver"
+    not_verified = "TensorRT execution: not verified on this machine"
+    if not (importlib.util.find_spec("tensorrt") or importlib.util.find_spec("tensorrt_rtx")):
+        return f"{not_verified} (TensorRT is not installed)"
+    return None if shutil.which("nvidia-smi") else f"{not_verified} (no NVIDIA driver)"
 
 
 #: Marker to the reason why a test that carries it cannot run here; None where it can.
