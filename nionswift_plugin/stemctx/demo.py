@@ -32,6 +32,8 @@ _SETTLE_S = 1.5
 _PATIENCE_S = 120.0
 _FRAMES = 3
 _KEPT_TIMES = 1000
+#: With these above ours, the window is taller than many screens.
+_IN_THE_WAY: Final = ("inspector-panel", "info-panel")
 
 
 @contextlib.contextmanager
@@ -72,6 +74,8 @@ async def _demonstrate(plug_in: PlugIn, window: Any) -> dict[str, Any]:
     for panel in window.workspace_controller.dock_panels:
         if panel.panel_id == PANEL_ID:
             panel.show()
+        elif panel.panel_id in _IN_THE_WAY:
+            panel.hide()
     plug_in.start()
     scan = plug_in.scan
     if scan is None:
@@ -95,11 +99,13 @@ async def _demonstrate(plug_in: PlugIn, window: Any) -> dict[str, Any]:
         "reason": plug_in.model.reason.value,
         "frames": {} if status is None else {"scanned": status.scanned, "answered": status.answered},
         "latency_ms": None if status is None else status.latency_ms,
+        "model": plug_in.model.model_name.value,
         "engine": plug_in.model.engine.value,
         "graphics": len(graphics),
         "flags": flags,
         "listed": list(plug_in.model.flags.value),
-        "overlay_ms_median": statistics.median(plug_in.paint_ms) if plug_in.paint_ms else None,
+        # The first time makes the graphic.
+        "overlay_ms_median": statistics.median(plug_in.paint_ms[1:]) if plug_in.paint_ms[1:] else None,
     }
 
 

@@ -7,110 +7,17 @@ because Nion Swift draws in a thread of its own. Everything here but drawing bel
 
 from __future__ import annotations
 
-import math
 import weakref
 from collections.abc import Iterable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from nion.swift.model import Graphics
-from nion.utils import DateTime, Geometry
+from nion.utils import DateTime
 
+from nionswift_plugin.stemctx.markers import Marker, draw_markers
 from nionswift_plugin.stemctx.status import FrameOrigin
-from stemctx_core import materials
-from stemctx_core.colours import ROLE_COLOURS
-from stemctx_core.results import Decision, FrameResult
 
 GRAPHIC_ID: Final = "stemctx_flags"
-
-_LEAST_RADIUS = 5.0
-_DIMMED = 0.4
-_FONT = "bold 11px sans-serif"
-_SHADOW = "rgba(0,0,0,{alpha:.2f})"
-
-
-class Marker(NamedTuple):
-    """A ring with a label.
-
-    Attributes
-    ----------
-    y, x
-        Centre as a fraction of the image's height and width.
-    radius_y, radius_x
-        Radius as a fraction of the image's height and width.
-    colour
-        As ``#rrggbb``.
-    label
-        Species and probability.
-    """
-
-    y: float
-    x: float
-    radius_y: float
-    radius_x: float
-    colour: str
-    label: str
-
-
-def markers(result: FrameResult) -> tuple[Marker, ...]:
-    """One marker for every flag of a result."""
-    height, width = result.frame.shape
-    radius_px = 4.0
-    if result.calibration is not None:
-        host = materials.host(result.context.host)
-        # Half the distance of neighbouring columns, so that rings touch and do not overlap.
-        radius_px = 0.5 * host.a_angstrom / math.sqrt(3) / result.calibration.pixel_size_angstrom
-    sites, probability = result.sites, result.sites.probability
-    return tuple(
-        Marker(
-            # The centre of the first pixel is (0, 0) to us, half a pixel in to Nion.
-            (float(sites.y_px[i]) + 0.5) / height,
-            (float(sites.x_px[i]) + 0.5) / width,
-            radius_px / height,
-            radius_px / width,
-            ROLE_COLOURS[result.role(int(i))],
-            f"{result.species(int(i))} {float(probability[i]):.2f}",
-        )
-        for i in result.where(Decision.FLAG)
-    )
-
-
-def draw_markers(ctx: Any, mapping: Any, drawn: tuple[Marker, ...], dimmed: bool) -> None:
-    """Draw rings and labels.
-
-    Parameters
-    ----------
-    ctx
-        Nion's drawing context.
-    mapping
-        Nion's mapping of image to widget coordinates.
-    drawn
-        What to draw.
-    dimmed
-        Whether they are older than the image under them.
-    """
-    alpha = _DIMMED if dimmed else 1.0
-    shadow = _SHADOW.format(alpha=0.75 * alpha)
-    with ctx.saver():
-        ctx.font = _FONT
-        ctx.text_align = "left"
-        ctx.text_baseline = "middle"
-        for marker in drawn:
-            at = mapping.map_point_image_norm_to_widget(Geometry.FloatPoint(marker.y, marker.x))
-            size = mapping.map_size_image_norm_to_widget(Geometry.FloatSize(marker.radius_y, marker.radius_x))
-            radius = max(_LEAST_RADIUS, size.height, size.width)
-            colour = _with_alpha(marker.colour, alpha)
-            # A dark ring under the coloured one keeps it visible on bright columns.
-            for line_width, style in ((3.5, shadow), (1.75, colour)):
-                ctx.begin_path()
-                ctx.move_to(at.x + radius, at.y)  # or the arc begins with a line from the corner of the image
-                ctx.arc(at.x, at.y, radius, 0, 2 * math.pi)
-                ctx.line_width = line_width
-                ctx.stroke_style = style
-                ctx.stroke()
-            text_x = at.x + radius + 3
-            for offset, style in ((1.0, shadow), (0.0, colour)):
-                ctx.fill_style = style
-                ctx.fill_text(marker.label, text_x + offset, at.y + offset)
 
 
 class FlagsGraphic(Graphics.Graphic):  # type: ignore[misc]  # nion is untyped here
@@ -155,7 +62,7 @@ class FlagsGraphic(Graphics.Graphic):  # type: ignore[misc]  # nion is untyped h
 
     def _draw(self, ctx: Any, ui_settings: Any, mapping: Any, is_selected: bool, is_focused: bool) -> None:
         """Draw, as Nion Swift up to 16.17 asks for it."""
-        draw_markers(ctx, mapping, self.drawn, self.dimmed)
+        draw_markers(ctx, ui_settings, mapping, self.drawn, self.dimmed)
 
     def get_renderer(self) -> Any:
         """Snapshot that Nion Swift from 16.18 on draws."""
@@ -175,7 +82,7 @@ def _renderer_class() -> Any:
             def draw(
                 self, ctx: Any, ui_settings: Any, mapping: Any, is_selected: bool, is_focused: bool
             ) -> None:
-                draw_markers(ctx, mapping, self._drawn, self._dimmed)
+                draw_markers(ctx, ui_settings, mapping, self._drawn, self._dimmed)
 
             def label_position(self, mapping: Any, font_metrics: Any, padding: float) -> Any:
                 return None
@@ -247,10 +154,3 @@ def _graphic_of(display_item: Any) -> Any:
 def _remove(display_item: Any, graphic: Any) -> None:
     # The log could undo the removal; nobody will, and an open one counts as a leak.
     display_item.remove_graphic(graphic).close()
-
-
-def _with_alpha(colour: str, alpha: float) -> str:
-    if alpha >= 1.0:
-        return colour
-    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    return f"rgba({red},{green},{blue},{alpha:.2f})"

@@ -50,7 +50,9 @@ class PanelModel:
         text = Model.PropertyModel
         self.state: Any = text(LiveState.OFF.value)
         self.reason: Any = text("")
+        self.model_name: Any = text("-")
         self.engine: Any = text("-")
+        self.engine_tip: Any = text("")
         self.latency: Any = text("-")
         self.frames: Any = text("-")
         self.can_start: Any = Model.PropertyModel(True)
@@ -63,6 +65,7 @@ class PanelModel:
         self.channels: Any = Model.PropertyModel([])
         self.channel_index: Any = Model.PropertyModel(0)
         self.quantity: dict[str, Any] = {name: text("-") for name, _, _ in QUANTITIES}
+        self.quantity_tip: dict[str, Any] = {name: text("") for name, _, _ in QUANTITIES}
         self.entered: dict[str, Any] = {name: text("") for name, _, _ in QUANTITIES}
         self.flags_title: Any = text("No flags")
         self.flags: Any = Model.PropertyModel([])
@@ -73,7 +76,10 @@ class PanelModel:
         put(self.reason, status.reason)
         put(self.can_start, not running)
         put(self.can_stop, running)
-        put(self.engine, ", ".join(part for part in (status.model, status.engine) if part) or "-")
+        put(self.model_name, status.model or "-")
+        name, _, why = status.engine.partition("; ")
+        put(self.engine, name or "-")
+        put(self.engine_tip, why)
         put(self.latency, "-" if status.latency_ms is None else f"{status.latency_ms:.0f} ms")
         put(
             self.frames,
@@ -86,7 +92,9 @@ class PanelModel:
     def show_context(self, context: ImagingContext) -> None:
         """Show every value with its source, or why it is missing."""
         for name, _, unit in QUANTITIES:
-            put(self.quantity[name], spoken(getattr(context, name), unit))
+            quantity = getattr(context, name)
+            put(self.quantity[name], spoken(quantity, unit))
+            put(self.quantity_tip[name], quantity.detail if isinstance(quantity, Known) else quantity.reason)
 
     def show_flags(self, result: FrameResult) -> None:
         """List the flags, most probable first."""
@@ -95,7 +103,12 @@ class PanelModel:
         counts = ", ".join(f"{n} {species}" for species, n in result.flag_counts().items())
         abstained = len(result.where(Decision.ABSTAIN))
         undecided = f"; {abstained} undecided" if abstained else ""
-        put(self.flags_title, f"{len(result.where(Decision.FLAG))} flags: {counts}{undecided}" if rows else f"No flags{undecided}")
+        put(
+            self.flags_title,
+            f"{len(result.where(Decision.FLAG))} flags: {counts}{undecided}"
+            if rows
+            else f"No flags{undecided}",
+        )
 
 
 def put(model: Any, value: Any) -> None:
@@ -115,10 +128,10 @@ def flag_rows(result: FrameResult) -> list[str]:
 
 
 def spoken(quantity: Quantity, unit: str) -> str:
-    """A quantity with its source, or why it is missing, in words."""
+    """A quantity with its source, or that it is missing, in words."""
     if isinstance(quantity, Known):
         return f"{quantity.value:g} {unit} ({quantity.source.value})"
-    return f"not known: {quantity.reason}"
+    return "not known"
 
 
 class PanelHandler(Declarative.Handler):  # type: ignore[misc]  # nion is untyped here
@@ -133,8 +146,8 @@ class PanelHandler(Declarative.Handler):  # type: ignore[misc]  # nion is untype
         def row(label: str, *widgets: Any) -> Any:
             return u.create_row(u.create_label(text=label, width=_LABEL_WIDTH), *widgets, spacing=8)
 
-        def said(label: str, name: str) -> Any:
-            return row(label, u.create_label(text=f"@binding(model.{name}.value)"), u.create_stretch())
+        def said(label: str, name: str, **more: Any) -> Any:
+            return row(label, u.create_label(text=f"@binding(model.{name}.value)", **more), u.create_stretch())
 
         def combo(label: str, items: str, index: str) -> Any:
             box = u.create_combo_box(
@@ -148,6 +161,7 @@ class PanelHandler(Declarative.Handler):  # type: ignore[misc]  # nion is untype
         for name, label, unit in QUANTITIES:
             # Bindings go by attribute.
             setattr(self, f"{name}_text", model.quantity[name])
+            setattr(self, f"{name}_tip", model.quantity_tip[name])
             setattr(self, f"{name}_entry", model.entered[name])
             entry = u.create_line_edit(
                 text=f"@binding({name}_entry.value)",
@@ -155,19 +169,19 @@ class PanelHandler(Declarative.Handler):  # type: ignore[misc]  # nion is untype
                 width=52,
                 tool_tip=f"{label} ({unit}) to use where neither frame nor instrument gives it",
             )
-            value = u.create_label(text=f"@binding({name}_text.value)", tool_tip=f"@binding({name}_text.value)")
+            value = u.create_label(text=f"@binding({name}_text.value)", tool_tip=f"@binding({name}_tip.value)")
             entries.append(row(label, entry, value, u.create_stretch()))
         self.ui_view = u.create_column(
             row(
                 "State",
-                u.create_label(text="@binding(model.state.value)"),
-                u.create_stretch(),
+                u.create_label(text="@binding(model.state.value)", width=80),
                 u.create_push_button(
                     text="Start", on_clicked="start_clicked", enabled="@binding(model.can_start.value)"
                 ),
                 u.create_push_button(
                     text="Stop", on_clicked="stop_clicked", enabled="@binding(model.can_stop.value)"
                 ),
+                u.create_stretch(),
             ),
             u.create_label(text="@binding(model.reason.value)", word_wrap=True, max_width=320),
             combo("Scan device", "devices", "device_index"),
@@ -179,16 +193,19 @@ class PanelHandler(Declarative.Handler):  # type: ignore[misc]  # nion is untype
                     text="@binding(model.candidates.value)",
                     placeholder_text="such as V, Ti",
                     tool_tip="Elements looked for on the metal site",
+                    width=150,
                 ),
+                u.create_stretch(),
             ),
             *entries,
-            said("Model", "engine"),
+            said("Model", "model_name"),
+            said("Engine", "engine", tool_tip="@binding(model.engine_tip.value)"),
             said("Latency", "latency"),
             said("Frames", "frames"),
             u.create_label(text="@binding(model.flags_title.value)", word_wrap=True, max_width=320),
-            u.create_list_box(items_ref="@binding(model.flags.value)", min_height=160, min_width=280),
-            spacing=6,
-            margin=8,
+            u.create_list_box(items_ref="@binding(model.flags.value)", min_height=80, min_width=280),
+            spacing=4,
+            margin=6,
         )
 
     def start_clicked(self, widget: Any) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 from nion.swift import Workspace
 from nion.utils import Registry
 
-from nionswift_plugin.stemctx import demo, fields, overlay
+from nionswift_plugin.stemctx import demo, fields
+from nionswift_plugin.stemctx.markers import Marker, markers
+from nionswift_plugin.stemctx.overlay import FlagsOverlay
 from nionswift_plugin.stemctx.panel import PANEL_ID, PANEL_NAME, FlagsPanel, PanelModel, put
 from nionswift_plugin.stemctx.service import LiveService
 from nionswift_plugin.stemctx.settings import Remembered, SettingsFile
@@ -41,7 +43,7 @@ class PlugIn:
         self.remembered: Remembered = self._file.read()
         self.ui = UiThread()
         self.model = PanelModel()
-        self.overlay = overlay.FlagsOverlay()
+        self.overlay = FlagsOverlay()
         self.service: LiveService | None = None
         self.paint_ms: list[float] = []
         self._devices: list[Any] = []
@@ -57,7 +59,7 @@ class PlugIn:
             PANEL_NAME,
             ["left", "right"],
             "right",
-            {"operator": self, "model": self.model, "min-width": 320, "height": 520},
+            {"operator": self, "model": self.model, "min-width": 320, "height": 480},
         )
         self._application.register_menu_handler(self._window_ready)
 
@@ -175,7 +177,9 @@ class PlugIn:
             return
         if now == self.remembered:
             return
-        another_device = bool(self.remembered.scan_device_id) and now.scan_device_id != self.remembered.scan_device_id
+        another_device = (
+            bool(self.remembered.scan_device_id) and now.scan_device_id != self.remembered.scan_device_id
+        )
         self.remembered = now
         self._file.write(now)
         if self.service is not None and self.service.scan_hardware_source is not scan:
@@ -195,14 +199,14 @@ class PlugIn:
 
     def _result_came(self, result: FrameResult, latency_ms: float) -> None:
         """From the client's thread: prepare what is drawn, and hand it to the window."""
-        drawn = overlay.markers(result)
+        drawn = markers(result)
         self.ui.call("result", lambda: self._show_result(result, drawn))
 
     def _state_came(self, status: LiveStatus) -> None:
         """From any thread."""
         self.ui.call("state", self._update)
 
-    def _show_result(self, result: FrameResult, drawn: tuple[overlay.Marker, ...]) -> None:
+    def _show_result(self, result: FrameResult, drawn: tuple[Marker, ...]) -> None:
         service = self.service
         origin = service.origin(result.frame) if service is not None else None
         if service is None or origin is None or service.status.flags is FlagAge.GONE:

@@ -57,7 +57,9 @@ class SettingsFile:
         try:
             return msgspec.convert(self._data.get_data_dict(), Remembered)
         except (ValueError, OSError) as error:  # what msgspec and json raise are ValueErrors
-            logger.warning("The settings in %s cannot be read and are replaced by the defaults: %s", self._path, error)
+            logger.warning(
+                "The settings in %s cannot be read and are replaced by the defaults: %s", self._path, error
+            )
             return Remembered()
 
     def write(self, remembered: Remembered) -> None:

@@ -22,7 +22,17 @@ from nionswift_plugin.stemctx.throttle import Throttle
 logger = logging.getLogger(__name__)
 
 _JOIN_S = 5.0
-_LENGTH_NM = {"nm": 1.0, "um": 1e3, "\u00b5m": 1e3, "\u03bcm": 1e3, "pm": 1e-3, "A": 0.1, "\u00c5": 0.1, "\u212b": 0.1, "m": 1e9}
+_LENGTH_NM = {
+    "nm": 1.0,
+    "um": 1e3,
+    "\u00b5m": 1e3,
+    "\u03bcm": 1e3,
+    "pm": 1e-3,
+    "A": 0.1,
+    "\u00c5": 0.1,
+    "\u212b": 0.1,
+    "m": 1e9,
+}
 
 
 @dataclass(frozen=True)
@@ -114,7 +124,7 @@ class FrameTap:
         self._on_frame = on_frame
         self._condition = threading.Condition()
         self._slot: _Arrival | None = None
-        self._closed = False
+        self._closed = threading.Event()
         self._log = Throttle(10.0)
         self.replaced = 0
         self.errors = 0
@@ -131,7 +141,7 @@ class FrameTap:
         """Stop listening and wait for the thread to end. May be called twice."""
         self._listeners.clear()
         with self._condition:
-            self._closed = True
+            self._closed.set()
             self._slot = None
             self._condition.notify_all()
         if threading.current_thread() is not self._thread:
@@ -141,7 +151,7 @@ class FrameTap:
         """Take a frame, on the acquisition thread."""
         start = time.perf_counter_ns()
         try:
-            if self._closed or args.channel_id != self._channel_id:
+            if self._closed.is_set() or args.channel_id != self._channel_id:
                 return
             data = xdata.data
             # Rows that arrive after a stop was asked for come as "marked".
@@ -153,9 +163,11 @@ class FrameTap:
             valid_rows = height if complete else _valid_rows(xdata.metadata, height)
             # The array is the channel's own buffer, which the next frame overwrites in place.
             rows = np.array(data[:valid_rows], order="C", copy=True)
-            arrival = _Arrival(rows, xdata, complete, args.data_channel_id or self._channel_id, time.monotonic_ns())
+            arrival = _Arrival(
+                rows, xdata, complete, args.data_channel_id or self._channel_id, time.monotonic_ns()
+            )
             with self._condition:
-                if self._closed:
+                if self._closed.is_set():
                     return
                 if self._slot is not None and self._slot.complete:
                     if not complete:
@@ -180,9 +192,9 @@ class FrameTap:
     def _work(self) -> None:
         while True:
             with self._condition:
-                while self._slot is None and not self._closed:
+                while self._slot is None and not self._closed.is_set():
                     self._condition.wait()
-                if self._closed:
+                if self._closed.is_set():
                     return
                 arrival, self._slot = self._slot, None
             try:

@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any, Final
 
+from nion.instrumentation import HardwareSource
 from nion.utils import Registry
 
 from sim.instrument import MicroscopeSettings, SimulatedInstrument
@@ -43,7 +44,8 @@ def install(settings: MicroscopeSettings | None = None) -> bool:
     for module in Registry.get_components_by_type("scan_module"):
         if module.device.scan_device_id != USIM_SCAN_DEVICE:
             logger.warning(
-                "The simulated microscope stays out: there is the scan device %s.", module.device.scan_device_name
+                "The simulated microscope stays out: there is the scan device %s.",
+                module.device.scan_device_name,
             )
             return False
         replaced = module
@@ -69,6 +71,9 @@ def withdraw() -> None:
     installed, _installed = _installed, None
     if installed is None:
         return
+    manager = HardwareSource.HardwareSourceManager()
+    if installed.scan_module.hardware_source not in manager.hardware_sources:
+        return  # Nion Swift is closing, and has closed every hardware source
     if installed.scan_module in Registry.get_components_by_type("scan_module"):
         Registry.unregister_component(installed.scan_module, _SCAN_MODULE)
     if installed.replaced is not None and not Registry.get_components_by_type("scan_module"):

@@ -59,7 +59,9 @@ def test_the_frames_own_metadata_win_over_the_instrument() -> None:
     assert context.high_tension_kv == Known(80.0, Source.FRAME, "scan.scan_device_properties.ImageScanned:EHT")
     assert context.value("convergence_semi_angle_mrad") == pytest.approx(32.0)
     assert context.value("inner_mrad") == pytest.approx(85.0)
-    assert context.value("outer_mrad") == pytest.approx(195.0)  # given in mrad: not below 1, so not taken as rad
+    assert context.value("outer_mrad") == pytest.approx(
+        195.0
+    )  # given in mrad: not below 1, so not taken as rad
     assert isinstance(context.inner_mrad, Known)
     assert context.inner_mrad.source is Source.FRAME
     assert context.pixel_size_angstrom == Known(0.2, Source.FRAME, "dimensional calibrations")
@@ -87,9 +89,7 @@ def test_each_channel_gets_the_angles_of_its_own_detector() -> None:
 
 
 def test_what_the_user_entered_fills_what_nobody_says() -> None:
-    reader = ContextReader(
-        Instrument(EHT=80e3), "WSe2", user={"inner_mrad": 60.0, "high_tension_kv": 200.0}
-    )
+    reader = ContextReader(Instrument(EHT=80e3), "WSe2", user={"inner_mrad": 60.0, "high_tension_kv": 200.0})
     context = reader.read({}, channel_name="HAADF")
     assert context.inner_mrad == Known(60.0, Source.USER, "entered in the panel")
     assert context.value("high_tension_kv") == 80.0

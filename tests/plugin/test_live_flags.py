@@ -95,10 +95,10 @@ def test_another_host_is_used_from_the_next_frame_on(live: tuple[Swift, Any]) ->
     assert plug_in._listed.context.dopants == ("V", "Ti")
 
 
-@pytest.mark.parametrize(
-    ("entered", "said"), [("Xx", "Xx"), ("W", "metal of WSe2"), ("V, V", "twice")]
-)
-def test_candidates_that_cannot_be_are_said_and_not_taken(live: tuple[Swift, Any], entered: str, said: str) -> None:
+@pytest.mark.parametrize(("entered", "said"), [("Xx", "Xx"), ("W", "metal of WSe2"), ("V, V", "twice")])
+def test_candidates_that_cannot_be_are_said_and_not_taken(
+    live: tuple[Swift, Any], entered: str, said: str
+) -> None:
     _, plug_in = live
     plug_in.model.candidates.value = entered
     assert said in plug_in.model.reason.value
@@ -118,23 +118,22 @@ def test_a_server_that_is_not_there_is_said(tmp_path: Path) -> None:
 
 def test_unloading_while_live_leaves_nothing(tmp_path: Path, server_address: str) -> None:
     """Fault 53, the hardest order: everything is running when the plug-in goes."""
-    with swift(tmp_path) as s:
-        with loaded() as plug_in:
-            plug_in.remembered = msgspec.structs.replace(plug_in.remembered, address=server_address)
-            plug_in.window_opened(s.window)
-            scan = s.scan
-            updated = scan.data_channel_updated_event
-            before = updated.listener_count
-            plug_in.start()
-            s.pump(lambda: drawn(s), 60.0)
-            display = s.live_display()
-            plug_in.close()
-            assert updated.listener_count == before
-            assert not display.graphics
-            scan.abort_playing(sync_timeout=10.0)
-            from nionswift_plugin.stemctx import plug_in as module
+    with swift(tmp_path) as s, loaded() as plug_in:
+        plug_in.remembered = msgspec.structs.replace(plug_in.remembered, address=server_address)
+        plug_in.window_opened(s.window)
+        scan = s.scan
+        updated = scan.data_channel_updated_event
+        before = updated.listener_count
+        plug_in.start()
+        s.pump(lambda: drawn(s), 60.0)
+        display = s.live_display()
+        plug_in.close()
+        assert updated.listener_count == before
+        assert not display.graphics
+        scan.abort_playing(sync_timeout=10.0)
+        from nionswift_plugin.stemctx import plug_in as module
 
-            module._plug_in = None
+        module._plug_in = None
 
 
 def test_the_scan_device_goes_while_live(live: tuple[Swift, Any]) -> None:

@@ -22,7 +22,9 @@ def test_both_plug_ins_load_once_and_unload(tmp_path: Path) -> None:
             assert plug_in.model.devices.value == ["Simulated scan"]
             assert plug_in.model.channels.value == ["HAADF", "MAADF"]
         assert s.scan.hardware_source_id == "usim_scan_device"
-        assert [m.device.scan_device_id for m in Registry.get_components_by_type("scan_module")] == ["usim_scan_device"]
+        assert [m.device.scan_device_id for m in Registry.get_components_by_type("scan_module")] == [
+            "usim_scan_device"
+        ]
 
 
 def test_panel_builds(tmp_path: Path) -> None:
@@ -30,7 +32,12 @@ def test_panel_builds(tmp_path: Path) -> None:
         from nion.swift import Panel
 
         panel = Panel.PanelManager().create_panel_content(
-            s.window, PANEL_ID, "Defect flags", ["left", "right"], "right", Panel.PanelManager().get_panel_info(PANEL_ID)[3]
+            s.window,
+            PANEL_ID,
+            "Defect flags",
+            ["left", "right"],
+            "right",
+            Panel.PanelManager().get_panel_info(PANEL_ID)[3],
         )
         try:
             assert panel is not None

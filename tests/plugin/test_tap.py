@@ -39,7 +39,9 @@ class Collector:
 
     def wait(self, what: Callable[[list[TappedFrame]], bool], timeout_s: float = 20.0) -> None:
         with self._came:
-            assert self._came.wait_for(lambda: what(self.frames), timeout_s), f"only {len(self.frames)} frames came"
+            assert self._came.wait_for(lambda: what(self.frames), timeout_s), (
+                f"only {len(self.frames)} frames came"
+            )
 
 
 def whole(frames: list[TappedFrame]) -> list[TappedFrame]:
@@ -97,7 +99,9 @@ def test_a_frame_that_was_handed_over_never_changes(microscope: HeadlessMicrosco
         microscope.scan.abort_playing(sync_timeout=10.0)
         tap.close()
         listener = None  # noqa: F841  # dropping it is how one stops listening
-    assert not np.array_equal(*seen[0]), "Nion no longer overwrites its buffer: this test proves nothing any more"
+    assert not np.array_equal(*seen[0]), (
+        "Nion no longer overwrites its buffer: this test proves nothing any more"
+    )
     assert np.array_equal(first.data, copy)
     assert np.array_equal(first.data, seen[0][1])
 
@@ -198,7 +202,9 @@ def test_the_callback_takes_under_a_millisecond_at_512(microscope: HeadlessMicro
     tap = FrameTap(microscope.scan, 0, collector)
     times_ms: list[float] = []
     # Listeners are called in the order they came, so ours has just run when this one does.
-    listener = microscope.scan.data_channel_updated_event.listen(lambda *_: times_ms.append(tap.callback_ns / 1e6))
+    listener = microscope.scan.data_channel_updated_event.listen(
+        lambda *_: times_ms.append(tap.callback_ns / 1e6)
+    )
     try:
         play(microscope.scan, pixel_size=(512, 512), fov_nm=10.0, pixel_time_us=1.0)
         collector.wait(lambda frames: len(whole(frames)) >= 6, 60.0)
@@ -226,7 +232,9 @@ def test_a_slow_receiver_gets_the_newest_frame_and_never_holds_the_scan(microsco
 
     passes: list[str] = []
     listener = microscope.scan.data_channel_updated_event.listen(
-        lambda args, xdata: passes.append(xdata.metadata["scan"]["scan_id"]) if args.state == "complete" else None
+        lambda args, xdata: (
+            passes.append(xdata.metadata["scan"]["scan_id"]) if args.state == "complete" else None
+        )
     )
     tap = FrameTap(microscope.scan, 0, slow)
     try:
