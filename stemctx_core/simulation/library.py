@@ -151,7 +151,9 @@ class ResponseLibrary:
         """
         if column == columns.VACANT:
             return np.zeros_like(PROFILE_RADII_ANGSTROM)
-        key = (column, high_tension_kv, inner_mrad, outer_mrad, round(sigma_angstrom, 4))
+        # Rounded before it is used, so that what is cached does not depend on who asked first.
+        sigma_angstrom = round(sigma_angstrom, 4)
+        key = (column, high_tension_kv, inner_mrad, outer_mrad, sigma_angstrom)
         cached = self._profiles.get(key)
         if cached is None:
             at_rest, motion = self._at_rest(column, high_tension_kv, inner_mrad, outer_mrad)
