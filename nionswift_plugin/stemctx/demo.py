@@ -7,14 +7,12 @@ window stays open after the first flags.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import os
 import pathlib
 import statistics
 import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from nionswift_plugin.stemctx.overlay import GRAPHIC_ID
@@ -31,18 +29,8 @@ SECONDS: Final = "STEMCTX_DEMO_SECONDS"
 _SETTLE_S = 1.5
 _PATIENCE_S = 120.0
 _FRAMES = 3
-_KEPT_TIMES = 1000
 #: With these above ours, the window is taller than many screens.
 _IN_THE_WAY: Final = ("inspector-panel", "info-panel")
-
-
-@contextlib.contextmanager
-def timed(times_ms: list[float]) -> Iterator[None]:
-    """Note how long something of the window's thread took (ms)."""
-    start = time.perf_counter_ns()
-    yield
-    times_ms.append((time.perf_counter_ns() - start) / 1e6)
-    del times_ms[:-_KEPT_TIMES]
 
 
 def start_if_asked(plug_in: PlugIn, window: Any) -> None:
@@ -92,6 +80,7 @@ async def _demonstrate(plug_in: PlugIn, window: Any) -> dict[str, Any]:
                 break
     status = plug_in.service.status if plug_in.service is not None else None
     graphics = [] if display_item is None else [g for g in display_item.graphics if g.graphic_id == GRAPHIC_ID]
+    painting = list(plug_in.paint_ms)[1:]  # the first time makes the graphic
     flags = [marker.label for g in graphics for marker in g.drawn]
     return {
         "ok": bool(flags),
@@ -104,8 +93,7 @@ async def _demonstrate(plug_in: PlugIn, window: Any) -> dict[str, Any]:
         "graphics": len(graphics),
         "flags": flags,
         "listed": list(plug_in.model.flags.value),
-        # The first time makes the graphic.
-        "overlay_ms_median": statistics.median(plug_in.paint_ms[1:]) if plug_in.paint_ms[1:] else None,
+        "overlay_ms_median": statistics.median(painting) if painting else None,
     }
 
 

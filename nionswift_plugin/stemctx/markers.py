@@ -19,7 +19,7 @@ _FONT = "bold 11px sans-serif"
 _TEXT_HEIGHT = 15.0
 _TEXT_GAP = 3.0
 #: Space that a label takes, in radii of a ring, when sides are chosen; where the image is shown larger, it takes less.
-_LABEL_RADII = (2.6, 12.0)
+_LABEL_RADII = (3.2, 16.0)
 _DARKER_THAN = 0.45
 
 
@@ -88,7 +88,7 @@ def label_sides(y: NDArray[np.float64], x: NDArray[np.float64], width: float) ->
         Of the image in radii.
     """
     label_height, label_width = _LABEL_RADII
-    offset_x, offset_y = 1 + label_width / 2, 1 + label_height / 2
+    offset_x, offset_y = 1.1 + label_width / 2, 1.1 + label_height / 2
     taken_y, taken_x = list(y), list(x)
     half_y, half_x = [1.0] * len(y), [1.0] * len(y)
     sides = []

@@ -36,6 +36,8 @@ def lacking() -> str | None:
 def display(tmp_path: Path) -> Iterator[str]:
     """A virtual display with a window manager."""
     reason = lacking()
+    if reason and "window" in os.environ.get("STEMCTX_REQUIRE", "").split():
+        pytest.fail(f"STEMCTX_REQUIRE names 'window', but {reason}.")
     if reason:
         pytest.skip(reason)
     reading, writing = os.pipe()
