@@ -16,8 +16,10 @@ from typing import NoReturn
 import msgspec
 
 from realtime.endpoint import Endpoint
-from realtime.pipeline import Analyzer
+from realtime.pipeline import Analyzer, FramePipeline
 from realtime.server import DefectServer
+from stemctx_core.accumulate import FieldMemory
+from stemctx_core.analysis import FrameAnalyzer
 from stemctx_core.errors import InputError, StemctxError
 
 logger = logging.getLogger(__name__)
@@ -51,11 +53,17 @@ class ServeSettings(msgspec.Struct, frozen=True):
     nice: int = 0
 
 
+def field_pipeline(analyzer: Analyzer) -> FramePipeline:
+    """A pipeline for one client that adds up the evidence of the frames of one field."""
+    return FramePipeline(
+        analyzer, lambda shared: FieldMemory(shared) if isinstance(shared, FrameAnalyzer) else shared
+    )
+
+
 def load_analyzer(settings: ServeSettings) -> Analyzer:
     """Load the bundle into the engine that was chosen, and run it once."""
     from realtime.engines.select import select_engine
     from realtime.warmup import warm_up
-    from stemctx_core.analysis import FrameAnalyzer
     from stemctx_core.classifier import Classifier, load_bundle
 
     if settings.threads is not None and settings.threads < 1:
@@ -109,7 +117,7 @@ def serve(
         except BaseException:
             endpoint.close()
             raise
-        server = DefectServer(analyzer, endpoint)
+        server = DefectServer(analyzer, endpoint, pipeline=lambda: field_pipeline(analyzer))
         servers.append(server)
         if ending.is_set():
             server.stop()

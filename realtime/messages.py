@@ -108,17 +108,12 @@ class PatchesRequest(Request, frozen=True, tag="patches"):
     """Judge sites that were cut by the client.
 
     Arrays: ``patches`` (n, 32, 32) float32, lattice-registered; ``y_px``, ``x_px`` (n,) float32;
-    ``sublattice`` (n,) uint8, 0 metal and 1 chalcogen.
-
-    Attributes
-    ----------
-    calibration
-        What the client found of the frame that the patches were cut from.
+    ``sublattice`` (n,) uint8, 0 metal and 1 chalcogen. The server calibrates their intensities itself, so it needs
+    a dozen or more on either sublattice.
     """
 
     context: ImagingContext
     frame: FrameIdentity
-    calibration: CalibrationSummary | None = None
     deadline_ms: Annotated[float, msgspec.Meta(ge=0, le=600_000)] | None = None
 
 

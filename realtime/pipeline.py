@@ -9,7 +9,8 @@ import msgspec
 
 from realtime.codec import AnyArray
 from stemctx_core.context import ImagingContext
-from stemctx_core.results import CalibrationSummary, EngineInfo, FrameIdentity, FrameResult
+from stemctx_core.patches import CutPatches
+from stemctx_core.results import EngineInfo, FrameIdentity, FrameResult
 
 
 class Analyzer(Protocol):
@@ -34,33 +35,13 @@ class Analyzer(Protocol):
         """Judge a frame (rows, columns)."""
 
 
-class Patches(msgspec.Struct, frozen=True):
-    """Sites that a client cut out itself.
-
-    Attributes
-    ----------
-    patches
-        (n, 32, 32) float32, lattice-registered.
-    y_px, x_px
-        (n,) float32 array-index coordinates in the frame.
-    sublattice
-        (n,) uint8: 0 metal, 1 chalcogen.
-    calibration
-        What the client found of the frame.
-    """
-
-    patches: AnyArray
-    y_px: AnyArray
-    x_px: AnyArray
-    sublattice: AnyArray
-    calibration: CalibrationSummary | None = None
-
-
 @runtime_checkable
 class PatchAnalyzer(Protocol):
     """An analyzer that takes patches as well; without it they are answered with `Status.UNSUPPORTED`."""
 
-    def analyze_patches(self, patches: Patches, context: ImagingContext, frame: FrameIdentity) -> FrameResult:
+    def analyze_patches(
+        self, patches: CutPatches, context: ImagingContext, frame: FrameIdentity
+    ) -> FrameResult:
         """Judge patches."""
 
 
@@ -101,7 +82,9 @@ class FramePipeline:
         identity = msgspec.structs.replace(frame, valid_rows=rows, shape=whole)
         return self._analyzer.analyze(image[:rows], context, identity)
 
-    def process_patches(self, patches: Patches, context: ImagingContext, frame: FrameIdentity) -> FrameResult:
+    def process_patches(
+        self, patches: CutPatches, context: ImagingContext, frame: FrameIdentity
+    ) -> FrameResult:
         """Judge patches that the client cut; raise `PatchesUnsupported` where the analyzer cannot."""
         if not isinstance(self._analyzer, PatchAnalyzer):
             raise PatchesUnsupported

@@ -12,8 +12,9 @@ import zmq
 
 from realtime.codec import AnyArray
 from realtime.messages import FrameRequest, Status
-from realtime.pipeline import Patches, PatchesUnsupported
+from realtime.pipeline import PatchesUnsupported
 from realtime.sessions import Job
+from stemctx_core.patches import CutPatches
 from stemctx_core.results import FrameResult
 
 logger = logging.getLogger(__name__)
@@ -107,6 +108,4 @@ def _judged(job: Job) -> FrameResult:
     if isinstance(request, FrameRequest):
         image: AnyArray = arrays["image"]
         return job.pipeline.process(image, request.context, request.frame)
-    return job.pipeline.process_patches(
-        Patches(**arrays, calibration=request.calibration), request.context, request.frame
-    )
+    return job.pipeline.process_patches(CutPatches(**arrays), request.context, request.frame)

@@ -17,6 +17,7 @@ from scipy.spatial import cKDTree
 from stemctx_core import materials
 from stemctx_core.analysis import FrameAnalyzer, SiteEvidence, Sites
 from stemctx_core.context import ImagingContext
+from stemctx_core.patches import CutPatches
 from stemctx_core.results import EngineInfo, FrameIdentity, FrameResult
 
 #: Sites of two frames are the same within this part of the lattice constant, after the shift is taken off.
@@ -75,6 +76,12 @@ class FieldMemory:
     def engine_info(self) -> EngineInfo:
         """As of the analyzer."""
         return self._analyzer.engine_info
+
+    def analyze_patches(
+        self, patches: CutPatches, context: ImagingContext, frame: FrameIdentity
+    ) -> FrameResult:
+        """Judge patches by themselves."""
+        return self._analyzer.analyze_patches(patches, context, frame)
 
     def analyze(
         self, image: NDArray[Any], context: ImagingContext, frame: FrameIdentity | None = None

@@ -30,7 +30,7 @@ from stemctx_core.engine import Engine
 from stemctx_core.errors import FrameError, InputError, LibraryError
 from stemctx_core.features import projection
 from stemctx_core.lattice import find_sites
-from stemctx_core.patches import SAMPLES, extract_patches
+from stemctx_core.patches import SAMPLES, CutPatches, extract_patches
 from stemctx_core.results import (
     CalibrationSummary,
     EngineInfo,
@@ -170,25 +170,17 @@ class FrameAnalyzer:
 
     def analyze_patches(
         self,
-        patches: NDArray[np.float32],
-        positions_px: NDArray[np.float64],
-        sublattice: NDArray[np.int8],
+        patches: CutPatches,
         context: ImagingContext,
         frame: FrameIdentity,
     ) -> FrameResult:
-        """Judge lattice-registered patches that somebody else cut.
-
-        Parameters
-        ----------
-        patches
-            (n, SIDE, SIDE) or (n, SAMPLES) in the intensity units of their frame, as `extract_patches` gives them.
-        positions_px, sublattice
-            (n, 2) y, x and (n,) 0 metal, 1 chalcogen.
-        """
+        """Judge lattice-registered patches that somebody else cut."""
         timing: dict[str, float] = {}
         pixel = context.pixel_size_angstrom
-        sites = Sites(positions_px, sublattice, pixel.value if isinstance(pixel, Known) else float("nan"))
-        values = np.ascontiguousarray(patches, np.float32).reshape(len(patches), SAMPLES)
+        positions_px = np.stack([patches.y_px, patches.x_px], axis=1).astype(np.float64)
+        pixel_size = pixel.value if isinstance(pixel, Known) else float("nan")
+        sites = Sites(positions_px, np.asarray(patches.sublattice, np.int8), pixel_size)
+        values = np.ascontiguousarray(patches.patches, np.float32).reshape(len(positions_px), SAMPLES)
 
         def evidence() -> SiteEvidence:
             optics = _optics(context)

@@ -103,7 +103,9 @@ def candidates(host_name: str, dopants: Iterable[str] = ()) -> tuple[Candidate, 
     for dopant in dopants:
         elements.atomic_number(dopant)
         if dopant == metal:
-            raise InputError(f"'{dopant}' is the metal of {host_name}, not a dopant of it. Name another element.")
+            raise InputError(
+                f"'{dopant}' is the metal of {host_name}, not a dopant of it. Name another element."
+            )
         if dopant in named:
             raise InputError(f"The candidate '{dopant}' is named twice. Name each element once.")
         if dopant not in columns.METALS:

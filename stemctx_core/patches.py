@@ -60,6 +60,26 @@ class PatchSet:
     whole: NDArray[np.bool_]
 
 
+@dataclass(frozen=True)
+class CutPatches:
+    """Patches that somebody else cut, with where they are from.
+
+    Attributes
+    ----------
+    patches
+        (n, SIDE, SIDE) float32 in the intensity units of their frame, as `extract_patches` gives them.
+    y_px, x_px
+        (n,) float32 array-index coordinates of the sites in the frame.
+    sublattice
+        (n,) 0 metal, 1 chalcogen.
+    """
+
+    patches: NDArray[np.float32]
+    y_px: NDArray[np.float32]
+    x_px: NDArray[np.float32]
+    sublattice: NDArray[np.integer[Any]]
+
+
 def extract_patches(image: NDArray[Any], grid: SiteGrid) -> PatchSet:
     """Cut a patch at every site.
 

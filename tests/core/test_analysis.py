@@ -15,7 +15,7 @@ from stemctx_core.context import ImagingContext, Known, Missing, Source
 from stemctx_core.decision import EDGE
 from stemctx_core.lattice import find_sites
 from stemctx_core.materials import host
-from stemctx_core.patches import extract_patches
+from stemctx_core.patches import SIDE, CutPatches, extract_patches
 from stemctx_core.results import DECISIONS, Decision, FrameIdentity, FrameResult
 from stemctx_core.simulation.render import Optics
 from tests.core.frames import MAADF, Frame, FrameRecipe, make_frame
@@ -192,9 +192,9 @@ def test_patches_cut_elsewhere_give_the_same_answer(analyzer: FrameAnalyzer) -> 
     grid = find_sites(frame.image, host("WSe2"), frame.expected_ratio, 0.2)
     patches = extract_patches(frame.image, grid)
     inside = patches.whole
-    result = analyzer.analyze_patches(
-        patches.values[inside], grid.positions_px[inside], grid.sublattice[inside], context, FrameIdentity()
-    )
+    y, x = grid.positions_px[inside].T
+    cut = CutPatches(patches.values[inside].reshape(-1, SIDE, SIDE), y, x, grid.sublattice[inside])
+    result = analyzer.analyze_patches(cut, context, FrameIdentity())
     assert result.flag_counts() == whole.flag_counts()
 
 
