@@ -140,7 +140,9 @@ def _tell(request: OfflineRequest, result: FrameResult, console: Console) -> Non
     )
     for species, count in result.flag_counts().items():
         table.add_row(species, str(count))
-    table.add_row("[dim]abstained[/]", str(len(result.where(Decision.ABSTAIN))))
+    undecided = len(result.undecided())
+    table.add_row("[dim]undecided[/]", str(undecided))
+    table.add_row("[dim]at the border, not judged[/]", str(len(result.where(Decision.ABSTAIN)) - undecided))
     console.print(table)
     calibration = result.calibration
     if calibration is not None:

@@ -24,7 +24,7 @@ from stemctx_core.calibration import (
 from stemctx_core.classes import Candidate, Role
 from stemctx_core.classifier import Classifier, load_bundle, posterior_from
 from stemctx_core.context import ImagingContext, Known
-from stemctx_core.decision import EDGE, NO_LATTICE_HERE, OBSTACLES, UNKNOWN, Thresholds, decide
+from stemctx_core.decision import NO_LATTICE_HERE, OBSTACLES, UNKNOWN, Thresholds, decide
 from stemctx_core.encoding import EncodedScene, Nuisance, Scene, assemble, host_rows, predict
 from stemctx_core.engine import Engine
 from stemctx_core.errors import FrameError, InputError, LibraryError
@@ -32,6 +32,7 @@ from stemctx_core.features import projection
 from stemctx_core.lattice import find_sites
 from stemctx_core.patches import SAMPLES, CutPatches, extract_patches
 from stemctx_core.results import (
+    EDGE,
     CalibrationSummary,
     EngineInfo,
     FrameIdentity,

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemctx_core.classes import Candidate
-from stemctx_core.results import DECISIONS, Decision
+from stemctx_core.results import DECISIONS, EDGE, Decision
 
-EDGE: Final = "edge: the patch is cut by the border of the frame"
 NO_LATTICE_HERE: Final = "no lattice here: a hole, contamination or another grain"
 UNKNOWN: Final = "unknown: like none of the candidates"
 #: Why a site is not judged; the first means that it is.

@@ -16,18 +16,18 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from stemctx_core.classes import Role
+from stemctx_core.colours import ROLE_COLOURS
 from stemctx_core.results import Decision, FrameResult
 
-#: Okabe and Ito's colours (https://jfly.uni-koeln.de/color/), which colour-blind readers can tell apart, and a
-#: marker of its own for each, so that the picture is read without colour too.
+#: Colour, marker and spoken name of each role; the marker alone tells them apart too.
 ROLE_STYLE: Final = {
-    Role.DOPANT: ("#E69F00", "o", "dopant"),
-    Role.METAL_VACANCY: ("#CC79A7", "s", "metal vacancy"),
-    Role.CHALCOGEN_VACANCY: ("#56B4E9", "^", "chalcogen vacancy"),
-    Role.CHALCOGEN_DIVACANCY: ("#0072B2", "v", "chalcogen divacancy"),
-    Role.OXYGEN: ("#009E73", "D", "oxygen"),
+    Role.DOPANT: (ROLE_COLOURS[Role.DOPANT], "o", "dopant"),
+    Role.METAL_VACANCY: (ROLE_COLOURS[Role.METAL_VACANCY], "s", "metal vacancy"),
+    Role.CHALCOGEN_VACANCY: (ROLE_COLOURS[Role.CHALCOGEN_VACANCY], "^", "chalcogen vacancy"),
+    Role.CHALCOGEN_DIVACANCY: (ROLE_COLOURS[Role.CHALCOGEN_DIVACANCY], "v", "chalcogen divacancy"),
+    Role.OXYGEN: (ROLE_COLOURS[Role.OXYGEN], "D", "oxygen"),
 }
-_ABSTAINED: Final = ("#F0E442", "x")
+_UNDECIDED: Final = ("#F0E442", "x")
 _CONTRAST_PERCENTILES: Final = (0.5, 99.8)
 _INCHES: Final = 8.0
 _DPI: Final = 150
@@ -69,9 +69,7 @@ def overlay_png(image: NDArray[Any], result: FrameResult, title: str = "") -> by
         axes.set_title(title, fontsize=9)
     handles = _draw_sites(axes, result)
     if handles:
-        axes.legend(
-            handles=handles, loc="upper left", bbox_to_anchor=(0, -0.01), ncols=3, fontsize=8, frameon=False
-        )
+        figure.legend(handles=handles, loc="outside lower left", ncols=3, fontsize=8, frameon=False)
     if result.refusal is not None:
         axes.text(
             0.5, 0.5, f"Not judged: {result.refusal.reason}\n{result.refusal.fix}", transform=axes.transAxes, wrap=True,
@@ -101,12 +99,12 @@ def _draw_sites(axes: Any, result: FrameResult) -> list[Line2D]:
         handles += axes.plot(
             table.x_px[mine], table.y_px[mine], marker, ms=size, mfc="none", mec=colour, mew=1.3, label=label
         )
-    abstained = result.where(Decision.ABSTAIN)
-    if len(abstained):
-        colour, marker = _ABSTAINED
+    undecided = result.undecided()
+    if len(undecided):
+        colour, marker = _UNDECIDED
         handles += axes.plot(
-            table.x_px[abstained], table.y_px[abstained], marker, ms=max(2.5, size / 3), color=colour, alpha=0.7,
-            mew=0.8, label=f"abstained: {len(abstained)}",
+            table.x_px[undecided], table.y_px[undecided], marker, ms=max(2.5, size / 3), color=colour, alpha=0.7,
+            mew=0.8, label=f"undecided: {len(undecided)}",
         )  # fmt: skip
     return handles
 

@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -21,6 +21,10 @@ CSV_COLUMNS = (
     "y_px", "x_px", "y_nm", "x_nm", "sublattice", "role", "species", "probability", "entropy_nats",
     "decision", "reason",
 )  # fmt: skip
+
+
+#: Reason of a site whose patch does not lie in the frame: it was not judged, which is not the same as undecided.
+EDGE: Final = "edge: the patch is cut by the border of the frame"
 
 
 class Decision(StrEnum):
@@ -208,6 +212,14 @@ class FrameResult:
         """Indices of the sites with this decision."""
         return np.flatnonzero(self.sites.decision == DECISIONS.index(decision))
 
+    def undecided(self) -> NDArray[np.intp]:
+        """Indices of the sites that were looked at and could not be decided; not those cut by the border."""
+        abstained = self.where(Decision.ABSTAIN)
+        if EDGE not in self.reasons:
+            return abstained
+        judged: NDArray[np.intp] = abstained[self.sites.reason[abstained] != self.reasons.index(EDGE)]
+        return judged
+
     def role(self, site: int) -> Role:
         """Most probable role at a site."""
         return self.candidates[int(self.sites.best[site])].role
@@ -259,7 +271,8 @@ class FrameResult:
             "context": msgspec.to_builtins(self.context),
             "sites": len(self.sites),
             "flags": self.flag_counts(),
-            "abstained": len(self.where(Decision.ABSTAIN)),
+            "undecided": len(self.undecided()),
+            "at_the_border": len(self.where(Decision.ABSTAIN)) - len(self.undecided()),
             "refusal": msgspec.to_builtins(self.refusal),
             "warnings": list(self.warnings),
             "calibration": msgspec.to_builtins(self.calibration),

@@ -15,7 +15,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from stemctx_core.errors import InputError
-from stemctx_core.results import Decision
 
 if TYPE_CHECKING:
     from nionswift_plugin.stemctx.live_report import JudgedFrame, LiveReport
@@ -122,8 +121,8 @@ def _line(frame: JudgedFrame) -> str:
     if result.refusal is not None:
         return f"{head}  refused: {result.refusal.reason} {result.refusal.fix}  {frame.latency_ms:.0f} ms"
     counts = "  ".join(f"{species} {count}" for species, count in result.flag_counts().items()) or "no flags"
-    unsure = len(result.where(Decision.ABSTAIN))
-    return f"{head}  {counts}  abstained {unsure}  {_rates(frame.score.strict)}  {frame.latency_ms:.0f} ms"
+    unsure = len(result.undecided())
+    return f"{head}  {counts}  undecided {unsure}  {_rates(frame.score.strict)}  {frame.latency_ms:.0f} ms"
 
 
 def _say_summary(console: Console, report: LiveReport, output: Path) -> None:

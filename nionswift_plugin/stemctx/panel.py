@@ -101,8 +101,8 @@ class PanelModel:
         rows = flag_rows(result)
         put(self.flags, rows)
         counts = ", ".join(f"{n} {species}" for species, n in result.flag_counts().items())
-        abstained = len(result.where(Decision.ABSTAIN))
-        undecided = f"; {abstained} undecided" if abstained else ""
+        unsure = len(result.undecided())
+        undecided = f"; {unsure} undecided" if unsure else ""
         put(
             self.flags_title,
             f"{len(result.where(Decision.FLAG))} flags: {counts}{undecided}"

@@ -12,11 +12,10 @@ from stemctx_core.accumulate import FieldMemory
 from stemctx_core.analysis import FrameAnalyzer
 from stemctx_core.classes import Role
 from stemctx_core.context import ImagingContext, Known, Missing, Source
-from stemctx_core.decision import EDGE
 from stemctx_core.lattice import find_sites
 from stemctx_core.materials import host
 from stemctx_core.patches import SIDE, CutPatches, extract_patches
-from stemctx_core.results import DECISIONS, Decision, FrameIdentity, FrameResult
+from stemctx_core.results import DECISIONS, EDGE, Decision, FrameIdentity, FrameResult
 from stemctx_core.simulation.render import Optics
 from tests.core.frames import MAADF, Frame, FrameRecipe, make_frame
 

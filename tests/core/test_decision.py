@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from stemctx_core.classes import candidates
-from stemctx_core.decision import EDGE, OBSTACLES, UNKNOWN, Thresholds, decide
-from stemctx_core.results import DECISIONS
+from stemctx_core.decision import OBSTACLES, UNKNOWN, Thresholds, decide
+from stemctx_core.results import DECISIONS, EDGE
 
 WSE2 = candidates("WSe2", ("V",))
 NAMES = [c.species for c in WSE2]

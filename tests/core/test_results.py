@@ -100,7 +100,7 @@ def test_json_line_tells_flags_and_abstentions_only(result: FrameResult) -> None
     read = json.loads(line)
     assert [row["species"] for row in read["told"]] == ["V_W", "Se2"]
     assert read["sites"] == 3
-    assert read["abstained"] == 1
+    assert read["undecided"] == 1
     assert read["context"]["high_tension_kv"] == {"type": "known", "value": 80, "source": "user", "detail": ""}
     assert read["timing_ms"] == {"lattice": 12.346}
 

@@ -67,12 +67,6 @@ def test_every_role_has_a_colour_and_no_two_defects_the_same() -> None:
     assert len(set(defects)) == len(defects)
 
 
-def test_colours_are_those_of_the_overlay_picture() -> None:
-    from stemctx_core.pictures import ROLE_STYLE
-
-    assert {role: style[0] for role, style in ROLE_STYLE.items()} == {r: ROLE_COLOURS[r] for r in ROLE_STYLE}
-
-
 def test_the_graphic_draws_rings_and_labels_by_the_way_of_this_nion_swift() -> None:
     """`draw` takes the way of the version that is installed: `_draw` up to 16.17, a renderer from 16.18 on."""
     graphic = FlagsGraphic()
