@@ -29,6 +29,7 @@ from stemctx_core.encoding import EncodedScene, Nuisance, Scene, assemble, host_
 from stemctx_core.engine import Engine
 from stemctx_core.errors import FrameError, InputError, LibraryError
 from stemctx_core.features import projection
+from stemctx_core.frame_checks import check_image, pixel_size_words
 from stemctx_core.lattice import find_sites
 from stemctx_core.patches import SAMPLES, CutPatches, extract_patches
 from stemctx_core.results import (
@@ -43,10 +44,6 @@ from stemctx_core.results import (
 from stemctx_core.simulation.library import ResponseLibrary, shipped_library
 from stemctx_core.simulation.render import Optics
 
-#: Calibrated pixel size against the lattice: told beyond the first, refused beyond the second.
-PIXEL_SIZE_TOLD: Final = 0.05
-PIXEL_SIZE_REFUSED: Final = 0.15
-SMALLEST_SIDE_PX: Final = 24
 #: Source size at which X2/M is looked up before the frame's own is known.
 _TYPICAL_SIGMA_ANGSTROM: Final = 0.45
 #: A whitened distance this many times the frame's median means that no candidate fits.
@@ -239,12 +236,12 @@ class FrameAnalyzer:
         optics = _optics(context)
         self._check_library(optics)
         host = materials.host(context.host)
-        _check_image(image)
+        check_image(image)
         pixel = context.pixel_size_angstrom
         hint = pixel.value if isinstance(pixel, Known) else None
         with _timed(timing, "sites"):
             grid = find_sites(image, host, expected_ratio(self.library, host, optics), hint)
-            warnings = _pixel_size_words(grid.pixel_size_angstrom, hint)
+            warnings = pixel_size_words(grid.pixel_size_angstrom, hint)
             if grid.naming.startswith("ambiguous"):
                 warnings.append(f"The sublattices may be named the wrong way round: {grid.naming}.")
         with _timed(timing, "patches"):
@@ -394,41 +391,6 @@ def _optics(context: ImagingContext) -> Optics:
         context.value("outer_mrad"),
         _TYPICAL_SIGMA_ANGSTROM,
     )
-
-
-def _check_image(image: NDArray[Any]) -> None:
-    if image.ndim != 2 or image.dtype.kind not in "uif":
-        raise FrameError(
-            "not_an_image",
-            f"The frame is {image.ndim}-dimensional of type {image.dtype}; two dimensions of real numbers are needed.",
-            "Choose one image of the stack or one channel.",
-        )
-    if min(image.shape) < SMALLEST_SIDE_PX:
-        raise FrameError(
-            "too_small",
-            f"The frame has {image.shape[0]} × {image.shape[1]} pixels.",
-            f"At least {SMALLEST_SIDE_PX} rows and columns are needed.",
-        )
-    if not np.isfinite(image).all():
-        raise FrameError(
-            "not_finite",
-            f"{np.count_nonzero(~np.isfinite(image))} pixels are NaN or infinite.",
-            "Crop them away, or check the detector.",
-        )
-    if np.ptp(image) == 0:
-        raise FrameError(
-            "constant", "All pixels have the same value.", "Is the beam blanked or the detector out?"
-        )
-
-
-def _pixel_size_words(found: float, hint: float | None) -> list[str]:
-    if hint is None:
-        return [f"No pixel size was given; {found:.4f} Å follows from the lattice."]
-    off = found / hint - 1
-    words = f"The given pixel size {hint:.4f} Å differs by {off:+.1%} from {found:.4f} Å by the lattice"
-    if abs(off) > PIXEL_SIZE_REFUSED:
-        raise FrameError("pixel_size_mismatch", words + ".", "Check the calibration and the host.")
-    return [words + "; the lattice is used."] if abs(off) > PIXEL_SIZE_TOLD else []
 
 
 def _unlike_all(
