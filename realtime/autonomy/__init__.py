@@ -1,1 +1,1 @@
-"""Seams for scripts that act on results: what they need of a microscope, and which sites may be acted on."""
+"""Scripts that find defects and measure them: what they need of a microscope, and a session that keeps to limits."""

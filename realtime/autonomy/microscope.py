@@ -1,7 +1,12 @@
-"""What a script needs of a microscope, and nothing more. The plug-in and the simulated microscope implement it."""
+"""What a script needs of a microscope, and nothing more: small enough to write for another vendor's.
+
+Positions are in *scan coordinates* (nm; y, x): (0, 0) is the middle of the scan range, a scan turned by r meets the
+point centre + (y cos r + x sin r, x cos r - y sin r) at the offset (y, x) from the middle of its image.
+"""
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import msgspec
@@ -10,14 +15,16 @@ from realtime.codec import AnyArray
 from stemctx_core.context import ImagingContext
 from stemctx_core.results import FrameIdentity
 
+Pair = tuple[float, float]
 
-class ScanRequest(msgspec.Struct, frozen=True):
+
+class ScanRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A frame to be scanned.
 
     Attributes
     ----------
     centre_nm
-        y, x in the coordinates of the stage's present position; (0, 0) is the middle of the scan range.
+        y, x in scan coordinates.
     field_of_view_nm
         Side of the frame along its longer edge.
     shape
@@ -26,13 +33,31 @@ class ScanRequest(msgspec.Struct, frozen=True):
         Per pixel.
     rotation_rad
         Of the scan.
+    channels
+        Names of the detector channels to record; the first is the one that is judged. Empty: the default channel.
     """
 
-    centre_nm: tuple[float, float]
+    centre_nm: Pair
     field_of_view_nm: float
     shape: tuple[int, int]
     dwell_s: float
     rotation_rad: float = 0.0
+    channels: tuple[str, ...] = ()
+
+    @property
+    def pixel_nm(self) -> float:
+        """Side of a pixel."""
+        return self.field_of_view_nm / max(self.shape)
+
+    @property
+    def extent_nm(self) -> Pair:
+        """Height and width of the field."""
+        return self.shape[0] * self.pixel_nm, self.shape[1] * self.pixel_nm
+
+    @property
+    def seconds(self) -> float:
+        """How long the beam is on the field, fly-back left out."""
+        return self.shape[0] * self.shape[1] * self.dwell_s
 
 
 class ScannedFrame(msgspec.Struct, frozen=True):
@@ -40,30 +65,85 @@ class ScannedFrame(msgspec.Struct, frozen=True):
 
     Attributes
     ----------
-    image
-        (rows, columns), the caller's own copy.
-    context
-        How it was imaged, every value with its source.
+    images
+        Channel name to (rows, columns), the caller's own copies, in the order of the request.
+    contexts
+        Channel name to how it was imaged, every value with its source.
     frame
         Which it is.
+    request
+        What was asked for.
+    started_ns, ended_ns
+        `time.monotonic_ns` when the first row began and when the last one was there.
     """
 
-    image: AnyArray
-    context: ImagingContext
+    images: dict[str, AnyArray]
+    contexts: dict[str, ImagingContext]
     frame: FrameIdentity
+    request: ScanRequest
+    started_ns: int
+    ended_ns: int
+
+    @property
+    def image(self) -> AnyArray:
+        """Of the first channel."""
+        return next(iter(self.images.values()))
+
+    @property
+    def context(self) -> ImagingContext:
+        """Of the first channel."""
+        return next(iter(self.contexts.values()))
 
 
 class Microscope(Protocol):
-    """Calls return when the microscope has done what was asked, and raise a `StemctxError` where it has not."""
+    """Calls return when the microscope has done what was asked, and raise a `StemctxError` where it has not.
 
-    def context(self) -> ImagingContext:
+    `abort` and `blank` may be called from any thread at any time; the others from one thread.
+    """
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the detector channels; the first is the default."""
+
+    @property
+    def field_limit_nm(self) -> float:
+        """Widest field that the scan reaches without `shift`: centre and half a field of view lie within half of it."""
+
+    def context(self, channel: str = "") -> ImagingContext:
         """Say how the microscope is set now."""
 
-    def scan(self, request: ScanRequest) -> ScannedFrame:
-        """Scan one whole frame."""
+    def dose_e_per_angstrom2(self, request: ScanRequest) -> float:
+        """Say what a frame would cost, before it is scanned.
 
-    def park(self, position_nm: tuple[float, float]) -> None:
-        """Rest the probe at y, x."""
+        Raises
+        ------
+        InputError
+            Where the probe current is not known, so that no limit on dose could be held.
+        """
+
+    def scan(self, request: ScanRequest) -> ScannedFrame:
+        """Scan one whole frame; the beam rests parked or blanked afterwards.
+
+        Raises
+        ------
+        Stopped
+            After `abort`.
+        """
+
+    def shift(self, dy_nm: float, dx_nm: float) -> None:
+        """Move beam or stage so that what lay at (y, x) lies at (y - dy, x - dx) in scan coordinates."""
+
+    def park(self, position_nm: Pair) -> None:
+        """Rest the probe at y, x; where it was blanked it stays so."""
 
     def blank(self) -> None:
-        """Take the beam off the sample; safe at any time."""
+        """Take the beam off the sample; safe at any time, from any thread."""
+
+    def unblank(self) -> None:
+        """Let the beam through."""
+
+    def kept(self) -> AbstractContextManager[None]:
+        """On leaving, by an error too: scan parameters and state as they were, the beam parked or blanked."""
+
+    def abort(self) -> None:
+        """Stop a running scan at once, from any thread, without waiting for it."""
