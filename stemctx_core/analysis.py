@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,6 +49,7 @@ from stemctx_core.simulation.render import Optics
 _TYPICAL_SIGMA_ANGSTROM: Final = 0.45
 #: A whitened distance this many times the frame's median means that no candidate fits.
 _OUTLIER_FACTOR: Final = 6.0
+_ROUNDING: Final = 0.0025
 #: Below this part of the frame's typical lattice contrast there is no crystal to judge.
 LEAST_COHERENCE: Final = 0.35
 
@@ -122,6 +124,8 @@ class FrameAnalyzer:
         self.thresholds = thresholds or Thresholds()
         self.prevalence = prevalence
         self.nuisance = nuisance or Nuisance()
+        # Frames of one field differ by less than the rounding, so that their predictions are made once.
+        self._predict = lru_cache(maxsize=16)(partial(predict, self.library))
 
     @classmethod
     def shipped(
@@ -281,17 +285,18 @@ class FrameAnalyzer:
             scene = Scene(
                 host=host,
                 candidates=candidates,
-                optics=replace(optics, sigma_angstrom=calibration.sigma_angstrom),
+                optics=replace(optics, sigma_angstrom=_rounded(calibration.sigma_angstrom)),
                 dose_e_per_angstrom2=1.0,
                 background=0.0,
-                ratio=calibration.ratio,
-                nuisance=replace(self.nuisance, defects=calibration.defects),
+                ratio=_rounded(calibration.ratio),
+                nuisance=replace(self.nuisance, defects=_rounded(calibration.defects)),
             )
-            predictions = predict(self.library, scene)
+            predictions = self._predict(scene)
             unit = calibration.gain * predictions.reference
-            calibrated = (kept - calibration.background) / unit
-            calibrated = calibrated.astype(np.float32)
-            features = calibrated @ projection().T.astype(np.float32)
+            # In place: the patches of a large frame are most of the memory that is used.
+            kept -= np.float32(calibration.background)
+            kept *= np.float32(1 / unit)
+            features = kept @ projection().T.astype(np.float32)
             rows = host_rows(candidates)
             level = calibration.background / unit
             scatter = measure_scatter(predictions, features, sublattice, rows, level, scene.nuisance)
@@ -299,7 +304,7 @@ class FrameAnalyzer:
             warnings += _inseparable(encoded, candidates, self.prevalence, self.thresholds.defect)
         with _timed(timing, "posterior"):
             log_likelihood = np.zeros((len(judged), len(candidates)), np.float32)
-            log_likelihood[judged] = self.classifier.log_likelihood(calibrated, encoded)
+            log_likelihood[judged] = self.classifier.log_likelihood(kept, encoded)
             obstacle = obstacle.copy()
             unlike = np.flatnonzero(judged)[_unlike_all(features, encoded, log_likelihood[judged])]
             obstacle[unlike] = OBSTACLES.index(UNKNOWN)
@@ -391,6 +396,11 @@ def _optics(context: ImagingContext) -> Optics:
         context.value("outer_mrad"),
         _TYPICAL_SIGMA_ANGSTROM,
     )
+
+
+def _rounded(value: float) -> float:
+    """To a step that is small beside the error that the value is taken to have."""
+    return round(value / _ROUNDING) * _ROUNDING
 
 
 def _unlike_all(

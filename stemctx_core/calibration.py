@@ -40,6 +40,8 @@ _CENTRE = 2
 #: What a column loses by its likeliest defect, one missing chalcogen.
 _VACANCY_LOSS = 0.5
 _LARGEST_COUNTED_BACKGROUND = 1.0
+#: Slow fields are looked at in about so many places of a frame, and interpolated between them.
+_ANCHORS = 800
 _FIT_RADIUS = 1.15
 _CENTRE_RADIUS = 0.33
 
@@ -201,7 +203,8 @@ def flatten(
         local[mine] = (patches @ solve)[mine]
         local[mine, 1] -= level
     count = min(neighbours, len(patches))
-    _, nearest = cKDTree(positions_px).query(positions_px, k=count)
+    anchors = np.arange(0, len(patches), max(1, len(patches) // _ANCHORS))
+    _, nearest = cKDTree(positions_px).query(positions_px[anchors], k=count)
     smooth = np.median(local[nearest], axis=1)
     # Patches overlap: about a dozen sites share their columns, so `count` of them are count / 12 independent values.
     expected = 1.57 * 12 / count
@@ -210,8 +213,11 @@ def flatten(
     )
     if not varied.any():
         return patches
-    gain = np.clip(smooth[:, :1], 0.2, 5.0)
-    level_shift = smooth[:, 1:]
+    distance, near = cKDTree(positions_px[anchors]).query(positions_px, k=min(4, len(anchors)))
+    weight = 1 / (distance.reshape(len(patches), -1) + 1.0)
+    weight /= weight.sum(axis=1, keepdims=True)
+    field = np.einsum("na,nak->nk", weight, smooth[near.reshape(len(patches), -1)])
+    gain, level_shift = np.clip(field[:, :1], 0.2, 5.0), field[:, 1:]
     overall = float(np.median(patches))
     flat: NDArray[np.float32] = ((patches - overall - level_shift) / gain + overall).astype(np.float32)
     return flat
