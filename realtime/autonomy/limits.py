@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
 
 import msgspec
 
-from realtime.autonomy.microscope import ScanRequest
-from stemctx_core.errors import StemctxError
+from realtime.autonomy.dose_map import DoseMap
+from realtime.autonomy.microscope import Pair, ScanRequest
+from stemctx_core.errors import InputError, StemctxError
 
 
 class LimitReached(StemctxError):
@@ -46,7 +48,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seconds
         Since the session was entered.
     field_nm
-        Largest distance of the centre of a field from where the session began, along y and along x.
+        Largest distance of the centre of a field from (0, 0), where the session began, along y and along x.
     max_age_s
         A target seen longer ago is no target; re-registered when half of it has passed.
     max_drift_angstrom
@@ -91,12 +93,17 @@ class Budget:
     limits
         What may be spent.
     clock
-        Nanoseconds, monotonic.
+        Nanoseconds, monotonic; time is counted from now.
     """
 
     def __init__(self, limits: Limits | None = None, clock: Callable[[], int] = time.monotonic_ns) -> None:
-        self.limits = limits or Limits()
+        self.limits = _checked(limits or Limits())
         self._clock = clock
+        self._began_ns = clock()
+        self._lock = threading.Lock()
+        self._map = DoseMap()
+        self._electrons = 0.0
+        self._acquisitions = 0
 
     def may(self, request: ScanRequest, dose_e_per_angstrom2: float) -> None:
         """Return where the exposure is within every limit.
@@ -105,21 +112,54 @@ class Budget:
         ------
         LimitReached
             Which one would be passed.
+        InputError
+            A dose or a request that cannot be.
         """
-        raise NotImplementedError
+        _check(request, dose_e_per_angstrom2)
+        limits, electrons = self.limits, _electrons(request, dose_e_per_angstrom2)
+        farthest = max(abs(c) for c in request.centre_nm)
+        with self._lock:
+            wanted = {
+                "field_nm": (farthest, "from where the session began (nm)"),
+                "acquisitions": (self._acquisitions + 1, "exposures"),
+                "seconds": (self._seconds() + request.seconds, "s"),
+                "dose_per_session_electrons": (self._electrons + electrons, "electrons"),
+                "dose_per_site_e_per_angstrom2": (
+                    self._map.largest_in(request) + dose_e_per_angstrom2,
+                    "e/Å² on one place",
+                ),
+            }
+        for name, (value, unit) in wanted.items():
+            limit = getattr(limits, name)
+            # Sums of doses may end a rounding error above what they should be.
+            if limit is not None and value > limit * (1 + 1e-9):
+                raise LimitReached(
+                    name,
+                    f"The limit {name} of {limit:.6g} would be passed: with this exposure it were {value:.6g} {unit}. "
+                    "Nothing was exposed. End here, or give a new session a wider limit.",
+                )
 
     def spend(self, request: ScanRequest, dose_e_per_angstrom2: float) -> None:
         """Count an exposure."""
-        raise NotImplementedError
+        _check(request, dose_e_per_angstrom2)
+        with self._lock:
+            self._acquisitions += 1
+            self._electrons += _electrons(request, dose_e_per_angstrom2)
+            self._map.add(request, dose_e_per_angstrom2)
 
     @property
     def spent(self) -> Spent:
         """So far."""
-        raise NotImplementedError
+        with self._lock:
+            return Spent(self._electrons, self._acquisitions, self._seconds(), self._map.largest)
 
-    def dose_at(self, position_nm: tuple[float, float]) -> float:
+    def dose_at(self, position_nm: Pair) -> float:
         """Dose of a place so far (e/Å²)."""
-        raise NotImplementedError
+        with self._lock:
+            return self._map.at(position_nm)
+
+    def _seconds(self) -> float:
+        return (self._clock() - self._began_ns) * 1e-9
 
 
 class Stop:
@@ -128,7 +168,7 @@ class Stop:
     Parameters
     ----------
     act
-        Called once by the thread that stops, after the flag is set: aborts the scan and blanks the beam.
+        Called by the thread that stops, after the flag is set: blanks the beam and aborts the scan.
     """
 
     def __init__(self, act: Callable[[], None] = lambda: None) -> None:
@@ -137,7 +177,8 @@ class Stop:
 
     def set(self) -> None:
         """Stop; the beam is off when this returns."""
-        raise NotImplementedError
+        self._event.set()
+        self._act()
 
     def is_set(self) -> bool:
         """Whether somebody stopped."""
@@ -152,3 +193,31 @@ class Stop:
         """Sleep; raise `Stopped` as soon as somebody stops."""
         self._event.wait(seconds)
         self.raise_if_set()
+
+
+def _electrons(request: ScanRequest, dose_e_per_angstrom2: float) -> float:
+    height_nm, width_nm = request.extent_nm
+    return dose_e_per_angstrom2 * height_nm * width_nm * 100
+
+
+def _check(request: ScanRequest, dose_e_per_angstrom2: float) -> None:
+    """Raise `InputError` for numbers that would slip through a comparison with a limit, such as NaN."""
+    numbers = (*request.centre_nm, request.rotation_rad, dose_e_per_angstrom2)
+    positive = (request.field_of_view_nm, request.dwell_s, *request.shape)
+    if not (
+        all(math.isfinite(n) for n in (*numbers, *positive))
+        and all(n > 0 for n in positive)
+        and dose_e_per_angstrom2 >= 0
+    ):
+        raise InputError(
+            f"This exposure cannot be: {request} at {dose_e_per_angstrom2:g} e/Å². Give finite numbers, and field, "
+            "shape and dwell time above 0."
+        )
+
+
+def _checked(limits: Limits) -> Limits:
+    for name in limits.__struct_fields__:
+        value = getattr(limits, name)
+        if value is not None and not (math.isfinite(value) and value >= 0):
+            raise InputError(f"The limit {name} of {value:g} cannot be. Give 0 or more, or leave it out.")
+    return limits
