@@ -1,0 +1,316 @@
+"""A file whose changes land all at once or not at all, for h5py to write through.
+
+HDF5 changes its file in many small writes; a process that dies between two of them leaves a file that nothing can
+read. Here the writes are held in memory until `DurableFile.commit`. New bytes are put behind the old ones, where the
+old file does not look; changes of old bytes go into a journal beside the file first and only then into the file. A
+journal that is whole is applied again when the file is next opened, one that is not is ignored, so that the file is
+always as it was after a commit. Meant for a process killed at any moment and for a machine that loses power.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import logging
+import os
+import secrets
+import struct
+import sys
+import zlib
+from pathlib import Path
+from typing import Final
+
+from stemctx_core.errors import InputError
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+logger = logging.getLogger(__name__)
+
+#: HDF5 leaves these bytes at the head of the file to its user.
+USER_BLOCK_BYTES: Final = 512
+_MARK: Final = b"stemctx record\n"
+_TEXT: Final = b"\nAn HDF5 file: the data begin at byte 512.\n"
+_JOURNAL_MARK: Final = b"stemctx journal\n"
+_ID_BYTES: Final = 16
+_HEAD: Final = struct.Struct(f"<{len(_JOURNAL_MARK)}s{_ID_BYTES}sQQ?")
+_ENTRY: Final = struct.Struct("<QQ")
+_SUM: Final = struct.Struct("<I")
+#: A commit changes kilobytes of old bytes; what is longer is not ours.
+_MAX_JOURNAL_BYTES: Final = 256 * 1024 * 1024
+
+Writes = list[tuple[int, bytes]]
+
+
+class DurableFile:
+    """A binary file with `commit`, in the shape of Python's own, as h5py's ``fileobj`` driver wants it.
+
+    Attributes
+    ----------
+    path, journal_path
+        The file, and what lies beside it until `close`.
+    writable
+        Whether it may be changed; one process at a time.
+
+    Raises
+    ------
+    InputError
+        On opening: a file that is not ours, or one that another process writes.
+    OSError
+        On opening and in `commit`: the disk says no. What was committed before stays as it is.
+    """
+
+    def __init__(self, path: Path, *, writable: bool) -> None:
+        self.path, self.writable = path, writable
+        self.journal_path = path.with_name(path.name + ".journal")
+        self._pending: Writes = []
+        self._position = 0
+        self._half_applied = False
+        # Unbuffered: bytes are with the system when they are written. Not "w": what is there must not be cut.
+        self._file = io.FileIO(path, ("r+" if path.exists() else "x+") if writable else "r")
+        try:
+            _lock(self._file, path, exclusive=writable)
+            self._size = self._committed = self._file.seek(0, io.SEEK_END)
+            self._recover()
+            self._id = self._identity()
+        except BaseException:
+            self._file.close()
+            raise
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing was ever committed to it."""
+        return self._id is None
+
+    def commit(self) -> None:
+        """Make what was written since the last commit part of the file, all of it or nothing."""
+        first = self._id is None
+        if first:
+            self._id = secrets.token_bytes(_ID_BYTES)
+            self._pending.append((0, _user_block(self._id)))
+            self._size = max(self._size, USER_BLOCK_BYTES)
+        assert self._id is not None
+        # The first commit goes through the journal whole: there is no old file yet that a half-written one could be.
+        old_end = 1 << 62 if first else self._committed
+        behind, changed = _split(_cut(self._pending, self._size), old_end)
+        if first:
+            changed = [(0, _image(changed, self._size))]
+        try:
+            self._put(behind)
+            # Before the journal is written over, what the last one said must be on the disk.
+            os.fsync(self._file.fileno())
+            self._write_journal(_journal(self._id, self._size, first, changed))
+        except OSError:
+            # A journal without the bytes behind the old end must not be applied.
+            with contextlib.suppress(OSError):
+                self.journal_path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._file.truncate(self._committed)
+            self._id = None if first else self._id
+            raise
+        self._half_applied = True
+        self._apply(changed, self._size)
+        self._half_applied = False
+        self._pending, self._committed = [], self._size
+
+    def close(self) -> None:
+        """Let go of the file; what was not committed is dropped. Safe to call twice."""
+        if self._file.closed:
+            return
+        self._pending = []
+        try:
+            if self.writable:
+                os.fsync(self._file.fileno())
+                if not self._half_applied:
+                    self.journal_path.unlink(missing_ok=True)
+        finally:
+            self._file.close()
+
+    # What h5py calls.
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move, as in any file."""
+        self._position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        return self._position
+
+    def tell(self) -> int:
+        """Where it is."""
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        """Read up to the end at most."""
+        left = max(0, self._size - self._position)
+        buffer = bytearray(left if size < 0 else min(size, left))
+        self.readinto(buffer)
+        return bytes(buffer)
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:
+        """Fill a buffer with what was committed and what was written since; zeros where nothing was."""
+        view = memoryview(buffer).cast("B")
+        start, length = self._position, len(view)
+        self._file.seek(start)
+        got = 0
+        while got < length and (count := self._file.readinto(view[got:])):
+            got += count
+        view[got:] = bytes(length - got)
+        for offset, data in self._pending:
+            low, high = max(start, offset), min(start + length, offset + len(data))
+            if low < high:
+                view[low - start : high - start] = data[low - offset : high - offset]
+        self._position += length
+        return length
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Keep bytes until the next commit."""
+        if not self.writable:
+            raise io.UnsupportedOperation(f"{self.path} is open to be read")
+        if data:
+            self._pending.append((self._position, bytes(data)))
+            self._position += len(data)
+            self._size = max(self._size, self._position)
+        return len(data)
+
+    def truncate(self, size: int | None = None) -> int:
+        """End the file here, from the next commit on."""
+        size = self._position if size is None else size
+        if size < self._size:
+            # Where the file grows again there must be zeros, not what was cut off.
+            self._pending.append((size, bytes(self._size - size)))
+        self._size = size
+        return size
+
+    def flush(self) -> None:
+        """Do nothing: only `commit` is meant to reach the disk."""
+
+    # The journal.
+
+    def _recover(self) -> None:
+        if not self.journal_path.exists():
+            return
+        journal = _read_journal(self.journal_path)
+        if journal is None or not self._belongs(*journal):
+            return
+        _, size, _, changed = journal
+        if self.writable:
+            self._apply(changed, size)
+            self._committed = size
+        else:
+            self._pending = changed
+        self._size = size
+
+    def _belongs(self, owner: bytes, size: int, first: bool, changed: Writes) -> bool:
+        """Whether a journal is of this very file and not of one that lay here before."""
+        if not first:
+            return owner == self._identity()
+        image = changed[0][1]
+        there = min(self._size, len(image) + 1)
+        self.seek(0)
+        return len(changed) == 1 and self._size <= size and self.read(there) == image[:there]
+
+    def _identity(self) -> bytes | None:
+        self.seek(0)
+        head = self.read(USER_BLOCK_BYTES)
+        if not head:
+            return None
+        start, end = len(_MARK), len(_MARK) + 2 * _ID_BYTES
+        try:
+            if head[:start] == _MARK and len(head) == USER_BLOCK_BYTES:
+                return bytes.fromhex(head[start:end].decode("ascii"))
+        except ValueError:
+            pass
+        raise InputError(f"{self.path} is not a stemctx record, or is damaged. Choose another file.")
+
+    def _put(self, writes: Writes) -> None:
+        for offset, data in writes:
+            self._file.seek(offset)
+            self._write_out(self._file, data)
+
+    def _apply(self, changed: Writes, size: int) -> None:
+        self._put(changed)
+        self._file.truncate(size)
+
+    def _write_journal(self, journal: bytes) -> None:
+        with self.journal_path.open("wb", buffering=0) as file:
+            self._write_out(file, journal)
+            os.fsync(file.fileno())
+
+    @staticmethod
+    def _write_out(file: io.FileIO, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[file.write(rest) :]
+
+
+def _user_block(identity: bytes) -> bytes:
+    return (_MARK + identity.hex().encode() + _TEXT).ljust(USER_BLOCK_BYTES, b"\0")
+
+
+def _cut(writes: Writes, size: int) -> Writes:
+    return [(offset, data[: size - offset]) for offset, data in writes if offset < size]
+
+
+def _split(writes: Writes, end: int) -> tuple[Writes, Writes]:
+    """Writes behind the end of the committed file, and those within it."""
+    behind = [
+        (max(offset, end), data[max(0, end - offset) :]) for offset, data in writes if offset + len(data) > end
+    ]
+    within = [(offset, data[: max(0, end - offset)]) for offset, data in writes if offset < end]
+    return behind, within
+
+
+def _image(writes: Writes, size: int) -> bytes:
+    image = bytearray(size)
+    for offset, data in writes:
+        image[offset : offset + len(data)] = data
+    return bytes(image[:size])
+
+
+def _journal(identity: bytes, size: int, first: bool, changed: Writes) -> bytes:
+    parts = [_HEAD.pack(_JOURNAL_MARK, identity, size, len(changed), first)]
+    for offset, data in changed:
+        parts += [_ENTRY.pack(offset, len(data)), data]
+    whole = b"".join(parts)
+    return whole + _SUM.pack(zlib.crc32(whole))
+
+
+def _read_journal(path: Path) -> tuple[bytes, int, bool, Writes] | None:
+    """Owner, size of the file, whether it is its first commit, and writes; None where it is not whole."""
+    with path.open("rb") as file:
+        data = file.read(_MAX_JOURNAL_BYTES + 1)
+    if not _HEAD.size + _SUM.size <= len(data) <= _MAX_JOURNAL_BYTES:
+        return None
+    whole = data[: -_SUM.size]
+    if _SUM.unpack(data[-_SUM.size :]) != (zlib.crc32(whole),):
+        return None
+    mark, owner, size, count, first = _HEAD.unpack_from(whole)
+    position, writes = _HEAD.size, []
+    for _ in range(min(count, len(whole))):
+        if position + _ENTRY.size > len(whole):
+            return None
+        offset, length = _ENTRY.unpack_from(whole, position)
+        position += _ENTRY.size
+        writes.append((offset, whole[position : position + length]))
+        position += length
+        if len(writes[-1][1]) != length or offset + length > size:
+            return None
+    usable = mark == _JOURNAL_MARK and position == len(whole) and len(writes) == count
+    return (owner, size, first, writes) if usable and (writes or not first) else None
+
+
+def _lock(file: io.FileIO, path: Path, *, exclusive: bool) -> None:
+    """Hold the file for this process; the system lets go when the process ends, however it ends."""
+    try:
+        if sys.platform == "win32":
+            file.seek(1 << 40)  # far behind the data: Windows keeps others from what is locked
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(file.fileno(), (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in {errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK}:
+            raise InputError(
+                f"Another session is recording to {path}. Wait until it has ended, or choose another file."
+            ) from error
+        logger.debug("%s cannot be locked here: %s", path, error)

@@ -1,0 +1,262 @@
+"""Reading a record: what was intended, what came of it, what was decided and why, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+import msgspec
+import numpy as np
+
+from realtime.autonomy.microscope import ScannedFrame, ScanRequest
+from realtime.autonomy.record_events import (
+    MAX_TEXT_BYTES,
+    AnyEvent,
+    DecisionTaken,
+    ExposureDone,
+    ExposureIntended,
+    Noted,
+    SessionStarted,
+    electrons,
+    from_text,
+    to_text,
+)
+from realtime.autonomy.record_file import (
+    MAX_ARRAY_BYTES,
+    RecordFile,
+    damage_told,
+    get_array,
+    get_group,
+    get_text,
+    names,
+    put_array,
+    put_text,
+)
+from realtime.codec import AnyArray
+from realtime.messages import ResultBody
+from realtime.result_codec import body_of, result_from
+from stemctx_core.context import ImagingContext
+from stemctx_core.errors import InputError
+from stemctx_core.results import FrameIdentity, FrameResult
+
+EVENTS: Final = "events"
+EXPOSURES: Final = "exposures"
+#: Rank of the arrays of a result.
+_RANKS: Final = {"y_px": 1, "x_px": 1, "sublattice": 1, "posterior": 2, "best": 1, "decision": 1, "reason": 1}
+_MAX_CHANNELS: Final = 32
+E_ = TypeVar("E_", bound=AnyEvent)
+
+
+class _FrameText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    channels: tuple[str, ...]
+    contexts: dict[str, ImagingContext]
+    frame: FrameIdentity
+    request: ScanRequest
+    started_ns: int
+    ended_ns: int
+
+
+@dataclass(frozen=True)
+class RecordedExposure:
+    """An exposure: what was intended, and what came of it.
+
+    Attributes
+    ----------
+    done
+        None where the process ended, or the exposure failed, before its frame was in the file; it counts as spent.
+    """
+
+    intended: ExposureIntended
+    done: ExposureDone | None
+
+    @property
+    def number(self) -> int:
+        """Counts exposures from 1."""
+        return self.intended.number
+
+    @property
+    def electrons(self) -> float:
+        """What it cost."""
+        return electrons(self.intended.request, self.intended.dose_e_per_angstrom2)
+
+
+class RecordReader:
+    """A record that is open to be read. A context manager.
+
+    Attributes
+    ----------
+    events
+        Everything in order.
+    text_bytes
+        Length of all events together.
+    """
+
+    def __init__(self, file: RecordFile) -> None:
+        self._file = file
+        self.path: Path = file.path
+        with damage_told(self.path):
+            self.events, self.text_bytes = _events(get_group(file.root, EVENTS))
+            intended = self._of(ExposureIntended)
+            if [e.number for e in intended] != list(range(1, len(intended) + 1)):
+                raise ValueError("its exposures are not in order")
+            if len({e.key for e in intended}) != len(intended):
+                raise ValueError("an exposure is in it twice")
+            self._done = {e.number: e for e in self._of(ExposureDone)}
+            if not self._done.keys() <= {e.number for e in intended}:
+                raise ValueError("an exposure is done that was never intended")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+    @property
+    def sessions(self) -> tuple[SessionStarted, ...]:
+        """The session that began the record and those that resumed it."""
+        return self._of(SessionStarted)
+
+    @property
+    def exposures(self) -> tuple[RecordedExposure, ...]:
+        """Every exposure that was begun, in order."""
+        return tuple(RecordedExposure(e, self._done.get(e.number)) for e in self._of(ExposureIntended))
+
+    @property
+    def decisions(self) -> tuple[DecisionTaken, ...]:
+        """What was decided, in order."""
+        return self._of(DecisionTaken)
+
+    @property
+    def notes(self) -> tuple[Noted, ...]:
+        """Remarks, in order."""
+        return self._of(Noted)
+
+    def frame(self, number: int) -> ScannedFrame:
+        """Frame of an exposure that is done.
+
+        Raises
+        ------
+        InputError
+            Where it is not, or is damaged.
+        """
+        with damage_told(self.path):
+            return read_frame(self._exposure(number))
+
+    def result(self, number: int) -> FrameResult:
+        """Result of an exposure that is done; raises as `frame`."""
+        with damage_told(self.path):
+            return read_result(self._exposure(number))
+
+    def results(self) -> Iterator[tuple[RecordedExposure, FrameResult]]:
+        """Every exposure that is done with its result, in order."""
+        for exposure in self.exposures:
+            if exposure.done is not None:
+                yield exposure, self.result(exposure.number)
+
+    def _exposure(self, number: int) -> Any:
+        if number not in self._done:
+            raise InputError(f"{self.path} holds no frame of exposure {number}: it was never finished.")
+        return get_group(get_group(self._file.root, EXPOSURES), entry_name(number))
+
+    def _of(self, kind: type[E_]) -> tuple[E_, ...]:
+        return tuple(e for e in self.events if isinstance(e, kind))
+
+
+def read_record(path: Path) -> RecordReader:
+    """Open a record to be read, to the last event, whatever became of the session that wrote it.
+
+    Raises
+    ------
+    InputError
+        Not there, not ours, damaged, hostile, or being written.
+    """
+    file = RecordFile(Path(path), writable=False)
+    try:
+        return RecordReader(file)
+    except BaseException:
+        file.close()
+        raise
+
+
+def _events(group: Any) -> tuple[tuple[AnyEvent, ...], int]:
+    events, total = [], 0
+    for name in names(group):
+        text = get_text(group, name)
+        total += len(text)
+        if total > MAX_TEXT_BYTES:
+            raise ValueError(f"its events are over {MAX_TEXT_BYTES} bytes")
+        events.append(from_text(text, AnyEvent))
+    return tuple(events), total
+
+
+def entry_name(number: int) -> str:
+    """Name that sorts as the number does."""
+    return f"{number:08d}"
+
+
+def packed_exposure(frame: ScannedFrame, result: FrameResult) -> dict[str, bytes | AnyArray]:
+    """Take frame and result apart: path in the exposure's group to text or array.
+
+    Raises
+    ------
+    InputError
+        Where an image is not of real numbers in rows and columns.
+    """
+    channels = tuple(frame.images)
+    if not 0 < len(channels) <= _MAX_CHANNELS:
+        raise InputError(
+            f"A frame of {len(channels)} channels cannot be recorded. Record 1 to {_MAX_CHANNELS}."
+        )
+    told = _FrameText(channels, frame.contexts, frame.frame, frame.request, frame.started_ns, frame.ended_ns)
+    body, arrays = body_of(result)
+    packed: dict[str, bytes | AnyArray] = {"frame": to_text(told), "result/header": to_text(body)}
+    for index, channel in enumerate(channels):
+        image = np.asarray(frame.images[channel])
+        if image.dtype.kind not in "buif" or image.ndim != 2 or image.nbytes > MAX_ARRAY_BYTES:
+            raise InputError(
+                f"An image {image.shape} of {image.dtype} cannot be recorded. Give rows of real numbers."
+            )
+        packed[f"images/{_image_name(index, channel)}"] = image
+    return packed | {f"result/{name}": array for name, array in arrays.items()}
+
+
+def write_exposure(group: Any, packed: Mapping[str, bytes | AnyArray], pixel_nm: float) -> None:
+    """Put what `packed_exposure` gave into a group."""
+    for path, value in packed.items():
+        if isinstance(value, bytes):
+            put_text(group, path, value)
+            continue
+        put_array(group, path, value)
+        if path.startswith("images/"):
+            group[path].attrs["axes"] = np.bytes_(b"y, x")
+            group[path].attrs["pixel_size_nm"] = pixel_nm
+
+
+def read_frame(group: Any) -> ScannedFrame:
+    """Put together the frame that `packed_exposure` took apart; raise ValueError where it does not fit."""
+    told = from_text(get_text(group, "frame"), _FrameText)
+    if not 0 < len(told.channels) <= _MAX_CHANNELS or len(set(told.channels)) != len(told.channels):
+        raise ValueError(f"{len(told.channels)} channels")
+    stored = get_group(group, "images")
+    images = {c: get_array(stored, _image_name(i, c), rank=2) for i, c in enumerate(told.channels)}
+    return ScannedFrame(images, told.contexts, told.frame, told.request, told.started_ns, told.ended_ns)
+
+
+def read_result(group: Any) -> FrameResult:
+    """Put together the result that `packed_exposure` took apart; raise ValueError or WireError where it does not fit."""
+    stored = get_group(group, "result")
+    body = from_text(get_text(stored, "header"), ResultBody)
+    return result_from(body, {name: get_array(stored, name, rank) for name, rank in _RANKS.items()})
+
+
+def _image_name(index: int, channel: str) -> str:
+    return f"{index}_" + "".join(c if c.isascii() and c.isalnum() else "_" for c in channel)[:64]

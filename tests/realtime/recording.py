@@ -1,0 +1,82 @@
+"""Exposures with known content, and a process that records them until it is killed.
+
+``python -m tests.realtime.recording RECORD LOG COUNT`` exposes what the record does not hold yet. The log stands for
+the specimen: what was done to it is there even where the process dies in the next instant.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from realtime.autonomy.microscope import ScannedFrame, ScanRequest
+from realtime.autonomy.record import Recorder
+from stemctx_core.results import FrameIdentity, FrameResult
+from tests.realtime.support import context, refused, result
+
+DOSE = 1.5e4
+
+
+def request(number: int = 1, channels: tuple[str, ...] = ("HAADF",)) -> ScanRequest:
+    return ScanRequest((0.5 * number, -2.0), 8.0, (64, 96), 1e-6, 0.1, channels)
+
+
+def frame(number: int = 1, channels: tuple[str, ...] = ("HAADF",)) -> ScannedFrame:
+    rng = np.random.default_rng(number)
+    asked = request(number, channels)
+    images = {c: rng.poisson(9, asked.shape).astype(np.float32) for c in channels}
+    identity = FrameIdentity(f"scan-{number}", number, 64, asked.shape)
+    return ScannedFrame(
+        images, {c: context() for c in channels}, identity, asked, 10**9 * number, 10**9 * number + 7
+    )
+
+
+def verdict(number: int = 1) -> FrameResult:
+    return refused() if number % 7 == 0 else result(20 + number, frame=frame(number).frame, seed=number)
+
+
+def same_result(one: FrameResult, other: FrameResult) -> bool:
+    columns = ("y_px", "x_px", "sublattice", "posterior", "best", "decision", "reason")
+    tables = all(
+        np.array_equal(getattr(one.sites, c), getattr(other.sites, c))
+        and getattr(one.sites, c).dtype == getattr(other.sites, c).dtype
+        for c in columns
+    )
+    names = ("frame", "context", "candidates", "reasons", "refusal", "warnings", "calibration", "engine", "model",
+             "timing_ms", "frames_accumulated")  # fmt: skip
+    return tables and all(getattr(one, n) == getattr(other, n) for n in names)
+
+
+def same_frame(one: ScannedFrame, other: ScannedFrame) -> bool:
+    names = ("contexts", "frame", "request", "started_ns", "ended_ns")
+    return (
+        list(one.images) == list(other.images)
+        and all(np.array_equal(one.images[c], other.images[c], equal_nan=True) for c in one.images)
+        and all(one.images[c].dtype == other.images[c].dtype for c in one.images)
+        and all(getattr(one, n) == getattr(other, n) for n in names)
+    )
+
+
+def main() -> None:
+    path, log, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    said = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    with Recorder.open(path, session={"script": "crash"}, resume=True) as recorder:
+        os.write(said, b"open\n")
+        for number in range(1, count + 1):
+            key = f"field-{number}"
+            if key in recorder.intended_keys():
+                continue
+            entry = recorder.exposure_intended(key, request(number), DOSE, "survey")
+            os.write(said, f"exposed {number}\n".encode())
+            recorder.exposure_done(entry, frame(number), verdict(number))
+            os.write(said, f"done {number}\n".encode())
+            recorder.decision("next", {"field": number}, f"after {number}")
+            os.write(said, f"decided {number}\n".encode())
+    os.write(said, b"closed\n")
+
+
+if __name__ == "__main__":
+    main()
