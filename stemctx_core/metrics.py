@@ -25,7 +25,7 @@ def mean_entropy_nats(posterior: Posterior) -> float:
 def negative_log_likelihood(posterior: Posterior, label: Labels) -> float:
     """Mean of -ln p(true candidate), in nats."""
     p = np.asarray(posterior, np.float64)[np.arange(len(label)), label]
-    return float(-np.log(np.clip(p, 1e-12, None)).mean())
+    return abs(float(np.log(np.clip(p, 1e-12, None)).mean()))
 
 
 def expected_calibration_error(posterior: Posterior, label: Labels, bins: int = 15) -> float:

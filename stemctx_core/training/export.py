@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import tempfile
 import warnings
@@ -61,6 +62,7 @@ def export_onnx(net: CandidateScorer) -> bytes:
     shapes: tuple[dict[int, Dim], ...] = ({0: n}, {0: c}, {0: c}, {0: c}, {0: c}, {})
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter about itself
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # of packages that it could use and we do not
         path = Path(folder) / "model.onnx"
         torch.onnx.export(
             net.eval(),
