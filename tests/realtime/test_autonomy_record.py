@@ -224,7 +224,7 @@ def _datasets(file: Any) -> list[Any]:
 
 # A process that dies.
 
-COUNT = 200
+COUNT = 120
 
 
 def _start(path: Path, log: Path) -> subprocess.Popen[bytes]:
@@ -251,7 +251,7 @@ def test_killing_the_process_at_ten_random_moments_loses_no_record_and_repeats_n
             end = time.monotonic() + 60
             while len(_log(log)) <= already and child.poll() is None and time.monotonic() < end:
                 time.sleep(0.001)
-            time.sleep(moments.uniform(0, 0.04))
+            time.sleep(moments.uniform(0, 0.03))
         finally:
             child.kill()
         assert child.wait() == -signal.SIGKILL, "it was done before it was killed: raise COUNT"
