@@ -94,16 +94,25 @@ class Budget:
         What may be spent.
     clock
         Nanoseconds, monotonic; time is counted from now.
+    moved
+        How far the specimen has moved at a time (ns; y, x in nm), so that dose is counted on the specimen; asked
+        again for every exposure by `relay`.
     """
 
-    def __init__(self, limits: Limits | None = None, clock: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        clock: Callable[[], int] = time.monotonic_ns,
+        moved: Callable[[int], Pair] = lambda _: (0.0, 0.0),
+    ) -> None:
         self.limits = _checked(limits or Limits())
         self._clock = clock
+        self._moved = moved
+        self._exposures: list[tuple[ScanRequest, float, int]] = []
         self._began_ns = clock()
         self._lock = threading.Lock()
         self._map = DoseMap()
         self._electrons = 0.0
-        self._acquisitions = 0
 
     def may(self, request: ScanRequest, dose_e_per_angstrom2: float) -> None:
         """Return where the exposure is within every limit.
@@ -118,14 +127,15 @@ class Budget:
         _check(request, dose_e_per_angstrom2)
         limits, electrons = self.limits, _electrons(request, dose_e_per_angstrom2)
         farthest = max(abs(c) for c in request.centre_nm)
+        on_specimen = self._on_specimen(request, self._clock())
         with self._lock:
             wanted = {
                 "field_nm": (farthest, "from where the session began (nm)"),
-                "acquisitions": (self._acquisitions + 1, "exposures"),
+                "acquisitions": (len(self._exposures) + 1, "exposures"),
                 "seconds": (self._seconds() + request.seconds, "s"),
                 "dose_per_session_electrons": (self._electrons + electrons, "electrons"),
                 "dose_per_site_e_per_angstrom2": (
-                    self._map.largest_in(request) + dose_e_per_angstrom2,
+                    self._map.largest_in(on_specimen) + dose_e_per_angstrom2,
                     "e/Å² on one place",
                 ),
             }
@@ -142,21 +152,35 @@ class Budget:
     def spend(self, request: ScanRequest, dose_e_per_angstrom2: float) -> None:
         """Count an exposure."""
         _check(request, dose_e_per_angstrom2)
+        now = self._clock()
         with self._lock:
-            self._acquisitions += 1
+            self._exposures.append((request, dose_e_per_angstrom2, now))
             self._electrons += _electrons(request, dose_e_per_angstrom2)
-            self._map.add(request, dose_e_per_angstrom2)
+            self._map.add(self._on_specimen(request, now), dose_e_per_angstrom2)
+
+    def relay(self) -> None:
+        """Lay out all exposures again, now that more is known of how the specimen moved."""
+        with self._lock:
+            self._map = DoseMap()
+            for request, dose, at_ns in self._exposures:
+                self._map.add(self._on_specimen(request, at_ns), dose)
 
     @property
     def spent(self) -> Spent:
         """So far."""
         with self._lock:
-            return Spent(self._electrons, self._acquisitions, self._seconds(), self._map.largest)
+            return Spent(self._electrons, len(self._exposures), self._seconds(), self._map.largest)
 
     def dose_at(self, position_nm: Pair) -> float:
-        """Dose of a place so far (e/Å²)."""
+        """Dose so far of what lies at a place now (e/Å²)."""
+        dy, dx = self._moved(self._clock())
         with self._lock:
-            return self._map.at(position_nm)
+            return self._map.at((position_nm[0] - dy, position_nm[1] - dx))
+
+    def _on_specimen(self, request: ScanRequest, at_ns: int) -> ScanRequest:
+        dy, dx = self._moved(at_ns)
+        y, x = request.centre_nm
+        return msgspec.structs.replace(request, centre_nm=(y - dy, x - dx))
 
     def _seconds(self) -> float:
         return (self._clock() - self._began_ns) * 1e-9

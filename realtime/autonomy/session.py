@@ -1,176 +1,39 @@
-"""A session: looks, finds targets and acts on them, within limits, on the record, and to be stopped at any time."""
+"""A session: looks, finds targets and acts on them, within limits, on the record, and to be stopped at any time.
+
+Positions are in scan coordinates as they were when the session began; where the session shifts beam or stage to reach
+farther, it takes the shift off.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
-from realtime.autonomy.drift import DriftModel, Registration
-from realtime.autonomy.limits import Budget, Limits
-from realtime.autonomy.microscope import Microscope, Pair, ScannedFrame, ScanRequest
+from realtime.autonomy.drift import DriftModel
+from realtime.autonomy.exposing import Exposures, Judge, Record
+from realtime.autonomy.limits import Budget, LimitReached, Limits, Spent, Stop, Stopped
+from realtime.autonomy.locating import Locator, TargetLost
+from realtime.autonomy.microscope import Microscope, Pair, ScanRequest
+from realtime.autonomy.targets import wanted_sites
+from realtime.autonomy.views import Events, SessionEvent, SessionTarget, View, target_of
 from stemctx_core.classes import Role
-from stemctx_core.context import ImagingContext
-from stemctx_core.results import FrameIdentity, FrameResult
+from stemctx_core.errors import InputError, StemctxError
+
+__all__ = [
+    "Events", "Judge", "Record", "Session", "SessionEvent", "SessionTarget", "TargetLost", "View",
+]  # fmt: skip
 
 T = TypeVar("T")
 
-
-class Judge(Protocol):
-    """`FrameAnalyzer`, or a `DefectClient` behind a line of code."""
-
-    def analyze(self, image: NDArray[Any], context: ImagingContext, frame: FrameIdentity, /) -> FrameResult:
-        """Judge a frame; one that cannot be judged is a refusal, not an exception."""
-
-
-class Record(Protocol):
-    """What a session asks of `realtime.autonomy.record.Recorder`."""
-
-    def exposure_intended(self, key: str, request: ScanRequest, dose: float, rule: str) -> int:
-        """Write, before the beam is on, that there will be an exposure; return its number."""
-
-    def exposure_done(self, number: int, frame: ScannedFrame, result: FrameResult) -> None:
-        """Write what came of it."""
-
-    def decision(self, rule: str, evidence: Mapping[str, Any], action: str) -> None:
-        """Write a decision with its evidence."""
-
-    def note(self, text: str) -> None:
-        """Write a remark."""
-
-    def done_keys(self) -> set[str]:
-        """Keys of exposures that are whole in the record."""
-
-    def intended_keys(self) -> set[str]:
-        """Keys of exposures that were begun, finished or not."""
-
-    def load_view(self, key: str) -> tuple[ScannedFrame, FrameResult] | None:
-        """Frame and result of an exposure that is whole."""
-
-    def spent(self) -> Sequence[tuple[ScanRequest, float]]:
-        """Every exposure that was begun, with its dose (e/Å²), in order."""
-
-
-class View(msgspec.Struct, frozen=True):
-    """A frame and what is said of it.
-
-    Attributes
-    ----------
-    frame
-        As it came; in a dry run all NaN.
-    result
-        What the judge said.
-    request
-        What was asked for, in scan coordinates.
-    key
-        Stable name of the exposure.
-    replayed
-        Whether it comes from the record and nothing was exposed.
-    site
-        Row of the site that was zoomed on, where it was found again for sure.
-    registration
-        How it was found again, or why not.
-    """
-
-    frame: ScannedFrame
-    result: FrameResult
-    request: ScanRequest
-    key: str
-    replayed: bool = False
-    site: int | None = None
-    registration: Registration | None = None
-
-    def to_nm(self, y_px: Any, x_px: Any) -> tuple[Any, Any]:
-        """Scan coordinates (y, x; nm) of array-index coordinates; numbers or arrays."""
-        r = self.request
-        dy = (np.asarray(y_px, float) - (r.shape[0] - 1) / 2) * r.pixel_nm
-        dx = (np.asarray(x_px, float) - (r.shape[1] - 1) / 2) * r.pixel_nm
-        c, s = np.cos(r.rotation_rad), np.sin(r.rotation_rad)
-        return r.centre_nm[0] + dy * c + dx * s, r.centre_nm[1] + dx * c - dy * s
-
-    def to_px(self, y_nm: Any, x_nm: Any) -> tuple[Any, Any]:
-        """Array-index coordinates of scan coordinates (nm)."""
-        r = self.request
-        dy, dx = np.asarray(y_nm, float) - r.centre_nm[0], np.asarray(x_nm, float) - r.centre_nm[1]
-        c, s = np.cos(r.rotation_rad), np.sin(r.rotation_rad)
-        return (
-            (dy * c - dx * s) / r.pixel_nm + (r.shape[0] - 1) / 2,
-            (dx * c + dy * s) / r.pixel_nm + (r.shape[1] - 1) / 2,
-        )
-
-    def row_ns(self, y_px: float) -> int:
-        """When a row was scanned (`time.monotonic_ns`)."""
-        part = (float(y_px) + 0.5) / self.request.shape[0]
-        return int(self.frame.started_ns + part * (self.frame.ended_ns - self.frame.started_ns))
-
-
-class SessionTarget(msgspec.Struct, frozen=True):
-    """A site that may be acted on.
-
-    Attributes
-    ----------
-    y_nm, x_nm
-        Scan coordinates when it was seen.
-    species, role, probability
-        What stands there; probability of that species.
-    posterior
-        Species to probability.
-    view
-        Key of the view that it was seen in.
-    seen_ns
-        `time.monotonic_ns` when its row was scanned.
-    site
-        Row of the view's result.
-    """
-
-    y_nm: float
-    x_nm: float
-    species: str
-    role: Role
-    probability: float
-    posterior: dict[str, float]
-    view: str
-    seen_ns: int
-    site: int
-
-
-class SessionEvent(msgspec.Struct, frozen=True):
-    """What happened, for whoever shows it.
-
-    Attributes
-    ----------
-    kind
-        ``exposure``, ``replayed``, ``decision``, ``limit``, ``stopped``, ``note``.
-    text
-        In words.
-    view
-        Of an exposure.
-    """
-
-    kind: str
-    text: str
-    view: View | None = None
-
-
-class Events:
-    """Tells listeners; they are called on the session's thread."""
-
-    def __init__(self) -> None:
-        self._listeners: list[Callable[[SessionEvent], None]] = []
-
-    def listen(self, listener: Callable[[SessionEvent], None]) -> None:
-        """Call the listener from now on."""
-        self._listeners.append(listener)
-
-    def fire(self, event: SessionEvent) -> None:
-        """Tell everyone."""
-        for listener in self._listeners:
-            listener(event)
+#: The beam follows the drift in such steps while it rests on a target.
+_FOLLOW_S: Final = 0.1
+#: A resting beam is counted on a square of this side: what a parked probe reaches, tails and wandering included.
+_SPOT_NM: Final = 0.5
 
 
 class Session:
@@ -203,22 +66,43 @@ class Session:
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.microscope = microscope
-        self.judge = judge
         self.limits = limits or Limits()
         self.record = record
         self.dry_run = dry_run
         self.clock = clock
-        self.budget = Budget(self.limits, clock)
         self.drift = DriftModel()
         self.events = Events()
+        self.began_ns = clock()
+        self.budget = Budget(self.limits, clock, lambda ns: self.drift.moved(self.began_ns, ns))
+        self._stop = Stop(self._beam_off)
+        self.exposures = Exposures(self, judge, self._stop)
+        self._locator = Locator(self)
+        self._open = contextlib.ExitStack()
+        self._entered = False
 
     def __enter__(self) -> Self:
-        raise NotImplementedError
+        self.began_ns = self.clock()
+        self.budget = Budget(self.limits, self.clock, lambda ns: self.drift.moved(self.began_ns, ns))
+        for request, dose in self.record.spent() if self.record else ():
+            self.budget.spend(request, dose)
+        if not self.dry_run:
+            self._open.enter_context(self.microscope.kept())
+        self._entered = True
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        raise NotImplementedError
+        self._entered = False
+        self._open.close()
+        if error is not None and self.record is not None:
+            # The record itself may be what failed.
+            with contextlib.suppress(StemctxError):
+                self.record.note(f"The session ended with {type(error).__name__}: {error}")
+        if isinstance(error, Stopped):
+            self.events.fire(SessionEvent("stopped", str(error)))
+
+    # Looking
 
     def look(self, request: ScanRequest, *, rule: str = "look", key: str = "") -> View:
         """Scan, judge and record a field.
@@ -228,7 +112,8 @@ class Session:
         rule
             Why, for the record.
         key
-            Stable name of the exposure; by default a counter. One that the record holds is replayed.
+            Stable name of the exposure; by default the rule and a counter. One that was made already, in this session
+            or in the record that it resumes, is replayed.
 
         Raises
         ------
@@ -237,7 +122,13 @@ class Session:
         Stopped
             The beam is off.
         """
-        raise NotImplementedError
+        self._require_entered()
+        return self._locator.look(request, rule, key)
+
+    @property
+    def spent(self) -> Spent:
+        """What it has cost so far."""
+        return self.budget.spent
 
     def targets(
         self,
@@ -251,6 +142,9 @@ class Session:
     ) -> Iterator[SessionTarget]:
         """Sites that may be acted on now, the surest first: in the field, not refused, not stale.
 
+        Each is checked when its turn comes, since what was done with the one before took its time. Those of a view
+        that was replayed from the record are handed out as they were seen then; the actions find them again.
+
         Parameters
         ----------
         view
@@ -260,21 +154,68 @@ class Session:
         min_probability
             Of the most probable species of a flagged site.
         min_posterior
-            Instead of flags: sites where the wanted species (with `species`) or any defect has at least this
-            posterior, flagged or not.
+            Instead of flags: sites where what is wanted has at least this posterior together, flagged or not.
         reregister
-            Scan the field again first, to see how far it drifted; by default where the view is older than half of
-            `Limits.max_age_s`, or the place less certain than `Limits.max_drift_angstrom`.
-        """
-        raise NotImplementedError
+            Scan the field again first, to see how far it drifted. None does so where half of `Limits.max_age_s` has
+            passed or the place is less certain than `Limits.max_drift_angstrom`; False never does.
 
-    def where(self, target: SessionTarget) -> Pair:
-        """Scan coordinates of a target now, by the drift."""
-        raise NotImplementedError
+        Raises
+        ------
+        LimitReached
+            Where the field was to be scanned again.
+        """
+        views = self.exposures.newest_first() if view is None else [view]
+        for seen in views:
+            found = wanted_sites(
+                seen.result,
+                species=species,
+                min_probability=min_probability,
+                roles=roles,
+                min_posterior=min_posterior,
+            )
+            if found and reregister and not self._locator.register_again(seen, None).sure:
+                continue
+            for site in found:
+                self._stop.raise_if_set()
+                target = target_of(seen, site)
+                if not seen.replayed and reregister is None and self._locator.grows_old(target):
+                    self._locator.register_again(seen, None)
+                reason = "" if seen.replayed else self.why_not(target)
+                if reason:
+                    self.decide("targets", target.evidence(), f"not actionable: {reason}")
+                else:
+                    yield target
+
+    def why_not(self, target: SessionTarget) -> str:
+        """Why a target may not be acted on as it is; empty where it may."""
+        return self._locator.why_not(target)
+
+    def where(self, target: SessionTarget, at_ns: int | None = None) -> Pair:
+        """Where a target lies now, or at another time, by the drift (scan coordinates)."""
+        return self._locator.where(target, at_ns)
+
+    # Acting
 
     def centre(self, target: SessionTarget) -> None:
-        """Shift beam or stage so that the target lies in the middle of the scan range."""
-        raise NotImplementedError
+        """Shift beam or stage so that the target lies in the middle of the scan range.
+
+        Raises
+        ------
+        TargetLost, LimitReached
+            Nothing was moved.
+        """
+        self._require_entered()
+        self._locator.find_again(target, 0.5)
+        place = self.where(target)
+        limit = self.limits.field_nm
+        if limit is not None and max(abs(p) for p in place) > limit:
+            raise LimitReached(
+                "field_nm",
+                f"The limit field_nm of {limit:g} would be passed: the target lies at ({place[0]:.1f}, {place[1]:.1f}) nm. "
+                "Nothing was moved.",
+            )
+        self.decide("centre", target.evidence(), f"shift to ({place[0]:.3f}, {place[1]:.3f}) nm")
+        self.exposures.shift_to(place)
 
     def zoom(
         self,
@@ -299,13 +240,43 @@ class Session:
         Returns
         -------
         View
-            With `View.site`, where the target was found again for sure.
-        """
-        raise NotImplementedError
+            With `View.site`, where the target was found again for sure; `View.registration` says why it was not.
 
-    def dwell(self, target: SessionTarget, seconds: float, *, rule: str = "dwell", key: str = "") -> None:
-        """Rest the beam on a target, then blank."""
-        raise NotImplementedError
+        Raises
+        ------
+        TargetLost
+            It is too old or lies nobody knows where, and could not be found again; its own field was not scanned.
+        LimitReached, Stopped
+            As `look`.
+        """
+        self._require_entered()
+        key = key or self.exposures.next_key(rule)
+        if not self.exposures.is_made(key):
+            self._locator.find_again(target, within_angstrom, key)
+        origin = self.exposures.view(target.view)
+        request = ScanRequest(
+            centre_nm=(target.y_nm, target.x_nm),
+            field_of_view_nm=field_of_view_nm,
+            shape=shape,
+            dwell_s=dwell_s,
+            rotation_rad=origin.request.rotation_rad if origin else 0.0,
+            channels=channels,
+        )
+        # Where it will lie when the middle row is scanned.
+        at = self.where(target, self.clock() + int(request.seconds / 2 * 1e9))
+        view = self._locator.look(msgspec.structs.replace(request, centre_nm=at), rule, key, origin)
+        view = self._locator.with_site(target, view)
+        found = view.registration
+        reason = (found.reason or "no site lies there") if found else "the field could not be judged"
+        evidence = {
+            **target.evidence(),
+            "zoomed": view.key,
+            "found_at_site": view.site,
+            "shift_nm": list(found.shift_nm) if found else None,
+            "registration_probability": found.probability if found else None,
+        }
+        self.decide(rule, evidence, f"not found again: {reason}" if view.site is None else "found again")
+        return view
 
     def record_subscan(
         self,
@@ -318,8 +289,33 @@ class Session:
         key: str = "",
         channels: tuple[str, ...] = (),
     ) -> View:
-        """Scan a field around a target on all channels (or those named)."""
-        raise NotImplementedError
+        """Scan a field around a target on all channels (or those named); otherwise as `zoom`."""
+        return self.zoom(
+            target,
+            field_of_view_nm=field_of_view_nm,
+            shape=shape,
+            dwell_s=dwell_s,
+            rule=rule,
+            key=key,
+            channels=channels or self.microscope.channels,
+        )
+
+    def dwell(self, target: SessionTarget, seconds: float, *, rule: str = "dwell", key: str = "") -> None:
+        """Rest the beam on a target, following the drift, then blank; one that was made already is not repeated.
+
+        Raises
+        ------
+        TargetLost, LimitReached, Stopped
+            As `zoom`.
+        """
+
+        def rest(_: SessionTarget) -> None:
+            end = self.clock() + int(seconds * 1e9)
+            while (left := (end - self.clock()) * 1e-9) > 0:
+                self.exposures.park(self.where(target))
+                self._stop.wait(min(left, _FOLLOW_S))
+
+        self._rest_on(target, rest, seconds, rule, key)
 
     def acquire(
         self,
@@ -330,19 +326,61 @@ class Session:
         rule: str = "acquire",
         key: str = "",
     ) -> T | None:
-        """Rest the beam on a target while a callback acquires with another detector; None in a dry run.
+        """Rest the beam on a target while a callback acquires with another detector.
+
+        None in a dry run, and where it was made already.
 
         Parameters
         ----------
         seconds
             Exposure that is counted.
+
+        Raises
+        ------
+        TargetLost, LimitReached, Stopped
+            As `zoom`.
         """
-        raise NotImplementedError
+        return self._rest_on(target, callback, seconds, rule, key)
 
     def decide(self, rule: str, evidence: Mapping[str, Any], action: str) -> None:
         """Write a decision to the record."""
-        raise NotImplementedError
+        if self.record is not None:
+            self.record.decision(rule, evidence, action)
+        self.events.fire(SessionEvent("decision", f"{rule}: {action}"))
 
     def stop(self) -> None:
         """Stop from any thread: the beam is off when this returns."""
-        raise NotImplementedError
+        self._stop.set()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether somebody stopped it."""
+        return self._stop.is_set()
+
+    # Within
+
+    def _beam_off(self) -> None:
+        if self.dry_run:
+            return
+        try:
+            self.microscope.blank()
+        finally:
+            self.microscope.abort()
+
+    def _rest_on(
+        self, target: SessionTarget, act: Callable[[SessionTarget], T], seconds: float, rule: str, key: str
+    ) -> T | None:
+        self._require_entered()
+        key = key or self.exposures.next_key(rule)
+        if self.exposures.is_made(key):
+            self.events.fire(SessionEvent("replayed", f"{rule}: '{key}' was made already"))
+            return None
+        self._locator.find_again(target, 0.5, key)
+        request = ScanRequest(self.where(target), _SPOT_NM, (1, 1), seconds)
+        self.decide(rule, target.evidence(), f"rest the beam on it for {seconds:g} s")
+        return self.exposures.rest(request, rule, key, lambda: act(target))
+
+    def _require_entered(self) -> None:
+        self._stop.raise_if_set()
+        if not self._entered:
+            raise InputError("The session is not open. Use it in a 'with' block.")

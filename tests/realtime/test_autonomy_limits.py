@@ -131,3 +131,19 @@ def test_a_stop_acts_on_the_thread_that_stops_and_ends_waiting() -> None:
     assert stop.is_set()
     with pytest.raises(Stopped):
         stop.raise_if_set()
+
+
+def test_dose_is_counted_on_the_specimen() -> None:
+    now, velocity = 0, 0.0
+    budget = Budget(
+        Limits(dose_per_site_e_per_angstrom2=1000.0), lambda: now, lambda ns: (velocity * ns * 1e-9, 0.0)
+    )
+    budget.spend(FIELD, 1000.0)
+    now = int(100e9)
+    assert _name(budget, FIELD, 1.0) == "dose_per_site_e_per_angstrom2"
+    velocity = 0.1  # now it is known: the specimen went 10 nm
+    budget.relay()
+    budget.may(FIELD, 1000.0)
+    assert _name(budget, _at(10.0, 0.0), 1.0) == "dose_per_site_e_per_angstrom2"
+    assert budget.dose_at((10.0, 0.0)) == 1000.0
+    assert budget.spent.acquisitions == 1
