@@ -172,7 +172,7 @@ def planned_doses(context: ImagingContext, analyzer: FrameAnalyzer) -> Benchmark
 
 
 def run_benchmark(
-    seeds: int = 5, area_nm: float = 36.0, on_score: Callable[[PolicyScore], None] = lambda _: None
+    seeds: int = 5, area_nm: float = 35.0, on_score: Callable[[PolicyScore], None] = lambda _: None
 ) -> BenchmarkReport:
     """Run every policy on as many specimens.
 

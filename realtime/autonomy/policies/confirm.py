@@ -18,12 +18,12 @@ from realtime.autonomy.policies.sites import (
     finding,
     judged,
     probability_of,
-    target_at,
     together,
 )
 from realtime.autonomy.policies.survey import Fields
 from realtime.autonomy.policies.tally import Counts, Findings
-from realtime.autonomy.session import Session, SessionTarget, View
+from realtime.autonomy.session import Session
+from realtime.autonomy.views import SessionTarget, View, target_of
 from stemctx_core.classes import Role
 from stemctx_core.errors import InputError
 
@@ -88,7 +88,7 @@ class _Suspect:
 
     def add(self, view: View, site: int, prevalence: dict[Role, float] | None) -> None:
         """Take the evidence of another view."""
-        now = target_at(view, site)
+        now = target_of(view, site)
         self.posterior = together(self.posterior, now.posterior, view.result.candidates, prevalence)
         self.target, self.view = now, view
         self.looks += 1

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 from scipy.stats import norm
 
+from realtime.autonomy.limits import Stopped
 from realtime.autonomy.microscope import Pair
-from realtime.autonomy.session import SessionTarget, View
+from realtime.autonomy.session import Session
+from realtime.autonomy.views import SessionTarget, View
 from stemctx_core import classes
 from stemctx_core.classes import Candidate, Role
 from stemctx_core.decision import NO_LATTICE_HERE, UNKNOWN
@@ -19,6 +22,7 @@ from stemctx_core.results import EDGE, FrameResult
 #: of one sublattice.
 SAME_SITE_NM = 0.15
 _LEAST = 1e-12
+_POLL_S = 0.02
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -110,27 +114,6 @@ def finding(target: SessionTarget, view: View, posterior: Mapping[str, float], l
     )
 
 
-def target_at(view: View, site: int) -> SessionTarget:
-    """A site of a view as a target, whatever stands there."""
-    result = view.result
-    y_px, x_px = float(result.sites.y_px[site]), float(result.sites.x_px[site])
-    y_nm, x_nm = view.to_nm(y_px, x_px)
-    posterior = {
-        c.species: float(p) for c, p in zip(result.candidates, result.sites.posterior[site], strict=True)
-    }
-    return SessionTarget(
-        y_nm=float(y_nm),
-        x_nm=float(x_nm),
-        species=result.species(site),
-        role=result.role(site),
-        probability=float(result.sites.probability[site]),
-        posterior=posterior,
-        view=view.key,
-        seen_ns=view.row_ns(y_px),
-        site=site,
-    )
-
-
 def judged(result: FrameResult, site: int) -> bool:
     """Whether a site was judged: it lies inside, on the crystal, and is like one of the candidates."""
     return result.reasons[int(result.sites.reason[site])] not in (EDGE, NO_LATTICE_HERE, UNKNOWN)
@@ -168,6 +151,21 @@ def together(
 def probability_of(posterior: Mapping[str, float], species: Collection[str]) -> float:
     """Probability that one of some species stands there."""
     return sum(p for name, p in posterior.items() if name in species)
+
+
+def pause(session: Session, seconds: float) -> None:
+    """Wait with the beam off; end at once where the session is stopped, and do not wait in a dry run.
+
+    Raises
+    ------
+    Stopped
+        Somebody stopped the session.
+    """
+    end = time.monotonic() + (0.0 if session.dry_run else seconds)
+    while (left := end - time.monotonic()) > 0 and not session.is_stopped:
+        time.sleep(min(left, _POLL_S))
+    if session.is_stopped:
+        raise Stopped("The session was stopped while it waited.")
 
 
 def distance_nm(a: Pair, b: Pair) -> float:

@@ -12,7 +12,8 @@ from realtime.autonomy.microscope import Pair
 from realtime.autonomy.policies.area import BORDER_NM, Area, FieldScan
 from realtime.autonomy.policies.sites import Finding, Fraction, finding
 from realtime.autonomy.policies.tally import Counts, Findings
-from realtime.autonomy.session import Session, View
+from realtime.autonomy.session import Session
+from realtime.autonomy.views import View
 
 
 class SurveyResult(msgspec.Struct, frozen=True):

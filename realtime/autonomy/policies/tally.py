@@ -11,7 +11,8 @@ from scipy.spatial import cKDTree
 from realtime.autonomy.microscope import Pair
 from realtime.autonomy.policies.area import Area
 from realtime.autonomy.policies.sites import SAME_SITE_NM, Finding, Fraction, distance_nm, fraction, judged
-from realtime.autonomy.session import Session, SessionTarget, View
+from realtime.autonomy.session import Session
+from realtime.autonomy.views import SessionTarget, View
 from stemctx_core import materials
 from stemctx_core.classes import Candidate
 from stemctx_core.results import SUBLATTICES
