@@ -70,7 +70,7 @@ def live(
     for name, value in numbers.items():
         if not (math.isfinite(value) and value > 0):
             raise InputError(f"{name} of {value:g} cannot be. Give a positive number.")
-    _need("nion.usim_device", "nion.device_kit", extra="simulator")
+    need("nion.usim_device", "nion.device_kit", extra="simulator")
     # Nion's packages take a second to import, which no other command should wait for.
     from nionswift_plugin.stemctx.live_report import LiveFolder
     from nionswift_plugin.stemctx.live_run import LiveRun
@@ -167,7 +167,8 @@ def _rates(score: Score) -> str:
     return f"precision {said(score.precision)} recall {said(score.recall)}"
 
 
-def _need(*modules: str, extra: str) -> None:
+def need(*modules: str, extra: str) -> None:
+    """Raise `InputError` that names the extra to install where a module is missing."""
     for name in modules:
         try:
             found = importlib.util.find_spec(name) is not None
@@ -184,8 +185,8 @@ def _open_window() -> None:
             "There is no display for Nion Swift's window (DISPLAY is not set). Run it on a desktop or under "
             "'xvfb-run', or leave --window out."
         )
-    _need("nion.nionswift_tool", "nion.swift", extra="plugin")
-    _need("nion.usim_device", extra="simulator")
+    need("nion.nionswift_tool", "nion.swift", extra="plugin")
+    need("nion.usim_device", extra="simulator")
     ended = subprocess.run([sys.executable, "-m", "nion.swift.command"], check=False)
     if ended.returncode:
         raise typer.Exit(ended.returncode)
