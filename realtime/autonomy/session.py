@@ -52,7 +52,7 @@ class Session:
     dry_run
         Do everything but act: limits are held and decisions recorded, nothing is scanned, moved or blanked.
     clock
-        Nanoseconds, monotonic.
+        Nanoseconds, monotonic: the clock that the microscope's frames are stamped by.
     """
 
     def __init__(
@@ -175,11 +175,15 @@ class Session:
             )
             if found and reregister and not self._locator.register_again(seen, None).sure:
                 continue
+            may_register = reregister is None and not seen.replayed
             for site in found:
                 self._stop.raise_if_set()
                 target = target_of(seen, site)
-                if not seen.replayed and reregister is None and self._locator.grows_old(target):
-                    self._locator.register_again(seen, None)
+                if may_register and self._locator.grows_old(target):
+                    if not self._locator.register_again(seen, None).sure:
+                        break
+                    # Where that did not help, more exposures would not either.
+                    may_register = not self._locator.grows_old(target)
                 reason = "" if seen.replayed else self.why_not(target)
                 if reason:
                     self.decide("targets", target.evidence(), f"not actionable: {reason}")
