@@ -65,7 +65,7 @@ class DurableFile:
 
     def __init__(self, path: Path, *, writable: bool) -> None:
         self.path, self.writable = path, writable
-        self.journal_path = path.with_name(path.name + ".journal")
+        self.journal_path = journal_of(path)
         self._pending: Writes = []
         self._position = 0
         self._half_applied = False
@@ -242,6 +242,11 @@ class DurableFile:
         rest = memoryview(data)
         while rest:
             rest = rest[file.write(rest) :]
+
+
+def journal_of(path: Path) -> Path:
+    """Where the journal of a file lies."""
+    return path.with_name(path.name + ".journal")
 
 
 def _user_block(identity: bytes) -> bytes:

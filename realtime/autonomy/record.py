@@ -34,7 +34,14 @@ from realtime.autonomy.record_events import (
     electrons,
     to_text,
 )
-from realtime.autonomy.record_file import MAX_ENTRIES, RecordFile, damage_told, get_group, put_text
+from realtime.autonomy.record_file import (
+    MAX_ENTRIES,
+    RecordFile,
+    damage_told,
+    get_group,
+    put_text,
+    remove_journal,
+)
 from realtime.autonomy.record_reader import (
     EVENTS,
     EXPOSURES,
@@ -115,6 +122,8 @@ class Recorder:
         path = Path(path)
         if not resume and path.exists() and path.stat().st_size:
             raise InputError(f"{path} is there already. Resume it, or choose another file.")
+        if not resume:
+            remove_journal(path)
         file = RecordFile(path, writable=True)
         try:
             return cls(file, session)

@@ -15,7 +15,7 @@ import h5py
 import msgspec
 import numpy as np
 
-from realtime.autonomy.durable import USER_BLOCK_BYTES, DurableFile
+from realtime.autonomy.durable import USER_BLOCK_BYTES, DurableFile, journal_of
 from realtime.autonomy.record_events import MAX_EVENT_BYTES
 from realtime.codec import AnyArray
 from stemctx_core.errors import InputError, StemctxError
@@ -109,6 +109,16 @@ class RecordFile:
             raise InputError(
                 f"{self.path} is a record of version {version}, this stemctx reads {VERSION}. Upgrade stemctx."
             )
+
+
+def remove_journal(path: Path) -> None:
+    """Remove what a record that is no more left beside it."""
+    journal = journal_of(path)
+    try:
+        if journal.exists():
+            journal.unlink()
+    except OSError as error:
+        raise InputError(f"{journal} is in the way: {error}. Remove it, or choose another file.") from error
 
 
 @contextmanager

@@ -28,6 +28,9 @@ from stemctx_core.results import EDGE, SUBLATTICES, Decision, FrameResult
 _SURVEY_SHARE: Final = 0.5
 #: Two fields with their middles this near to each other are the same one, looked at again.
 _SAME_FIELD_NM: Final = 0.05
+_LIMIT: Final = "limit reached: "
+#: Code of the refusal of an exposure that is no frame: the beam rested on a point.
+_REST: Final = "no_image"
 _NOT_JUDGED: Final = (EDGE, NO_LATTICE_HERE, UNKNOWN)
 
 
@@ -82,6 +85,8 @@ class ReportData:
     ----------
     survey, looks
         Finished exposures: wide fields, and narrow ones at chosen places.
+    rests
+        Finished exposures without a frame: the beam rested on a point.
     densities
         Species to its share of the judged sites, each place counted in one field.
     judged_nm2
@@ -95,6 +100,7 @@ class ReportData:
     exposures: tuple[RecordedExposure, ...]
     survey: tuple[RecordedExposure, ...]
     looks: tuple[RecordedExposure, ...]
+    rests: tuple[RecordedExposure, ...]
     flags: tuple[Flag, ...]
     undecided: int
     candidates: tuple[Candidate, ...]
@@ -121,16 +127,20 @@ class ReportData:
     @property
     def refused(self) -> int:
         """Frames that could not be judged."""
-        return sum(bool(e.done and e.done.refusal) for e in self.exposures)
+        return sum(bool(e.done and e.done.refusal) for e in (*self.survey, *self.looks))
 
 
 def gather(read: RecordReader) -> ReportData:
     """Read a record through; results only, no images."""
     exposures = read.exposures
     done = [e for e in exposures if e.done is not None]
-    widest = max((e.intended.request.field_of_view_nm for e in done), default=0.0)
-    survey = tuple(e for e in done if e.intended.request.field_of_view_nm >= _SURVEY_SHARE * widest)
-    looks = tuple(e for e in done if e not in survey)
+    rests = tuple(e for e in done if e.done and e.done.refusal.startswith(f"{_REST}:"))
+    rested = {e.number for e in rests}
+    frames = [e for e in done if e.number not in rested]
+    widest = max((e.intended.request.field_of_view_nm for e in frames), default=0.0)
+    wide = [e.intended.request.field_of_view_nm >= _SURVEY_SHARE * widest for e in frames]
+    survey = tuple(e for e, w in zip(frames, wide, strict=True) if w)
+    looks = tuple(e for e, w in zip(frames, wide, strict=True) if not w)
     dose = DoseMap()
     for exposure in exposures:
         dose.add(exposure.intended.request, exposure.intended.dose_e_per_angstrom2)
@@ -159,7 +169,7 @@ def gather(read: RecordReader) -> ReportData:
         flags += [_flag(exposure, result, int(i), y, x) for i in result.where(Decision.FLAG) if judged[i]]
     densities, nm2 = _densities(material, flags, sites)
     return ReportData(
-        exposures=exposures, survey=survey, looks=looks, flags=tuple(flags), undecided=undecided,
+        exposures=exposures, survey=survey, looks=looks, rests=rests, flags=tuple(flags), undecided=undecided,
         candidates=material.candidates if material else (), densities=densities, judged_nm2=nm2,
         other_fields=others,        context=material.context if material else None, models=tuple(models),
         sites=_decided(read), limits=_limits(read.decisions), dose=dose, seconds=_seconds(read),
@@ -256,9 +266,14 @@ def _site(decision: DecisionTaken, by_key: dict[str, RecordedExposure]) -> Decid
 
 
 def _limits(decisions: Iterable[DecisionTaken]) -> tuple[tuple[str, str], ...]:
-    reached = {
-        str(d.evidence["limit"]): str(d.evidence.get("message", "")) for d in decisions if "limit" in d.evidence
-    }
+    """Policies end with a limit in their evidence; where none does, the session's own refusal tells of it."""
+    reached: dict[str, str] = {}
+    for decision in decisions:
+        if "limit" in decision.evidence:
+            reached[str(decision.evidence["limit"])] = str(decision.evidence.get("message", ""))
+        elif decision.action.startswith(_LIMIT):
+            name = decision.action.removeprefix(_LIMIT)
+            reached.setdefault(name, f"The limit {name} would have been passed. Nothing was exposed.")
     return tuple(reached.items())
 
 

@@ -43,7 +43,7 @@ def map_png(data: ReportData, frames: Iterable[tuple[ScanRequest, NDArray[Any]]]
     count
         How many there are.
     """
-    figure, axes = _figure(data.survey)
+    figure, axes = _figure((*data.survey, *data.looks))
     side = min(_FRAME_PIXELS, max(16, int(math.sqrt(_MOSAIC_PIXELS / max(1, count)))))
     for request, image in frames:
         _draw_frame(axes, request, _reduced(image, side))
@@ -58,6 +58,10 @@ def map_png(data: ReportData, frames: Iterable[tuple[ScanRequest, NDArray[Any]]]
     handles = _draw_flags(axes, data.flags)
     if looks:
         handles.append(_handle("#F0E442", "s", f"looked at again ({len(looks)})"))
+    if data.rests:
+        y, x = zip(*(e.intended.request.centre_nm for e in data.rests), strict=True)
+        axes.plot(x, y, "+", color="#D55E00", markersize=9, markeredgewidth=1.8, linestyle="none", zorder=5)
+        handles.append(_handle("#D55E00", "+", f"beam rested ({len(data.rests)})"))
     if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=9, frameon=False)
     return _png(figure)
@@ -65,7 +69,7 @@ def map_png(data: ReportData, frames: Iterable[tuple[ScanRequest, NDArray[Any]]]
 
 def dose_png(data: ReportData) -> bytes:
     """Draw how much every place got, all exposures together."""
-    figure, axes = _figure(data.exposures)
+    figure, axes = _figure(data.exposures, beside=0.17)
     (x0, x1), (y1, y0) = axes.get_xlim(), axes.get_ylim()
     step = max((x1 - x0), (y1 - y0)) / _DOSE_CELLS
     x = np.arange(x0 + step / 2, x1, step)
@@ -74,21 +78,24 @@ def dose_png(data: ReportData) -> bytes:
     total = np.zeros((len(y), len(x)))
     for exposure in data.exposures:
         _add_field(total, y, x, exposure.intended.request, exposure.intended.dose_e_per_angstrom2)
-    shown = np.ma.masked_less_equal(total, 0)
+    scale = 1000 if total.max() >= 1e4 else 1
+    shown = np.ma.masked_less_equal(total / scale, 0)
     low, high = (float(shown.min()), float(shown.max())) if shown.count() else (1.0, 10.0)
-    norm = LogNorm(low, max(high, low * 1.001)) if high > 3 * low else None
+    norm = LogNorm(low, max(high, low * 1.001)) if high > 30 * low else None
     limits = {} if norm else {"vmin": 0, "vmax": high}
     drawn = axes.imshow(
         shown, extent=(x0, x1, y1, y0), cmap="cividis", norm=norm, interpolation="nearest", **limits
     )
-    bar = figure.colorbar(drawn, ax=axes, shrink=0.8, pad=0.02)
-    bar.set_label("dose (e⁻/Å²)")
+    bar = figure.colorbar(drawn, ax=axes, pad=0.02, aspect=30)
+    bar.set_label("dose (e⁻/Å²)" if scale == 1 else "dose (10³ e⁻/Å²)")
     return _png(figure)
 
 
 def piece_png(image: NDArray[Any], centre_px: tuple[float, float], side_px: float) -> bytes:
     """Cut a square out of a frame, the given point in its middle; black beyond the border."""
     low, high = contrast(image)
+    if not image.size:
+        image = np.full((1, 1), low)
     steps = (np.arange(_TILE_PIXELS) + 0.5) / _TILE_PIXELS - 0.5
     rows, columns = (np.rint(c + steps * side_px).astype(int) for c in centre_px)
     inside = np.ix_((rows >= 0) & (rows < image.shape[0]), (columns >= 0) & (columns < image.shape[1]))
@@ -108,11 +115,11 @@ def contrast(image: NDArray[Any]) -> tuple[float, float]:
     return float(low), float(max(high, low + 1e-6))
 
 
-def _figure(exposures: Sequence[Any]) -> tuple[Figure, Any]:
+def _figure(exposures: Sequence[Any], beside: float = 0.0) -> tuple[Figure, Any]:
     corners = np.concatenate([corners_nm(e.intended.request) for e in exposures])
     (y0, x0), (y1, x1) = corners.min(axis=0), corners.max(axis=0)
     margin = 0.015 * max(y1 - y0, x1 - x0)
-    height = min(_TALLEST_INCHES, max(2.5, _WIDTH_INCHES * 0.92 * (y1 - y0) / (x1 - x0) + 0.9))
+    height = min(_TALLEST_INCHES, max(2.5, _WIDTH_INCHES * (0.92 - beside) * (y1 - y0) / (x1 - x0) + 0.9))
     figure = Figure(figsize=(_WIDTH_INCHES, height), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()

@@ -15,13 +15,14 @@ body { margin: 0; color: var(--ink); background: #fff; font: 15px/1.5 system-ui,
 main { max-width: 1080px; margin: 0 auto; padding: 32px 28px 64px; }
 header { border-bottom: 3px solid var(--accent); padding-bottom: 16px; margin-bottom: 24px; }
 h1 { font-size: 27px; line-height: 1.25; margin: 0 0 6px; letter-spacing: -0.01em; }
+sup { line-height: 0; font-size: 0.72em; }
 h2 { font-size: 19px; margin: 44px 0 6px; }
 p { margin: 6px 0 12px; max-width: 78ch; }
 .soft, .caption { color: var(--soft); }
 .caption { font-size: 13.5px; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(158px, 1fr)); gap: 12px; margin: 0 0 20px; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(230px, 1fr)); gap: 12px; margin: 0 0 20px; }
 .tile { border: 1px solid var(--line); border-radius: 8px; padding: 12px 14px; background: var(--ground); }
-.tile b { display: block; font-size: 22px; line-height: 1.25; font-variant-numeric: tabular-nums; }
+.tile b { display: block; white-space: nowrap; font-size: 22px; line-height: 1.25; font-variant-numeric: tabular-nums; }
 .tile b small { font-size: 14px; font-weight: 500; color: var(--soft); }
 .tile span { font-size: 13px; color: var(--soft); }
 .told { border-left: 4px solid var(--warn); background: #fff8e8; padding: 8px 14px; margin: 8px 0; border-radius: 0 6px 6px 0; }
@@ -55,6 +56,9 @@ _POLICY: Final = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 class Html(str):
     """Text that is HTML already."""
+
+
+BREAK: Final = Html("<br>")
 
 
 def text(value: Any) -> Html:
@@ -123,6 +127,11 @@ def power(value: float, digits: int = 2) -> Html:
         return Html(f"{value:,.0f}".replace(",", "\u202f") if abs(value) >= 1000 else f"{value:.{digits + 1}g}")
     mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
     return Html(f"{mantissa} × 10<sup>{str(int(exponent)).replace('-', '−')}</sup>")
+
+
+def place(y_nm: float, x_nm: float) -> str:
+    """A point in scan coordinates."""
+    return f"({y_nm:.2f}, {x_nm:.2f}) nm".replace("-", "−")
 
 
 def duration(seconds: float) -> str:
