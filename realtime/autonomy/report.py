@@ -6,7 +6,7 @@ import json
 import os
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from realtime.autonomy import report_sections as sections
 from realtime.autonomy.record_events import SessionEnded
@@ -22,6 +22,12 @@ from realtime.autonomy.report_page import (
     tile,
 )
 from stemctx_core.context import Known
+
+_SPOKEN: Final = {
+    "convergence_semi_angle_mrad": "convergence semi-angle",
+    "inner_mrad": "inner collection semi-angle",
+    "outer_mrad": "outer collection semi-angle",
+}
 
 
 def write_report(record: Path, output: Path) -> None:
@@ -188,5 +194,5 @@ def _conditions(read: RecordReader, data: ReportData) -> Html:
 def _named(name: str) -> tuple[str, str]:
     for ending, unit in (("_kv", "kV"), ("_mrad", "mrad"), ("_e_per_angstrom2", "e⁻/Å²"), ("_angstrom", "Å")):
         if name.endswith(ending):
-            return name.removesuffix(ending).replace("_", " "), unit
+            return _SPOKEN.get(name, name.removesuffix(ending).replace("_", " ")), unit
     return name.replace("_", " "), ""

@@ -89,6 +89,8 @@ class ReportData:
         Finished exposures without a frame: the beam rested on a point.
     densities
         Species to its share of the judged sites, each place counted in one field.
+    sites_per_cm2
+        Of one sublattice of the perfect crystal.
     judged_nm2
         Area of the sites that were judged.
     other_fields
@@ -106,6 +108,7 @@ class ReportData:
     candidates: tuple[Candidate, ...]
     densities: dict[str, Fraction]
     judged_nm2: float
+    sites_per_cm2: float
     other_fields: int
     context: ImagingContext | None
     models: tuple[str, ...]
@@ -167,10 +170,11 @@ def gather(read: RecordReader) -> ReportData:
         sites += np.bincount(result.sites.sublattice[judged], minlength=2)[:2]
         undecided += int(judged[result.where(Decision.ABSTAIN)].sum())
         flags += [_flag(exposure, result, int(i), y, x) for i in result.where(Decision.FLAG) if judged[i]]
-    densities, nm2 = _densities(material, flags, sites)
+    cell_nm2 = _cell_nm2(material)
+    densities = _densities(material, flags, sites, cell_nm2)
     return ReportData(
         exposures=exposures, survey=survey, looks=looks, rests=rests, flags=tuple(flags), undecided=undecided,
-        candidates=material.candidates if material else (), densities=densities, judged_nm2=nm2,
+        candidates=material.candidates if material else (), densities=densities, judged_nm2=float(sites.mean()) * cell_nm2 if material else 0.0, sites_per_cm2=1e14 / cell_nm2,
         other_fields=others,        context=material.context if material else None, models=tuple(models),
         sites=_decided(read), limits=_limits(read.decisions), dose=dose, seconds=_seconds(read),
     )  # fmt: skip
@@ -222,21 +226,22 @@ def _flag(exposure: RecordedExposure, result: FrameResult, site: int, y: Any, x:
     )  # fmt: skip
 
 
-def _densities(
-    material: FrameResult | None, flags: list[Flag], sites: NDArray[np.int_]
-) -> tuple[dict[str, Fraction], float]:
+def _cell_nm2(material: FrameResult | None) -> float:
+    """Area of a unit cell, which holds one site of either sublattice."""
     if material is None:
-        return {}, 0.0
-    a_nm = materials.host(material.context.host).a_angstrom / 10
-    cell_nm2 = math.sqrt(3) / 2 * a_nm**2
+        return math.inf
+    return math.sqrt(3) / 2 * (materials.host(material.context.host).a_angstrom / 10) ** 2
+
+
+def _densities(
+    material: FrameResult | None, flags: list[Flag], sites: NDArray[np.int_], cell_nm2: float
+) -> dict[str, Fraction]:
     found = Counter(f.species for f in flags)
-    told = {
+    return {
         c.species: fraction(found[c.species], int(sites[SUBLATTICES.index(c.sublattice)]), 1 / cell_nm2)
-        for c in material.candidates
+        for c in (material.candidates if material else ())
         if c.is_defect
     }
-    # One site of either sublattice a cell.
-    return told, float(sites.mean()) * cell_nm2
 
 
 def _decided(read: RecordReader) -> tuple[DecidedSite, ...]:

@@ -123,7 +123,7 @@ def power(value: float, digits: int = 2) -> Html:
     """A number with its power of ten, where it is large or small."""
     if not math.isfinite(value):
         return Html("–")
-    if value == 0 or 0.01 <= abs(value) < 1e5:
+    if value == 0 or 0.01 <= abs(value) < 1e4:
         return Html(f"{value:,.0f}".replace(",", "\u202f") if abs(value) >= 1000 else f"{value:.{digits + 1}g}")
     mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
     return Html(f"{mantissa} × 10<sup>{str(int(exponent)).replace('-', '−')}</sup>")

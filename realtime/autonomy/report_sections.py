@@ -30,7 +30,7 @@ def defects(read: RecordReader, data: ReportData) -> Html:
     roles = {c.species: c.role for c in data.candidates}
     for species, share in sorted(data.densities.items(), key=lambda item: -item[1].count):
         low, high = (100 * v for v in (share.low, share.high))
-        per_cm2 = share.per_cm2 / share.value if share.count else 0.0
+        per_cm2 = data.sites_per_cm2
         interval = f"{_two(low)} – {_two(high)}" if share.of else "–"
         rows.append(
             (
@@ -43,7 +43,7 @@ def defects(read: RecordReader, data: ReportData) -> Html:
                 _two(100 * share.value) if share.of else "–",
                 interval,
                 power(share.per_cm2),
-                Html(f"{power(share.low * per_cm2)} – {power(share.high * per_cm2)}") if share.count else "–",
+                Html(f"{power(share.low * per_cm2)} – {power(share.high * per_cm2)}") if share.of else "–",
             )
         )
     heads = (
@@ -121,17 +121,10 @@ def sites(read: RecordReader, data: ReportData) -> Html | None:
 
 def _site_caption(site: DecidedSite) -> Html:
     best = sorted(site.posterior.items(), key=lambda item: -item[1])[:2]
-    sure = ", ".join(f"{species} {_probability(p)}" for species, p in best)
-    times = f" · {site.decisions} decisions" if site.decisions > 1 else ""
-    return join(
-        (
-            tag("b", site.action),
-            BREAK,
-            sure,
-            BREAK,
-            f"{site.rule} · {place(site.y_nm, site.x_nm)}{times}",
-        )
-    )
+    lines = [f"{species} {_probability(p)}" for species, p in best]
+    times = f", {site.decisions} decisions" if site.decisions > 1 else ""
+    lines += [place(site.y_nm, site.x_nm), f"{site.rule}{times}"]
+    return join((tag("b", site.action), *(part for line in lines for part in (BREAK, line))))
 
 
 def flags(read: RecordReader, data: ReportData) -> Html | None:
@@ -236,9 +229,11 @@ def _colour(role: Role | None) -> str:
 
 
 def _probability(value: float) -> str:
+    if 0 < value < 0.0005:
+        return "< 0.001"
     return "> 0.999" if value > 0.9995 else f"{value:.3f}"
 
 
 def _two(value: float) -> str:
     """Two digits that count, zeros too."""
-    return f"{value:#.2g}".rstrip(".")
+    return f"{value:#.2g}".rstrip(".") if value else "0"

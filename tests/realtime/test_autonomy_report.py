@@ -149,9 +149,9 @@ def test_densities_are_those_of_the_specimen(data: ReportData, specimen: Specime
     assert set(data.densities) == {"V_W", "vac_W", "vac_Se", "vac_Se2", "O_Se"}
     columns = specimen.columns_in(-100, -100, 100, 100)
     per_cm2 = np.sum(columns.species == "V_W") / 200**2 * 1e14
-    share = data.densities["V_W"]
-    scale = share.per_cm2 / share.value
-    # Five times the interval's half, for a small part of the specimen.
+    share, scale = data.densities["V_W"], data.sites_per_cm2
+    assert share.per_cm2 == pytest.approx(share.value * scale)
+    # The interval widened, since 19 of 20 parts of a specimen lie within it and this is one part.
     assert share.low * scale / 1.6 < per_cm2 < share.high * scale * 1.6
     assert share.of > 500
     assert share.count == sum(f.species == "V_W" for f in data.flags)
@@ -296,7 +296,7 @@ def test_numbers_and_texts_as_they_are_written() -> None:
     assert power(1.234e9) == "1.2 × 10<sup>9</sup>"
     assert power(3e-7) == "3.0 × 10<sup>−7</sup>"
     assert (power(80.0, 3), power(0.0), power(math.nan)) == ("80", "0", "–")
-    assert power(12_345) == "12\u202f345"
+    assert (power(2345), power(12_345)) == ("2\u202f345", "1.2 × 10<sup>4</sup>")
     assert (duration(4.25), duration(125), duration(7260)) == ("4.2 s", "2 min 05 s", "2 h 01 min")
     assert text("a<b") == "a&lt;b"
     assert text(Html("<b>")) == "<b>"
