@@ -111,9 +111,7 @@ class DriftModel:
 
     def _velocity(self) -> tuple[Pair, float]:
         """Velocity over the last knots, and its standard deviation per axis (nm/s)."""
-        recent = [k for k in self._knots[-_RECENT:] if self._knots[-1].at_ns - k.at_ns <= _RECENT_NS]
-        jumps = [at for at, _ in self._jumps]
-        recent = [k for k in recent if not any(k.at_ns < at <= self._knots[-1].at_ns for at in jumps)]
+        recent = self._recent()
         if len(recent) < 2:
             return (0.0, 0.0), UNKNOWN_NM_PER_S
         t = np.array([(k.at_ns - recent[-1].at_ns) * 1e-9 for k in recent])
@@ -129,3 +127,14 @@ class DriftModel:
         if measured > UNKNOWN_NM_PER_S:
             return (0.0, 0.0), UNKNOWN_NM_PER_S
         return (vy, vx), math.hypot(measured, _CHANGES * math.hypot(vy, vx), _STEADY_NM_PER_S)
+
+    def _recent(self) -> list[_Knot]:
+        """The last knots between which the specimen was not moved on purpose; two at least, or none."""
+        jumps = sorted(at for at, _ in self._jumps)
+        pieces: dict[int, list[_Knot]] = {}
+        for knot in self._knots:
+            pieces.setdefault(bisect.bisect_right(jumps, knot.at_ns), []).append(knot)
+        for _, piece in sorted(pieces.items(), reverse=True):
+            if len(piece) >= 2:
+                return [k for k in piece[-_RECENT:] if piece[-1].at_ns - k.at_ns <= _RECENT_NS]
+        return []

@@ -125,7 +125,9 @@ class Exposures:
             return self._replay(request, rule, key)
         number = self._begin(request, rule, key)
         if number is None:
-            return self._unseen(request, key, _DRY_RUN)
+            view = self._unseen(request, key, _DRY_RUN)
+            self.remember(view)
+            return view
         session = self._session
         frame = session.microscope.scan(self._in_reach(request))
         frame = msgspec.structs.replace(frame, request=request)

@@ -30,6 +30,8 @@ _ASTRAY: Final = 1e-3
 _CHANGED: Final = 0.02
 #: Odds of a single site, so that no single one decides against the others.
 _MOST_ODDS: Final = 100.0
+#: Below this the sites themselves speak against the shift, however well the drift would explain it.
+_LEAST_LOG_ODDS: Final = -2.0
 _MATCH_NM: Final = 0.08
 _FEWEST_SITES: Final = 12
 _FARTHEST_NM: Final = 2.5
@@ -134,6 +136,8 @@ def register(before: SeenSites, after: SeenSites, expected_nm: Pair, error_nm: f
     shift = (float(shifts[k, 0]), float(shifts[k, 1]))
     if best.sites < _FEWEST_SITES:
         return unsure(f"only {best.sites} sites of the two frames match", shift, probability, best.sites)
+    if best.log_odds < _LEAST_LOG_ODDS:
+        return unsure("the columns of the two frames differ", shift, probability, best.sites)
     if probability < SURE:
         return unsure(
             f"shifts that differ by lattice vectors cannot be told apart ({probability:.2f} for the best): there are too "

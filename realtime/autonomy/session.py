@@ -148,7 +148,7 @@ class Session:
         Parameters
         ----------
         view
-            Where to look; by default every view of the session, the newest first.
+            Where to look; by default every view of the session, the newest first, but none is scanned again then.
         species, roles
             What is wanted; None takes any defect.
         min_probability
@@ -175,7 +175,7 @@ class Session:
             )
             if found and reregister and not self._locator.register_again(seen, None).sure:
                 continue
-            may_register = reregister is None and not seen.replayed
+            may_register = reregister is None and view is not None and not seen.replayed
             for site in found:
                 self._stop.raise_if_set()
                 target = target_of(seen, site)

@@ -131,7 +131,13 @@ def test_a_shift_on_purpose_makes_the_old_less_certain() -> None:
     before = drift.error_nm(9 * second, 12 * second)
     drift.disturb(11 * second, 0.5)
     assert drift.error_nm(9 * second, 12 * second) == pytest.approx(math.hypot(before, 0.5), rel=0.3)
+    # The drift itself goes on as it did.
     assert drift.error_nm(11 * second, 12 * second) < 0.1
+    assert drift.velocity_nm_per_s == pytest.approx((0.02, 0.0))
+    drift.add((0.7, 0.0), 10 * second, 15 * second, 0.005)
+    assert drift.velocity_nm_per_s == pytest.approx((0.02, 0.0))
+    drift.add((0.05, 0.0), 15 * second, 20 * second, 0.005)
+    assert drift.velocity_nm_per_s == pytest.approx((0.01, 0.0))
 
 
 def test_registration_says_when_it_may_be_acted_on() -> None:

@@ -521,9 +521,12 @@ def test_a_session_that_goes_on_repeats_no_exposure(
             session.look(msgspec.structs.replace(FIELD, centre_nm=(30.0, 0.0)), key="last")
         return views
 
-    with pytest.raises(OSError, match="the cable"), Recorder.open(path, session={}) as record:
-        with Session(microscope, judge, record=record) as session:
-            script(session, 2, dies=True)
+    with (
+        pytest.raises(OSError, match="the cable"),
+        Recorder.open(path, session={}) as record,
+        Session(microscope, judge, record=record) as session,
+    ):
+        script(session, 2, dies=True)
     first, microscope.fails = len(microscope.geometries), False
     with (
         Recorder.open(path, session={}, resume=True) as record,
