@@ -75,7 +75,7 @@ class PrecisePolicy(
 
     area: Area
     scan: FieldScan
-    species: str
+    species: tuple[str, ...]
     relative: float = 0.2
     confidence: float = 0.95
     sure: float = 0.9
@@ -113,6 +113,8 @@ class WatchPolicy(
     centre_nm: Pair = (0.0, 0.0)
     frames: int = 20
     changes: int = 1
+    after: tuple[str, ...] | None = None
+    every_s: float = 0.0
 
 
 Policy = SurveyPolicy | ConfirmPolicy | PrecisePolicy | FollowPolicy | WatchPolicy

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from realtime.autonomy.limits import LimitReached
+from realtime.autonomy.locating import TargetLost
 from realtime.autonomy.policies.area import Area, FieldScan
 from realtime.autonomy.policies.planning import DosePlanner
 from realtime.autonomy.policies.sites import (
@@ -216,7 +217,11 @@ class _Confirmation:
                 self.give_up(suspect, needed.reason)
                 return
             dose = min(needed.dose_e_per_angstrom2, self.revisit.most_e_per_angstrom2)
-            view = self.look(suspect, dose, look)
+            try:
+                view = self.look(suspect, dose, look)
+            except TargetLost as why:
+                self.give_up(suspect, str(why))
+                return
             if view.site is None or not judged(view.result, view.site):
                 lost += 1
                 if lost == 2:

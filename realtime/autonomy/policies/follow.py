@@ -7,6 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from realtime.autonomy.limits import LimitReached
+from realtime.autonomy.locating import TargetLost
 from realtime.autonomy.microscope import Pair
 from realtime.autonomy.policies.area import FieldScan
 from realtime.autonomy.policies.sites import pause
@@ -105,6 +106,10 @@ def follow(
                 key=f"{rule}/look {number}",
                 within_angstrom=None,
             )
+        except TargetLost as why:
+            ended = str(why)
+            session.decide(rule, {"message": ended}, "end")
+            break
         except LimitReached as limit:
             ended = str(limit)
             session.decide(rule, {"limit": limit.name, "message": ended}, "end")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import msgspec
 
 from realtime.autonomy.policies.area import Area, FieldScan
-from realtime.autonomy.policies.sites import Finding, Fraction, finding
+from realtime.autonomy.policies.sites import Finding, Fraction, finding, probability_of
 from realtime.autonomy.policies.survey import Fields
 from realtime.autonomy.policies.tally import Counts, Findings
 from realtime.autonomy.session import Session
@@ -19,6 +21,9 @@ class PreciseResult(msgspec.Struct, frozen=True):
     ----------
     fraction
         Share of the sites of its sublattice, with its interval; None where nothing could be judged.
+    undecided
+        Sites that may hold it and are not counted: an interval says nothing of them. With more than a few, more dose
+        is needed, or species that cannot be told apart must be counted together.
     reached
         Whether the interval became as narrow as was asked for.
     findings
@@ -30,6 +35,7 @@ class PreciseResult(msgspec.Struct, frozen=True):
     """
 
     fraction: Fraction | None
+    undecided: int
     reached: bool
     findings: tuple[Finding, ...]
     fields: int
@@ -42,7 +48,7 @@ def until_precise(
     area: Area,
     *,
     scan: FieldScan,
-    species: str,
+    species: Collection[str],
     relative: float = 0.2,
     confidence: float = 0.95,
     sure: float = 0.9,
@@ -58,7 +64,7 @@ def until_precise(
     Parameters
     ----------
     species
-        What is counted.
+        What is counted together; of one sublattice.
     relative
         Half the width of the Wilson score interval over the fraction itself at which it ends.
     confidence
@@ -70,31 +76,30 @@ def until_precise(
     shuffle_seed
         Of the order of the fields.
     """
+    if not species:
+        raise InputError("Nothing is counted. Name a species, such as vac_Se.")
     if not 0 < relative < 1 or not 0 < confidence < 1:
         raise InputError("Precision and confidence must lie between 0 and 1.")
     fields = Fields(session, area, scan, rule=rule, shuffle_seed=shuffle_seed)
-    kept, counts = Findings(session), Counts(area)
+    kept, doubtful, counts = Findings(session), Findings(session), Counts(area)
     known: Fraction | None = None
+    reached = False
     for number, view in enumerate(fields, 1):
         counts.add(view)
-        for target in session.targets(view, species={species}, min_posterior=sure, reregister=False):
-            kept.add(finding(target, view, target.posterior))
-        known = counts.fractions(kept.all, confidence)[species]
+        for target in session.targets(view, species=species, min_posterior=1 - sure, reregister=False):
+            share = probability_of(target.posterior, species)
+            (kept if share >= sure else doubtful).add(finding(target, view, target.posterior))
+        known = counts.fraction(kept.all, species, confidence)
         width = (known.high - known.low) / 2
-        evidence = {
-            "species": species,
-            "count": known.count,
-            "of": known.of,
-            "low": known.low,
-            "high": known.high,
-        }
-        if number >= fewest_fields and known.count and width <= relative * known.value:
-            session.decide(rule, evidence, "end: precise enough")
-            return _result(known, True, kept, fields, "the interval is narrow enough")
-        session.decide(rule, evidence, "go on")
-    ended = fields.ended or "every field of the area was scanned"
-    return _result(known, False, kept, fields, ended)
-
-
-def _result(known: Fraction | None, reached: bool, kept: Findings, fields: Fields, ended: str) -> PreciseResult:
-    return PreciseResult(known, reached, tuple(kept.all), fields.scanned, fields.refused, ended)
+        reached = number >= fewest_fields and known.count > 0 and width <= relative * known.value
+        evidence = {"species": sorted(species), **msgspec.to_builtins(known)}
+        session.decide(rule, evidence, "end: precise enough" if reached else "go on")
+        if reached:
+            break
+    ended = (
+        "the interval is narrow enough" if reached else fields.ended or "every field of the area was scanned"
+    )
+    # A site that one view left in doubt may have been decided by another.
+    open_ones = [d for d in doubtful.all if kept.index((d.y_nm, d.x_nm), d.seen_ns) is None]
+    undecided = sum(area.holds((d.y_nm, d.x_nm)) for d in open_ones)
+    return PreciseResult(known, undecided, reached, tuple(kept.all), fields.scanned, fields.refused, ended)

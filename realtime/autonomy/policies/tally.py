@@ -15,6 +15,7 @@ from realtime.autonomy.session import Session
 from realtime.autonomy.views import SessionTarget, View
 from stemctx_core import materials
 from stemctx_core.classes import Candidate
+from stemctx_core.errors import InputError
 from stemctx_core.results import SUBLATTICES
 
 
@@ -81,16 +82,27 @@ class Counts:
 
     def fractions(self, findings: Collection[Finding], confidence: float = 0.95) -> dict[str, Fraction]:
         """Species to its share of the sites of its sublattice, for every defect that could have been found."""
-        if not self._centres:
-            return {}
-        judged_sites = self.judged()
+        return {
+            c.species: self.fraction(findings, {c.species}, confidence) for c in self._candidates if c.is_defect
+        }
+
+    def fraction(
+        self, findings: Collection[Finding], species: Collection[str], confidence: float = 0.95
+    ) -> Fraction:
+        """Share of the sites of a sublattice that hold one of some species.
+
+        Raises
+        ------
+        InputError
+            Species of both sublattices.
+        """
+        sublattices = {c.sublattice for c in self._candidates if c.species in species}
+        if len(sublattices) > 1:
+            raise InputError(
+                f"{' and '.join(sorted(species))} stand on different sublattices. Count them one after the other."
+            )
         a_nm = materials.host(self._host).a_angstrom / 10
         per_nm2 = 2 / (3**0.5 * a_nm * a_nm)
-        found = [f.species for f in findings if self._area.holds((f.y_nm, f.x_nm))]
-        return {
-            c.species: fraction(
-                found.count(c.species), judged_sites[SUBLATTICES.index(c.sublattice)], per_nm2, confidence
-            )
-            for c in self._candidates
-            if c.is_defect
-        }
+        of = self.judged()[SUBLATTICES.index(sublattices.pop())] if sublattices else 0
+        count = sum(f.species in species and self._area.holds((f.y_nm, f.x_nm)) for f in findings)
+        return fraction(count, of, per_nm2, confidence)

@@ -21,16 +21,16 @@ _MATCH_NM = 0.1
 
 
 class Change(msgspec.Struct, frozen=True):
-    """A site at which something else stands than in the first view.
+    """A site at which surely something else stands than in the first view.
 
     Attributes
     ----------
     y_nm, x_nm
         Scan coordinates in the first view.
     before, after
-        Species.
+        Species; the most probable one now, which need not be sure itself.
     probability
-        Of what stands there now.
+        That what stood there is gone, for one of the species that count.
     view
         Key of the first view that shows it.
     """
@@ -82,8 +82,8 @@ def watch(
 ) -> WatchResult:
     """Scan a field repeatedly, compare every view with the first, and blank once enough has changed.
 
-    A change counts where both views are sure of what they show, and the view after shows it too: among thousands of
-    sites and many frames, a single sure mistake would else end it.
+    A change counts where the first view is sure of what stands there and a later one that it is gone, and the view
+    after that says so too: among thousands of sites and many frames, a single sure mistake would else end it.
 
     Parameters
     ----------
@@ -92,9 +92,9 @@ def watch(
     changes
         So many confirmed changes end it.
     after
-        Species that a change must lead to, such as ``{"vac_Se"}``; None takes any.
+        Species that a change must lead to, such as ``{"vac_Se", "O_Se"}``; None takes any.
     sure
-        Probability of a species from which on a view is sure of it.
+        Probability from which on a view is sure.
     every_s
         Pause between two views, with the beam off the specimen.
     """
@@ -162,19 +162,24 @@ def _changes(
         now_sites.positions_nm
     )
     was, stands = first.result, view.result
+    stood = was.sites.best[nearest]
+    left = np.take_along_axis(stands.sites.posterior, stood[:, None].astype(np.intp), axis=1)[:, 0]
+    wanted = np.array([after is None or c.species in after for c in stands.candidates])
+    comes = np.where(wanted & (np.arange(len(wanted)) != stood[:, None]), stands.sites.posterior, 0.0).sum(
+        axis=1
+    )
     rows = np.flatnonzero(
         (distance < _MATCH_NM)
         & (was.sites.sublattice[nearest] == stands.sites.sublattice)
-        & (was.sites.best[nearest] != stands.sites.best)
         & (was.sites.probability[nearest] >= sure)
-        & (stands.sites.probability >= sure)
+        & (left <= 1 - sure)
+        & (comes >= sure)
     )
     changed = {}
     for row in map(int, rows):
-        site, species = int(nearest[row]), stands.species(row)
-        if after is None or species in after:
-            y, x = first.to_nm(was.sites.y_px[site], was.sites.x_px[site])
-            changed[site] = Change(
-                float(y), float(x), was.species(site), species, float(stands.sites.probability[row]), view.key
-            )
+        site = int(nearest[row])
+        y, x = first.to_nm(was.sites.y_px[site], was.sites.x_px[site])
+        changed[site] = Change(
+            float(y), float(x), was.species(site), stands.species(row), float(comes[row]), view.key
+        )
     return changed
