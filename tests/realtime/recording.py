@@ -1,7 +1,8 @@
 """Exposures with known content, and a process that records them until it is killed.
 
-``python -m tests.realtime.recording RECORD LOG COUNT`` exposes what the record does not hold yet. The log stands for
-the specimen: what was done to it is there even where the process dies in the next instant.
+``python -m tests.realtime.recording RECORD LOG COUNT`` exposes what the record does not hold yet; with ``survey`` for
+COUNT a whole session does, by its policy. The log stands for the specimen: what was done to it is there even where the
+process dies in the next instant.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from realtime.autonomy.microscope import ScannedFrame, ScanRequest
@@ -60,9 +62,38 @@ def same_frame(one: ScannedFrame, other: ScannedFrame) -> bool:
     )
 
 
+def survey(path: Path, said: int) -> None:
+    from realtime.autonomy.policies import Area, FieldScan, Revisit, confirm
+    from realtime.autonomy.session import Session
+    from sim.specimen import Specimen
+    from stemctx_core.analysis import FrameAnalyzer
+    from tests.realtime.rendered import RenderedMicroscope
+
+    class Logged(RenderedMicroscope):
+        def scan(self, request: ScanRequest) -> ScannedFrame:
+            os.write(said, msgspec.json.encode(request) + b"\n")
+            return super().scan(request)
+
+    microscope = Logged(Specimen("WSe2", "V", seed=5))
+    with (
+        Recorder.open(path, session={"script": "survey"}, resume=True) as recorder,
+        Session(microscope, FrameAnalyzer.shipped(), record=recorder, clock=microscope.clock) as session,
+    ):
+        os.write(said, b"open\n")
+        confirm(
+            session, Area(size_nm=(20.0, 25.0)), species=("V_W",), revisit=Revisit(),
+            scan=FieldScan(dose_e_per_angstrom2=2500.0, field_of_view_nm=6.0, pixels=200),
+        )  # fmt: skip
+    os.write(said, b"closed\n")
+
+
 def main() -> None:
-    path, log, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    path, log = Path(sys.argv[1]), sys.argv[2]
     said = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    if sys.argv[3] == "survey":
+        survey(path, said)
+        return
+    count = int(sys.argv[3])
     with Recorder.open(path, session={"script": "crash"}, resume=True) as recorder:
         os.write(said, b"open\n")
         for number in range(1, count + 1):

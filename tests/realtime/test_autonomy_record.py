@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -27,6 +28,7 @@ from stemctx_core.errors import InputError
 from stemctx_core.results import Refusal
 from tests.conftest import REPOSITORY
 from tests.realtime.recording import DOSE, frame, request, same_frame, same_result, verdict
+from tests.realtime.support import wait_for
 
 
 def recorder(path: Path, resume: bool = False) -> Recorder:
@@ -227,8 +229,8 @@ def _datasets(file: Any) -> list[Any]:
 COUNT = 120
 
 
-def _start(path: Path, log: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "tests.realtime.recording", str(path), str(log), str(COUNT)]
+def _start(path: Path, log: Path, what: str = str(COUNT)) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "tests.realtime.recording", str(path), str(log), what]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, cwd=REPOSITORY, env=environment)
 
@@ -269,6 +271,37 @@ def test_killing_the_process_at_ten_random_moments_loses_no_record_and_repeats_n
         unfinished = [e for e in read.exposures if e.done is None]
         assert len(unfinished) <= 10
         assert len(read.exposures) - len(unfinished) >= len([li for li in lines if li.startswith("done ")])
+
+
+@pytest.mark.slow  # eleven processes, each of which loads the model
+def test_a_session_killed_at_ten_random_moments_repeats_no_exposure(tmp_path: Path) -> None:
+    path, log = tmp_path / "record.h5", tmp_path / "log"
+    moments = random.Random(11)
+    for _ in range(10):
+        opened = _log(log).count("open")
+        child = _start(path, log, "survey")
+        try:
+            wait_for(lambda opened=opened: _log(log).count("open") > opened, seconds=60)
+            time.sleep(moments.uniform(0, 0.25))
+        finally:
+            child.kill()
+        assert child.wait() == -signal.SIGKILL, "it was done before it was killed: survey a larger area"
+    assert _start(path, log, "survey").wait() == 0
+    scanned = [line for line in _log(log) if line.startswith("{")]
+    assert len(scanned) > 20
+    with read_record(path) as read:
+        intended = Counter(msgspec.json.encode(e.intended.request).decode() for e in read.exposures)
+        unfinished = [e for e in read.exposures if e.done is None]
+        assert len(read.sessions) == 11
+        for exposure, told in read.results():
+            assert told.frame == read.frame(exposure.number).frame
+    # Every scan that the specimen saw was announced before, and announced scans are made at most once.
+    assert Counter(scanned) <= intended
+    assert len(scanned) >= intended.total() - len(unfinished)
+    assert len(unfinished) <= 10
+    fields = [e for e in intended if '"field_of_view_nm":6.0' in e]
+    assert len(fields) == len(set(fields)) == 30
+    assert all(intended[f] == 1 for f in fields)
 
 
 def _check_record_against(path: Path, lines: list[str]) -> None:
