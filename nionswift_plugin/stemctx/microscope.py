@@ -235,6 +235,9 @@ class NionMicroscope:
         self._raise_if_aborted()
         if self.is_blanked:
             self._stem.SetVal(self._blanker, 0.0)
+            if self._aborted.is_set():  # by a thread that had blanked before we let the beam through
+                self._rest()
+            self._raise_if_aborted()
             self._settle()
 
     @contextlib.contextmanager
@@ -274,7 +277,7 @@ class NionMicroscope:
     def abort(self) -> None:
         """Stop a running scan at once, and keep one that is about to begin from beginning."""
         self._aborted.set()
-        self._scan.abort_recording()
+        self._abort_recording()
 
     def _parameters(self, request: ScanRequest) -> Any:
         names = self.channels
@@ -310,7 +313,7 @@ class NionMicroscope:
                 thread.join(_POLL_S)
                 # An abort that came before the scan had begun found nothing to stop.
                 if self._aborted.is_set():
-                    self._scan.abort_recording()
+                    self._abort_recording()
                 elif time.monotonic() > end:
                     self._scan.abort_recording(sync_timeout=_END_S)
                     raise InputError(f"The scan did not end within {timeout_s:g} s; it was stopped.")
@@ -321,6 +324,13 @@ class NionMicroscope:
         if errors and not self._aborted.is_set():
             raise errors[0]
         return frames
+
+    def _abort_recording(self) -> None:
+        try:
+            self._scan.abort_recording()
+        except (AssertionError, KeyError):
+            # Nion looks whether something is recorded and then takes it, and it may have ended in between.
+            logger.debug("The scan had ended before it could be aborted", exc_info=True)
 
     def _frame_context(self, channel: str, xdata: Any, request: ScanRequest) -> ImagingContext:
         pixel = request.pixel_nm

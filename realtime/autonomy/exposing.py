@@ -159,6 +159,7 @@ class Exposures:
             frame = self._no_image(request, started_ns)
             session.record.exposure_done(number, frame, _refused(frame, _NO_IMAGE))
         session.events.fire(SessionEvent("exposure", f"{rule}: {key}"))
+        self._stop.raise_if_set()
         return done
 
     def park(self, position_nm: Pair) -> None:

@@ -192,7 +192,7 @@ class Stop:
     Parameters
     ----------
     act
-        Called by the thread that stops, after the flag is set: blanks the beam and aborts the scan.
+        Called by the thread that stops, after the flag is set: aborts the scan and blanks the beam.
     """
 
     def __init__(self, act: Callable[[], None] = lambda: None) -> None:

@@ -146,4 +146,7 @@ class Microscope(Protocol):
         """On leaving, by an error too: scan parameters and state as they were, the beam parked or blanked."""
 
     def abort(self) -> None:
-        """Stop a running scan at once, from any thread, without waiting for it."""
+        """Stop a running scan at once, from any thread, without waiting for it.
+
+        Until `kept` is entered again, `scan` and `unblank` raise `Stopped` instead of letting the beam through.
+        """

@@ -181,6 +181,27 @@ def test_an_abort_before_the_scan_begins_counts(microscope: NionMicroscope) -> N
     assert microscope.is_blanked
 
 
+def test_the_beam_is_not_let_through_by_a_thread_that_was_slow(
+    headless: HeadlessMicroscope, microscope: NionMicroscope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stop between the look at the flag and the blanker's answer."""
+    stem = headless.stem_controller
+    really = stem.SetVal
+
+    def slow(name: str, value: float) -> bool:
+        if name == "C_Blank" and not value:
+            microscope.abort()
+            microscope.blank()
+        return bool(really(name, value))
+
+    with microscope.kept():
+        microscope.blank()
+        monkeypatch.setattr(stem, "SetVal", slow)
+        with pytest.raises(Stopped):
+            microscope.unblank()
+        assert microscope.is_blanked
+
+
 def test_ctrl_c_stops_the_scan(headless: HeadlessMicroscope, microscope: NionMicroscope) -> None:
     timer = threading.Timer(0.5, _thread.interrupt_main)
     timer.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import threading
 import time
 from collections.abc import Iterator
@@ -176,6 +177,11 @@ def test_zoom_lands_on_the_site_after_drift(
                 found.append(float(np.linalg.norm(at - place)) * px)
                 assert zoomed.result.species(zoomed.site) == target.species
                 drifted.append(10 * float(np.linalg.norm(truth - zoomed.to_nm(*at))))
+            # A field too small to be judged lands as well, by the drift alone.
+            small = session.zoom(targets[0], field_of_view_nm=1.0, shape=(48, 48), dwell_s=12e-6)
+            assert small.site is None
+            away = microscope.truth_px(small, truths[0]) - 23.5
+            landed.append(10 * small.request.pixel_nm * float(np.linalg.norm(away)))
     finally:
         headless.stem_controller.SetVal("BeamCurrent", CURRENT_PA * 1e-12)
     assert min(drifted) > 1.3
@@ -387,6 +393,37 @@ def test_fault_66_a_stop_between_exposures_begins_none(
         session.look(FIELD)
     assert len(microscope.geometries) == 1
     assert _is_off(headless)
+
+
+def test_fault_66_a_stop_while_a_callback_has_the_beam(
+    headless: HeadlessMicroscope, microscope: Scanned, judge: FrameAnalyzer
+) -> None:
+    off: list[bool] = []
+
+    def acquires(_: SessionTarget) -> None:
+        session.stop()
+        off.append(_is_off(headless))
+
+    with pytest.raises(Stopped), Session(microscope, judge) as session:
+        session.acquire(next(session.targets(session.look(FIELD))), acquires, seconds=0.01)
+    assert off == [True]
+    # A session that has ended does not meddle with the beam.
+    headless.stem_controller.SetVal("C_Blank", 0.0)
+    session.stop()
+    assert not headless.stem_controller.GetVal("C_Blank")
+
+
+def test_fault_66_ctrl_c_is_a_stop(
+    headless: HeadlessMicroscope, microscope: Scanned, judge: FrameAnalyzer
+) -> None:
+    before = _scan_state(headless)
+    timer = threading.Timer(0.4, _thread.interrupt_main)
+    timer.start()
+    with pytest.raises(KeyboardInterrupt), Session(microscope, judge) as session:
+        session.look(msgspec.structs.replace(FIELD, dwell_s=1e-3))
+    timer.join()
+    assert _is_off(headless)
+    assert _scan_state(headless) == before
 
 
 def test_an_error_of_a_script_leaves_the_beam_off(
