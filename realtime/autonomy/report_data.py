@@ -153,7 +153,8 @@ def gather(read: RecordReader) -> ReportData:
     sites, undecided = np.zeros(2, int), 0
     material: FrameResult | None = None
     others = 0
-    models = dict.fromkeys(r.model for _, r in read.results())
+    models: dict[str, None] = {}
+    nearest = cKDTree(centres) if len(centres) else None
     for index, exposure in enumerate(counted):
         result = read.result(exposure.number)
         if result.refusal is not None:
@@ -162,8 +163,9 @@ def gather(read: RecordReader) -> ReportData:
             others += 1
             continue
         material = result
+        models[result.model] = None
         y, x = positions_nm(exposure.intended.request, result.sites.y_px, result.sites.x_px)
-        own = cKDTree(centres).query(np.stack([y, x], axis=1))[1] == index if len(y) else np.zeros(0, bool)
+        own = nearest.query(np.stack([y, x], axis=1))[1] == index if nearest and len(y) else np.zeros(0, bool)
         judged = own & ~np.isin(
             result.sites.reason, [i for i, r in enumerate(result.reasons) if r in _NOT_JUDGED]
         )
