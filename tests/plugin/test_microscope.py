@@ -26,6 +26,9 @@ SLOW = ScanRequest((1.0, -1.0), 4.0, (64, 64), 1e-3)
 @pytest.fixture(scope="module")
 def headless() -> Iterator[HeadlessMicroscope]:
     with HeadlessMicroscope(MicroscopeSettings(probe_current_pa=1000.0, drift_nm_per_s=(0.0, 0.0))) as opened:
+        # Nion adds what was left out when parameters are first set.
+        opened.scan.set_current_frame_parameters(opened.frame_parameters())
+        opened.scan.set_enabled_channels([0])
         yield opened
 
 

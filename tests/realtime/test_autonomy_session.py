@@ -87,6 +87,9 @@ def server(judge: FrameAnalyzer) -> Iterator[str]:
 def headless() -> Iterator[HeadlessMicroscope]:
     settings = MicroscopeSettings(probe_current_pa=CURRENT_PA, drift_nm_per_s=(0.0, 0.0), fov_nm=6.0)
     with HeadlessMicroscope(settings) as opened:
+        # Nion adds what was left out when parameters are first set.
+        opened.scan.set_current_frame_parameters(opened.frame_parameters())
+        opened.scan.set_enabled_channels([0])
         yield opened
 
 
