@@ -4,7 +4,8 @@ HDF5 changes its file in many small writes; a process that dies between two of t
 read. Here the writes are held in memory until `DurableFile.commit`. New bytes are put behind the old ones, where the
 old file does not look; changes of old bytes go into a journal beside the file first and only then into the file. A
 journal that is whole is applied again when the file is next opened, one that is not is ignored, so that the file is
-always as it was after a commit. Meant for a process killed at any moment and for a machine that loses power.
+always as it was after a commit; where the process died before the journal was whole, bytes that nothing refers to may
+be left behind the end. Meant for a process killed at any moment and for a machine that loses power.
 """
 
 from __future__ import annotations
@@ -15,12 +16,11 @@ import io
 import logging
 import os
 import secrets
-import struct
 import sys
-import zlib
 from pathlib import Path
 from typing import Final
 
+from realtime.autonomy.journal import ID_BYTES, Journal, Writes, packed, read_journal
 from stemctx_core.errors import InputError
 
 if sys.platform == "win32":
@@ -34,15 +34,6 @@ logger = logging.getLogger(__name__)
 USER_BLOCK_BYTES: Final = 512
 _MARK: Final = b"stemctx record\n"
 _TEXT: Final = b"\nAn HDF5 file: the data begin at byte 512.\n"
-_JOURNAL_MARK: Final = b"stemctx journal\n"
-_ID_BYTES: Final = 16
-_HEAD: Final = struct.Struct(f"<{len(_JOURNAL_MARK)}s{_ID_BYTES}sQQ?")
-_ENTRY: Final = struct.Struct("<QQ")
-_SUM: Final = struct.Struct("<I")
-#: A commit changes kilobytes of old bytes; what is longer is not ours.
-_MAX_JOURNAL_BYTES: Final = 256 * 1024 * 1024
-
-Writes = list[tuple[int, bytes]]
 
 
 class DurableFile:
@@ -89,7 +80,7 @@ class DurableFile:
         """Make what was written since the last commit part of the file, all of it or nothing."""
         first = self._id is None
         if first:
-            self._id = secrets.token_bytes(_ID_BYTES)
+            self._id = secrets.token_bytes(ID_BYTES)
             self._pending.append((0, _user_block(self._id)))
             self._size = max(self._size, USER_BLOCK_BYTES)
         assert self._id is not None
@@ -102,7 +93,7 @@ class DurableFile:
             self._put(behind)
             # Before the journal is written over, what the last one said must be on the disk.
             os.fsync(self._file.fileno())
-            self._write_journal(_journal(self._id, self._size, first, changed))
+            self._write_journal(packed(Journal(self._id, self._size, first, changed)))
         except OSError:
             # A journal without the bytes behind the old end must not be applied.
             with contextlib.suppress(OSError):
@@ -190,7 +181,7 @@ class DurableFile:
     def _recover(self) -> None:
         if not self.journal_path.exists():
             return
-        journal = _read_journal(self.journal_path)
+        journal = read_journal(self.journal_path)
         if journal is None or not self._belongs(*journal):
             return
         _, size, _, changed = journal
@@ -206,16 +197,16 @@ class DurableFile:
         if not first:
             return owner == self._identity()
         image = changed[0][1]
-        there = min(self._size, len(image) + 1)
+        there = min(self._size, len(image))
         self.seek(0)
-        return len(changed) == 1 and self._size <= size and self.read(there) == image[:there]
+        return len(changed) == 1 and len(image) == size and self.read(there) == image[:there]
 
     def _identity(self) -> bytes | None:
         self.seek(0)
         head = self.read(USER_BLOCK_BYTES)
         if not head:
             return None
-        start, end = len(_MARK), len(_MARK) + 2 * _ID_BYTES
+        start, end = len(_MARK), len(_MARK) + 2 * ID_BYTES
         try:
             if head[:start] == _MARK and len(head) == USER_BLOCK_BYTES:
                 return bytes.fromhex(head[start:end].decode("ascii"))
@@ -271,38 +262,6 @@ def _image(writes: Writes, size: int) -> bytes:
     for offset, data in writes:
         image[offset : offset + len(data)] = data
     return bytes(image[:size])
-
-
-def _journal(identity: bytes, size: int, first: bool, changed: Writes) -> bytes:
-    parts = [_HEAD.pack(_JOURNAL_MARK, identity, size, len(changed), first)]
-    for offset, data in changed:
-        parts += [_ENTRY.pack(offset, len(data)), data]
-    whole = b"".join(parts)
-    return whole + _SUM.pack(zlib.crc32(whole))
-
-
-def _read_journal(path: Path) -> tuple[bytes, int, bool, Writes] | None:
-    """Owner, size of the file, whether it is its first commit, and writes; None where it is not whole."""
-    with path.open("rb") as file:
-        data = file.read(_MAX_JOURNAL_BYTES + 1)
-    if not _HEAD.size + _SUM.size <= len(data) <= _MAX_JOURNAL_BYTES:
-        return None
-    whole = data[: -_SUM.size]
-    if _SUM.unpack(data[-_SUM.size :]) != (zlib.crc32(whole),):
-        return None
-    mark, owner, size, count, first = _HEAD.unpack_from(whole)
-    position, writes = _HEAD.size, []
-    for _ in range(min(count, len(whole))):
-        if position + _ENTRY.size > len(whole):
-            return None
-        offset, length = _ENTRY.unpack_from(whole, position)
-        position += _ENTRY.size
-        writes.append((offset, whole[position : position + length]))
-        position += length
-        if len(writes[-1][1]) != length or offset + length > size:
-            return None
-    usable = mark == _JOURNAL_MARK and position == len(whole) and len(writes) == count
-    return (owner, size, first, writes) if usable and (writes or not first) else None
 
 
 def _lock(file: io.FileIO, path: Path, *, exclusive: bool) -> None:
