@@ -251,6 +251,11 @@ def measure_scatter(
         that it must be the detector's own level, whose noise is then fitted too.
     base
         Nuisances that are not measured here.
+
+    Raises
+    ------
+    CalibrationError
+        A frame so dark that nothing scatters.
     """
     names = ("counting", "jitter_angstrom", "shift_angstrom", "amplitude", "defects")
     counted = 0.0 <= background <= _LARGEST_COUNTED_BACKGROUND
@@ -258,6 +263,12 @@ def measure_scatter(
     for code, row in enumerate(rows):
         mine = features[sublattice == code]
         spread = np.array([_robust_sd(column) for column in mine.T]) ** 2
+        if not (spread > 0).all():
+            raise CalibrationError(
+                "too_dark",
+                "There are so few counts that the scatter of the columns cannot be measured.",
+                "Use more dose: a longer dwell, more current or a smaller field.",
+            )
         components = predictions.candidates[row].components
         floor = np.diagonal(components["floor"])
         shapes = np.stack([np.diagonal(components[n]) for n in names] + ([] if counted else [floor]), axis=1)

@@ -161,6 +161,13 @@ def test_a_bad_frame_is_a_refusal(image: np.ndarray, code: str, analyzer: FrameA
     assert result.refusal.fix
 
 
+def test_a_frame_of_almost_no_counts_is_a_refusal_and_no_warning(analyzer: FrameAnalyzer) -> None:
+    for dose in (3.0, 10.0, 30.0, 100.0):
+        recipe = replace(PLAIN, dose_e_per_angstrom2=dose, shape=(256, 256), background=0.0)
+        result = analyzer.analyze(make_frame(recipe).image, context_of(recipe))
+        assert result.refusal is not None or not result.flag_counts()
+
+
 def test_another_material_is_not_confidently_labelled(analyzer: FrameAnalyzer) -> None:
     frame = make_frame(replace(PLAIN, host="MoTe2", dopant="W"))
     result = analyzer.analyze(frame.image, context_of(PLAIN, pixel_size_angstrom=Missing("not given")))
