@@ -188,7 +188,7 @@ def test_the_confirming_policy_keeps_its_promise_on_one_specimen() -> None:
     assert [s.policy for s in scores] == ["confirm", "exhaustive", "random", "even"]
     confirming, exhaustive, at_random, even = scores
     there = confirming.right + confirming.missed
-    assert there >= 4
+    assert there >= 3
     assert all(s.right + s.missed == there for s in scores)
     assert confirming.recall == 1.0
     assert confirming.precision == 1.0
