@@ -190,7 +190,7 @@ def _benchmark_lines(report: BenchmarkReport) -> list[str]:
     doses = report.doses
     lines = [
         f"WSe2 with V on {report.dopant_fraction:.1%} of the W sites, {report.area_nm:g} by {report.area_nm:g} nm, drift "
-        f"{report.drift_angstrom_per_s:.1f} Å/s",
+        f"{report.drift_angstrom_per_s:.1f} Å/s of beam time",
         f"planned: survey at {doses.survey:.0f} e/Å² (V_W from W), confirm at {doses.confirm:.0f} e/Å² (V_W from "
         f"{doses.rival})",
     ]
