@@ -88,6 +88,9 @@ def run(
 def benchmark(
     seeds: Annotated[int, typer.Option(min=1, max=100, help="Number of specimens.")] = 5,
     area_nm: Annotated[float, typer.Option(min=5.0, max=100.0, help="Side of the surveyed square.")] = 35.0,
+    drift_angstrom_per_s: Annotated[
+        float, typer.Option(min=0.0, max=2.0, help="Drift of the specimen, for every second of beam time.")
+    ] = 0.2,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
     """Compare the confirming policy with an exhaustive, a random and an even one, on specimens that are known.
@@ -103,7 +106,7 @@ def benchmark(
         if not as_json:
             console.print(_score_line(score))
 
-    report = run_benchmark(seeds, area_nm, told)
+    report = run_benchmark(seeds, area_nm, drift_angstrom_per_s, told)
     if as_json:
         typer.echo(json.dumps(report.summary(), indent=1))
         return

@@ -34,8 +34,7 @@ from stemctx_core.planner import dose_to_tell
 
 SPECIES: Final = "V_W"
 DOPANT_FRACTION: Final = 0.002
-#: 0.2 Å/s.
-DRIFT_NM_PER_S: Final = (0.012, -0.016)
+DRIFT_ANGSTROM_PER_S: Final = 0.2
 #: Confusions of the dopant with the host that the survey may leave, and with any rival at the confirming dose.
 SURVEY_ERROR: Final = 1e-4
 CONFIRM_ERROR: Final = 1e-3
@@ -146,13 +145,14 @@ def _row(score: PolicyScore) -> dict[str, object]:
     return {**row, "precision": score.precision, "recall": score.recall}
 
 
-def settings_of(seed: int) -> SurveySettings:
+def settings_of(seed: int, drift_angstrom_per_s: float = DRIFT_ANGSTROM_PER_S) -> SurveySettings:
     """Microscope and specimen of a seed."""
+    drift_nm_per_s = drift_angstrom_per_s / 10
     return SurveySettings(
         specimen_seed=1000 + seed,
         noise_seed=seed,
         dopant_fraction=DOPANT_FRACTION,
-        drift_nm_per_s=DRIFT_NM_PER_S,
+        drift_nm_per_s=(0.6 * drift_nm_per_s, -0.8 * drift_nm_per_s),
         probe_current_pa=20.0,
     )
 
@@ -172,7 +172,10 @@ def planned_doses(context: ImagingContext, analyzer: FrameAnalyzer) -> Benchmark
 
 
 def run_benchmark(
-    seeds: int = 5, area_nm: float = 35.0, on_score: Callable[[PolicyScore], None] = lambda _: None
+    seeds: int = 5,
+    area_nm: float = 35.0,
+    drift_angstrom_per_s: float = DRIFT_ANGSTROM_PER_S,
+    on_score: Callable[[PolicyScore], None] = lambda _: None,
 ) -> BenchmarkReport:
     """Run every policy on as many specimens.
 
@@ -182,6 +185,8 @@ def run_benchmark(
         Number of specimens.
     area_nm
         Side of the surveyed square.
+    drift_angstrom_per_s
+        Of the specimen, for every second of beam time.
     on_score
         Called after every policy on every specimen.
     """
@@ -194,16 +199,23 @@ def run_benchmark(
     for seed in range(seeds):
         spent = 0.0
         for policy in POLICIES:
-            score = _run(policy, seed, area, doses, analyzer, spent)
+            settings = settings_of(seed, drift_angstrom_per_s)
+            score = _run(policy, settings, area, doses, analyzer, spent)
             spent = score.electrons if policy == "confirm" else spent
             scores.append(score)
             on_score(score)
-    drift = 10 * float(np.hypot(*DRIFT_NM_PER_S))
-    return BenchmarkReport(doses, area_nm, drift, DOPANT_FRACTION, tuple(scores), time.monotonic() - began)
+    return BenchmarkReport(
+        doses, area_nm, drift_angstrom_per_s, DOPANT_FRACTION, tuple(scores), time.monotonic() - began
+    )
 
 
 def _run(
-    policy: str, seed: int, area: Area, doses: BenchmarkDoses, analyzer: FrameAnalyzer, electrons: float
+    policy: str,
+    settings: SurveySettings,
+    area: Area,
+    doses: BenchmarkDoses,
+    analyzer: FrameAnalyzer,
+    electrons: float,
 ) -> PolicyScore:
     """One policy on a specimen that nobody has looked at yet.
 
@@ -212,13 +224,14 @@ def _run(
     electrons
         What the confirming policy spent, for those that shall spend as much.
     """
+    seed = settings.noise_seed
     limits = Limits(dose_per_session_electrons=electrons) if policy == "random" else Limits()
     scan = FieldScan(dose_e_per_angstrom2=doses.survey if policy == "confirm" else doses.confirm)
     if policy == "even":
         fields = len(area.centres(scan.field_of_view_nm))
         even = electrons / (fields * (10 * scan.field_of_view_nm) ** 2)
         scan = msgspec.structs.replace(scan, dose_e_per_angstrom2=even)
-    with simulated(settings_of(seed)) as (microscope, headless):
+    with simulated(settings) as (microscope, headless):
         judge = _Judge(microscope)
         with Session(microscope, analyzer, limits=limits) as session:
             session.events.listen(judge.hear)

@@ -11,17 +11,19 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from nionswift_plugin.stemctx.survey import register
 from nionswift_plugin.stemctx.survey_benchmark import (
-    DRIFT_NM_PER_S,
+    DRIFT_ANGSTROM_PER_S,
     BenchmarkDoses,
     BenchmarkReport,
     PolicyScore,
     run_benchmark,
+    settings_of,
 )
 from realtime.autonomy.record import read_record
 from stemctx_core.errors import InputError
@@ -183,7 +185,7 @@ def test_ctrl_c_leaves_a_record_that_can_be_resumed(survey_file: Path, tmp_path:
 def test_the_confirming_policy_keeps_its_promise_on_one_specimen() -> None:
     """One specimen of a quarter of the area; the figure for five is printed by `stemctx survey benchmark`."""
     scores: list[PolicyScore] = []
-    report = run_benchmark(1, 17.8, scores.append)
+    report = run_benchmark(1, 17.8, on_score=scores.append)
     assert tuple(scores) == report.scores
     assert [s.policy for s in scores] == ["confirm", "exhaustive", "random", "even"]
     confirming, exhaustive, at_random, even = scores
@@ -199,7 +201,8 @@ def test_the_confirming_policy_keeps_its_promise_on_one_specimen() -> None:
     assert at_random.right < there
     assert confirming.exposures > exhaustive.exposures
     assert report.drift_angstrom_per_s == pytest.approx(0.2)
-    assert (DRIFT_NM_PER_S[0] ** 2 + DRIFT_NM_PER_S[1] ** 2) ** 0.5 == pytest.approx(0.02)
+    assert DRIFT_ANGSTROM_PER_S == 0.2
+    assert np.hypot(*settings_of(0).drift_nm_per_s) == pytest.approx(0.02)
     assert report.doses.survey < report.doses.confirm
     assert report.doses.rival == "vac_W"
 
