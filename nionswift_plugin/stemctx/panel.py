@@ -36,6 +36,9 @@ class Operator(Protocol):
     def stop(self) -> None:
         """Stop judging; the scan goes on."""
 
+    def stop_scripts(self) -> None:
+        """Stop the sessions of scripts, and take the beam off the sample."""
+
     def window_opened(self, window: Any) -> None:
         """A window has the panel from now on."""
 
@@ -57,6 +60,8 @@ class PanelModel:
         self.frames: Any = text("-")
         self.can_start: Any = Model.PropertyModel(True)
         self.can_stop: Any = Model.PropertyModel(False)
+        self.scripts: Any = text(spoken_scripts(0))
+        self.can_stop_scripts: Any = Model.PropertyModel(False)
         self.hosts: Any = Model.PropertyModel(list(materials.hosts()))
         self.host_index: Any = Model.PropertyModel(0)
         self.candidates: Any = text("")
@@ -88,6 +93,11 @@ class PanelModel:
         if status.flags is FlagAge.GONE:
             put(self.flags, [])
             put(self.flags_title, "No flags")
+
+    def show_scripts(self, count: int) -> None:
+        """Show how many scripts have a session open."""
+        put(self.scripts, spoken_scripts(count))
+        put(self.can_stop_scripts, count > 0)
 
     def show_context(self, context: ImagingContext) -> None:
         """Show every value with its source, or why it is missing."""
@@ -125,6 +135,11 @@ def flag_rows(result: FrameResult) -> list[str]:
         f"{result.species(int(i))}   p {float(probability[i]):.3f}   y {float(sites.y_px[i]):.1f}  x {float(sites.x_px[i]):.1f}"
         for i in flags[:_LISTED_FLAGS]
     ]
+
+
+def spoken_scripts(count: int) -> str:
+    """How many scripts have a session open, in words."""
+    return f"{count} running" if count else "none running"
 
 
 def spoken(quantity: Quantity, unit: str) -> str:
@@ -184,6 +199,17 @@ class PanelHandler(Declarative.Handler):  # type: ignore[misc]  # nion is untype
                 u.create_stretch(),
             ),
             u.create_label(text="@binding(model.reason.value)", word_wrap=True, max_width=320),
+            row(
+                "Scripts",
+                u.create_label(text="@binding(model.scripts.value)", width=80),
+                u.create_push_button(
+                    text="Stop scripts",
+                    on_clicked="stop_scripts_clicked",
+                    enabled="@binding(model.can_stop_scripts.value)",
+                    tool_tip="Stops what scripts are doing at once, and takes the beam off the sample",
+                ),
+                u.create_stretch(),
+            ),
             combo("Scan device", "devices", "device_index"),
             combo("Channel", "channels", "channel_index"),
             combo("Host", "hosts", "host_index"),
@@ -215,6 +241,10 @@ class PanelHandler(Declarative.Handler):  # type: ignore[misc]  # nion is untype
     def stop_clicked(self, widget: Any) -> None:
         """Stop."""
         self._operator.stop()
+
+    def stop_scripts_clicked(self, widget: Any) -> None:
+        """Stop what scripts are doing."""
+        self._operator.stop_scripts()
 
 
 class FlagsPanel(Panel.Panel):  # type: ignore[misc]

@@ -15,6 +15,7 @@ from nionswift_plugin.stemctx import demo, fields
 from nionswift_plugin.stemctx.markers import Marker, markers
 from nionswift_plugin.stemctx.overlay import FlagsOverlay
 from nionswift_plugin.stemctx.panel import PANEL_ID, PANEL_NAME, FlagsPanel, PanelModel, put
+from nionswift_plugin.stemctx.script_sessions import OPEN_SESSIONS
 from nionswift_plugin.stemctx.service import LiveService
 from nionswift_plugin.stemctx.settings import Remembered, SettingsFile
 from nionswift_plugin.stemctx.status import FlagAge, LiveState, LiveStatus
@@ -70,6 +71,7 @@ class PlugIn:
         self._listeners = [
             Registry.listen_component_registered_event(self._hardware_came),
             Registry.listen_component_unregistered_event(self._hardware_went),
+            OPEN_SESSIONS.changed.listen(self._scripts_changed),
         ]
         self._show_devices()
 
@@ -120,6 +122,10 @@ class PlugIn:
         self.overlay.clear()
         self._update()
 
+    def stop_scripts(self) -> None:
+        """Stop the sessions of scripts; the beam is off when this returns."""
+        OPEN_SESSIONS.stop_all()
+
     def window_opened(self, window: Any) -> None:
         """A window with the panel has opened."""
         self.ui.add_window(window)
@@ -133,6 +139,10 @@ class PlugIn:
     def _window_ready(self, window: Any) -> None:
         self.ui.add_window(window)
         demo.start_if_asked(self, window)
+
+    def _scripts_changed(self) -> None:
+        """From any thread."""
+        self.ui.call("scripts", lambda: self.model.show_scripts(len(OPEN_SESSIONS)))
 
     def _hardware_came(self, component: Any, types: set[str]) -> None:
         """From any thread."""

@@ -14,6 +14,7 @@ import msgspec
 from nion.utils import Registry
 
 from nionswift_plugin.stemctx.microscope import NionMicroscope
+from nionswift_plugin.stemctx.script_sessions import OPEN_SESSIONS
 from nionswift_plugin.stemctx.survey_microscope import SurveySettings, simulated
 from realtime.autonomy.limits import Limits
 from realtime.autonomy.record import Recorder
@@ -36,7 +37,7 @@ def open_session(
     dry_run: bool = False,
     settings: MicroscopeSettings | None = None,
 ) -> Iterator[Session]:
-    """Open a session, and leave the microscope as it was.
+    """Open a session, and leave the microscope as it was; in Nion Swift the panel can stop it.
 
     Parameters
     ----------
@@ -80,6 +81,7 @@ def open_session(
             if record is not None
             else None
         )
-        yield opening.enter_context(
+        session = opening.enter_context(
             Session(microscope, FrameAnalyzer.shipped(), limits=limits, record=recorder, dry_run=dry_run)
         )
+        yield opening.enter_context(OPEN_SESSIONS.holding(session))
