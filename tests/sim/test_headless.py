@@ -192,7 +192,7 @@ def test_a_frame_that_is_cut_short_is_not_called_complete(microscope: HeadlessMi
         states.append((args.state, xdata.metadata["scan"]["valid_rows"]))
 
     listener = scan.data_channel_updated_event.listen(updated)
-    scan.start_playing(sync_timeout=5, frame_parameters=microscope.frame_parameters(pixel_time_us=400.0))
+    scan.start_playing(sync_timeout=5, frame_parameters=microscope.frame_parameters(pixel_time_us=150.0))
     deadline = time.monotonic() + 5
     while not any(0 < rows < 150 for _, rows in states) and time.monotonic() < deadline:
         time.sleep(0.01)
