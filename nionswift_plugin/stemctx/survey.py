@@ -145,7 +145,7 @@ def result_lines(said: dict[str, object]) -> list[str]:
     if isinstance(found, list | tuple):
         counts = Counter(str(f["species"]) for f in found)
         names = ", ".join(f"{n} {s}" for s, n in counts.most_common()) or "nothing"
-        lines.append(f"found {names}")
+        lines.append(f"found {names} in the fields, which reach beyond the area")
     shares = said.get("fractions")
     for species, share in shares.items() if isinstance(shares, dict) else ():
         if share["count"]:
@@ -170,7 +170,7 @@ def result_lines(said: dict[str, object]) -> list[str]:
 
 def _fraction_line(name: str, share: dict[str, float]) -> str:
     return (
-        f"{name}: {share['count']} of {share['of']} sites, {100 * share['low']:.3f} to {100 * share['high']:.3f} %, "
+        f"{name}: {share['count']} of {share['of']} sites of the area, {100 * share['low']:.3f} to {100 * share['high']:.3f} %, "
         f"{share['per_cm2']:.2g} per cm²"
     )
 

@@ -71,7 +71,7 @@ def test_a_survey_file_runs_and_what_it_leaves(survey_file: Path, tmp_path: Path
     assert code == 0, (output, error)
     assert re.search(r"^confirm/field 0  .*V_W \d+.* electrons in 1 exposures", output, re.MULTILINE)
     assert re.search(r"^confirm/field \d/site \d+/look 0 ", output, re.MULTILINE)
-    assert re.search(r"^found \d+ V_W$", output, re.MULTILINE)
+    assert re.search(r"^found \d+ V_W in the fields, which reach beyond the area$", output, re.MULTILINE)
     assert sorted(p.name for p in folder.iterdir()) == ["report.html", "result.json", "session.h5"]
     result = json.loads((folder / "result.json").read_text())
     assert result["result_of"] == "confirm"
