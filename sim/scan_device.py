@@ -118,7 +118,6 @@ class SimulatedScanDevice(ScanDevice.Device):  # type: ignore[misc]
 
     def read_partial(self, frame_number: int | None, pixels_to_skip: int) -> Any:
         """As the device kit reads, with what the frame was rendered with among its properties."""
-        self._cancelled = False
         elements, complete, bad, area, number, skip = super().read_partial(frame_number, pixels_to_skip)
         if complete and self._cancelled:
             # The device kit calls a frame complete that was cancelled; its last rows are another frame's.
@@ -129,6 +128,11 @@ class SimulatedScanDevice(ScanDevice.Device):  # type: ignore[misc]
         for element in elements:
             element["properties"][PROPERTY] = shot
         return elements, complete, bad, area, number, skip
+
+    def start_frame(self, is_continuous: bool) -> int:
+        """Begin a frame, or the first of many; what was cancelled before is over."""
+        self._cancelled = False
+        return int(super().start_frame(is_continuous))
 
     def cancel(self) -> None:
         """Stop at once, from any thread."""

@@ -199,5 +199,5 @@ def test_a_frame_that_is_cut_short_is_not_called_complete(microscope: HeadlessMi
     scan.abort_playing(sync_timeout=5)
     listener.close()
     assert states
-    assert all(state != "complete" and rows < 192 for state, rows in states)
+    assert all(state != "complete" and rows < 192 for state, rows in states), states
     assert microscope.record()[0].data.all(axis=1).any()
