@@ -6,6 +6,7 @@ A role says what happened at a site, a species which chemistry stands there. Nam
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final
@@ -25,7 +26,7 @@ class Sublattice(StrEnum):
 
 
 class Role(StrEnum):
-    """Label space L7."""
+    """What happened at a site: the seven of L7, and those beyond them."""
 
     METAL = "M"
     DOPANT = "D_M"
@@ -34,10 +35,23 @@ class Role(StrEnum):
     CHALCOGEN_VACANCY = "vac_X"
     CHALCOGEN_DIVACANCY = "vac_X2"
     OXYGEN = "O_X"
+    METAL_ANTISITE = "M_X2"
+    CHALCOGEN_ANTISITE = "X2_M"
+    SUBSTITUTION = "Y_X"
+    DOUBLE_SUBSTITUTION = "Y_X2"
+    DOPANT_WITH_VACANCY = "D_M+vac_X"
 
 
 HOST_ROLES: Final = frozenset({Role.METAL, Role.CHALCOGEN_PAIR})
-L7: Final = tuple(Role)
+L7: Final = (
+    Role.METAL,
+    Role.DOPANT,
+    Role.METAL_VACANCY,
+    Role.CHALCOGEN_PAIR,
+    Role.CHALCOGEN_VACANCY,
+    Role.CHALCOGEN_DIVACANCY,
+    Role.OXYGEN,
+)
 L5: Final = (
     Role.METAL,
     Role.DOPANT,
@@ -53,6 +67,11 @@ REAL_PREVALENCE: Final = {
     Role.CHALCOGEN_VACANCY: 0.03,
     Role.CHALCOGEN_DIVACANCY: 0.003,
     Role.OXYGEN: 0.01,
+    Role.METAL_ANTISITE: 0.001,
+    Role.CHALCOGEN_ANTISITE: 0.0005,
+    Role.SUBSTITUTION: 0.005,
+    Role.DOUBLE_SUBSTITUTION: 0.0005,
+    Role.DOPANT_WITH_VACANCY: 0.0005,
 }
 
 
@@ -69,12 +88,15 @@ class Candidate(msgspec.Struct, frozen=True):
         Key in the response library.
     sublattice
         Where it can stand.
+    vacancy_beside
+        Whether one chalcogen is missing in one of the three nearest chalcogen columns.
     """
 
     role: Role
     species: str
     column: str
     sublattice: Sublattice
+    vacancy_beside: bool = False
 
     @property
     def is_defect(self) -> bool:
@@ -82,8 +104,14 @@ class Candidate(msgspec.Struct, frozen=True):
         return self.role not in HOST_ROLES
 
 
-def candidates(host_name: str, dopants: Iterable[str] = ()) -> tuple[Candidate, ...]:
-    """Candidate list of a material: the L7 roles, with one dopant role per dopant element.
+def candidates(
+    host_name: str,
+    dopants: Iterable[str] = (),
+    substitutes: Iterable[str] = (),
+    antisites: bool = False,
+    complexes: bool = False,
+) -> tuple[Candidate, ...]:
+    """Candidate list of a material: the L7 roles with one dopant role per dopant, and what is asked for beyond them.
 
     Parameters
     ----------
@@ -91,11 +119,17 @@ def candidates(host_name: str, dopants: Iterable[str] = ()) -> tuple[Candidate, 
         Formula of a known host.
     dopants
         Elements looked for on the metal site; may be empty.
+    substitutes
+        Chalcogens looked for on the chalcogen site, one or both atoms of a column replaced.
+    antisites
+        Whether to look for the host's metal on a chalcogen column, and for a chalcogen pair on a metal site.
+    complexes
+        Whether to look for each dopant with one vacancy beside it.
 
     Raises
     ------
     InputError
-        Unknown host or element, a dopant named twice or equal to the host's metal.
+        Unknown host or element, one named twice or equal to the host's own.
     """
     host = materials.host(host_name)
     metal, chalcogen = host.metal, host.chalcogen
@@ -114,28 +148,58 @@ def candidates(host_name: str, dopants: Iterable[str] = ()) -> tuple[Candidate, 
             )
         named.append(dopant)
     on_metal, on_chalcogen = Sublattice.METAL, Sublattice.CHALCOGEN
-    return (
+    pair = f"{chalcogen}+{chalcogen}"
+    listed = [
         Candidate(Role.METAL, metal, metal, on_metal),
         *(Candidate(Role.DOPANT, f"{d}_{metal}", d, on_metal) for d in named),
         Candidate(Role.METAL_VACANCY, f"vac_{metal}", columns.VACANT, on_metal),
-        Candidate(Role.CHALCOGEN_PAIR, f"{chalcogen}2", f"{chalcogen}+{chalcogen}", on_chalcogen),
+        Candidate(Role.CHALCOGEN_PAIR, f"{chalcogen}2", pair, on_chalcogen),
         Candidate(Role.CHALCOGEN_VACANCY, f"vac_{chalcogen}", chalcogen, on_chalcogen),
         Candidate(Role.CHALCOGEN_DIVACANCY, f"vac_{chalcogen}2", columns.VACANT, on_chalcogen),
         Candidate(Role.OXYGEN, f"O_{chalcogen}", f"O+{chalcogen}", on_chalcogen),
-    )
+    ]
+    if antisites:
+        listed += [
+            Candidate(Role.METAL_ANTISITE, f"{metal}_{chalcogen}2", metal, on_chalcogen),
+            Candidate(Role.CHALCOGEN_ANTISITE, f"{chalcogen}2_{metal}", pair, on_metal),
+        ]
+    for other in _substitutes(host, substitutes):
+        listed += [
+            Candidate(
+                Role.SUBSTITUTION, f"{other}_{chalcogen}", columns.mixed_pair(chalcogen, other), on_chalcogen
+            ),
+            Candidate(Role.DOUBLE_SUBSTITUTION, f"{other}2_{chalcogen}2", f"{other}+{other}", on_chalcogen),
+        ]
+    if complexes:
+        listed += [
+            Candidate(Role.DOPANT_WITH_VACANCY, f"{d}_{metal}+vac_{chalcogen}", d, on_metal, True)
+            for d in named
+        ]
+    return tuple(listed)
+
+
+def _substitutes(host: materials.Host, substitutes: Iterable[str]) -> list[str]:
+    named: list[str] = []
+    for other in substitutes:
+        if other not in columns.CHALCOGENS:
+            raise InputError(f"'{other}' is not a chalcogen. Name one of {', '.join(columns.CHALCOGENS)}.")
+        if other == host.chalcogen:
+            raise InputError(f"'{other}' is the chalcogen of {host.name}, not a substitute. Name another.")
+        if other in named:
+            raise InputError(f"The substitute '{other}' is named twice. Name each element once.")
+        named.append(other)
+    return named
 
 
 def priors(listed: Iterable[Candidate], prevalence: dict[Role, float] | None = None) -> tuple[float, ...]:
     """Prior probability of each candidate at a site of its own sublattice.
 
-    The dopants of a list share the dopant prevalence; the host's column takes what is left.
+    Candidates of one role share its prevalence; the host's column takes what is left.
     """
     rates = REAL_PREVALENCE if prevalence is None else prevalence
     listed = tuple(listed)
-    dopant_count = max(1, sum(c.role is Role.DOPANT for c in listed))
-    values = {
-        c.species: rates[c.role] / (dopant_count if c.role is Role.DOPANT else 1) for c in listed if c.is_defect
-    }
+    sharing = Counter(c.role for c in listed)
+    values = {c.species: rates[c.role] / sharing[c.role] for c in listed if c.is_defect}
     left = {
         s: 1.0 - sum(values[c.species] for c in listed if c.is_defect and c.sublattice is s) for s in Sublattice
     }

@@ -6,7 +6,8 @@ from typing import Final
 
 from stemctx_core.classes import Role
 
-#: Okabe and Ito's colours (https://jfly.uni-koeln.de/color/), which colour-blind readers can tell apart.
+#: Okabe and Ito's colours (https://jfly.uni-koeln.de/color/), and three of Paul Tol's
+#: (https://personal.sron.nl/~pault/), which colour-blind readers can tell apart.
 ROLE_COLOURS: Final = {
     Role.METAL: "#999999",
     Role.CHALCOGEN_PAIR: "#999999",
@@ -15,4 +16,9 @@ ROLE_COLOURS: Final = {
     Role.CHALCOGEN_VACANCY: "#56B4E9",
     Role.CHALCOGEN_DIVACANCY: "#0072B2",
     Role.OXYGEN: "#009E73",
+    Role.METAL_ANTISITE: "#D55E00",
+    Role.CHALCOGEN_ANTISITE: "#332288",
+    Role.SUBSTITUTION: "#882255",
+    Role.DOUBLE_SUBSTITUTION: "#44AA99",
+    Role.DOPANT_WITH_VACANCY: "#994F00",
 }

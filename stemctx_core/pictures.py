@@ -26,6 +26,11 @@ ROLE_STYLE: Final = {
     Role.CHALCOGEN_VACANCY: (ROLE_COLOURS[Role.CHALCOGEN_VACANCY], "^", "chalcogen vacancy"),
     Role.CHALCOGEN_DIVACANCY: (ROLE_COLOURS[Role.CHALCOGEN_DIVACANCY], "v", "chalcogen divacancy"),
     Role.OXYGEN: (ROLE_COLOURS[Role.OXYGEN], "D", "oxygen"),
+    Role.METAL_ANTISITE: (ROLE_COLOURS[Role.METAL_ANTISITE], "P", "metal antisite"),
+    Role.CHALCOGEN_ANTISITE: (ROLE_COLOURS[Role.CHALCOGEN_ANTISITE], "X", "chalcogen antisite"),
+    Role.SUBSTITUTION: (ROLE_COLOURS[Role.SUBSTITUTION], "<", "substituted chalcogen"),
+    Role.DOUBLE_SUBSTITUTION: (ROLE_COLOURS[Role.DOUBLE_SUBSTITUTION], ">", "substituted chalcogen pair"),
+    Role.DOPANT_WITH_VACANCY: (ROLE_COLOURS[Role.DOPANT_WITH_VACANCY], "p", "dopant with a vacancy"),
 }
 _UNDECIDED: Final = ("#F0E442", "x")
 _CONTRAST_PERCENTILES: Final = (0.5, 99.8)

@@ -17,11 +17,12 @@ from rich.table import Table
 from stemctx_core import classes, metrics
 from stemctx_core.classes import Role
 from stemctx_core.classifier import Classifier, load_bundle, posterior_from
+from stemctx_core.dataset.cases import Case, benchmark_cases
+from stemctx_core.dataset.groups import Group, make_group
 from stemctx_core.encoding import Nuisance, Scene
 from stemctx_core.features import projection
 from stemctx_core.simulation.library import ResponseLibrary, shipped_library
 from stemctx_core.simulation.render import Optics
-from stemctx_core.training.stream import CONVERGENCE_MRAD, Case, Group, benchmark_cases, make_group
 
 DOSES: Final = (1e3, 1e4, 1e5, 1e6)
 _PATCHES_PER_SCENE: Final = 5
@@ -109,7 +110,11 @@ def benchmark_scene(case: Case, dose_e_per_angstrom2: float, rng: np.random.Gene
         host=case.host,
         candidates=classes.candidates(case.host.name, case.dopants),
         optics=Optics(
-            case.high_tension_kv, CONVERGENCE_MRAD, case.inner_mrad, case.outer_mrad, rng.uniform(0.35, 0.55)
+            case.high_tension_kv,
+            case.convergence_semi_angle_mrad,
+            case.inner_mrad,
+            case.outer_mrad,
+            rng.uniform(0.35, 0.55),
         ),
         dose_e_per_angstrom2=dose_e_per_angstrom2,
         background=rng.uniform(0, 0.06),

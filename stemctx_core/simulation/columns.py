@@ -24,6 +24,7 @@ DEFAULT_THERMAL_RMS_ANGSTROM: Final = 0.06
 
 METALS: Final = (
     "Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu", "Nb", "Mo", "Ru", "Rh", "Ta", "W", "Re", "Pt", "Au",
+    "Zr", "Hf", "Os", "Ir", "Sn", "Zn",
 )  # fmt: skip
 
 
@@ -49,6 +50,12 @@ def thermal_rms_angstrom(element: str) -> float:
 
 
 def standard_columns() -> tuple[str, ...]:
-    """Every column that the 96 materials need with the classes of L7."""
+    """Every column that the 96 materials and the held-out ones need with all classes."""
     pairs = itertools.chain.from_iterable((f"{x}+{x}", f"O+{x}") for x in CHALCOGENS)
-    return (*METALS, *CHALCOGENS, *pairs)
+    mixed = (mixed_pair(x, y) for x, y in itertools.combinations(CHALCOGENS, 2))
+    return (*METALS, *CHALCOGENS, *pairs, *mixed)
+
+
+def mixed_pair(one: str, other: str) -> str:
+    """Key of a column of two different chalcogens; which of them the beam meets first changes it by under 0.5 %."""
+    return "+".join(sorted((one, other), key=CHALCOGENS.index))

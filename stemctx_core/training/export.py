@@ -18,12 +18,13 @@ from torch.export import Dim
 
 from stemctx_core import classes, materials
 from stemctx_core.classifier import INPUT_NAMES, INPUT_VERSION
+from stemctx_core.dataset.cases import BENCHMARK_CONVERGENCE_MRAD, BENCHMARK_ENERGIES_KV
+from stemctx_core.dataset.truth import TRAINING_RANGES
 from stemctx_core.features import FEATURES
 from stemctx_core.patches import SAMPLES, SAMPLES_PER_LATTICE_CONSTANT, SIDE
 from stemctx_core.simulation.library import shipped_library
 from stemctx_core.training.loop import TrainingPlan, training_batch
 from stemctx_core.training.model import CandidateScorer
-from stemctx_core.training.stream import BENCHMARK_ENERGIES_KV, CONVERGENCE_MRAD, TRAINING_RANGES
 
 OPSET = 20
 _LARGEST_BATCH = 16384
@@ -114,7 +115,7 @@ def write_bundle(
             "hosts": list(materials.hosts()),
             "dopants": {h: list(materials.benchmark_dopants(h)) for h in materials.hosts()},
             "high_tensions_kv": list(BENCHMARK_ENERGIES_KV),
-            "convergence_semi_angle_mrad": CONVERGENCE_MRAD,
+            "convergence_semi_angle_mrad": BENCHMARK_CONVERGENCE_MRAD,
             "ranges": {k: list(v) for k, v in TRAINING_RANGES.items()},
             "library_sha256": library.sha256,
         },

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from stemctx_core.dataset.groups import Group, make_group
+from stemctx_core.dataset.truth import random_case, random_truth
 from stemctx_core.simulation.library import shipped_library
 from stemctx_core.training.model import CandidateScorer
-from stemctx_core.training.stream import Group, make_group, random_case, random_truth
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,13 @@ import pytest
 
 from stemctx_core import metrics
 from stemctx_core.classifier import INPUT_NAMES, Classifier, load_bundle, posterior_from, shipped_bundle_path
+from stemctx_core.dataset.cases import benchmark_cases
+from stemctx_core.dataset.groups import make_group
+from stemctx_core.dataset.truth import random_case
 from stemctx_core.engine import OnnxRuntimeEngine
 from stemctx_core.errors import BundleError
 from stemctx_core.evaluation.benchmark import benchmark_scene, run_benchmark
 from stemctx_core.simulation.library import shipped_library
-from stemctx_core.training.stream import benchmark_cases, make_group, random_case
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from stemctx_core.classes import Role
+from stemctx_core.dataset.cases import benchmark_cases
+from stemctx_core.dataset.groups import make_group
+from stemctx_core.dataset.truth import random_case, random_truth
 from stemctx_core.encoding import Nuisance, encode
 from stemctx_core.evaluation.benchmark import benchmark_scene, physics_log_likelihood
 from stemctx_core.features import projection
 from stemctx_core.simulation.library import shipped_library
-from stemctx_core.training.stream import benchmark_cases, make_group, random_case, random_truth
 
 
 @pytest.mark.parametrize("dose", [1e3, 1e4, 1e5])

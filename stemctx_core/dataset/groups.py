@@ -1,0 +1,79 @@
+"""A scene's patches together with what the model is told of the scene.
+
+Truth is drawn first; what the model is told of it (source size, gain, background, ratio X2/M, responses) is drawn
+around the truth with uncertainties that it is told as well. A group is a pure function of its seed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stemctx_core.dataset.patches import RenderedPatches, render_patches
+from stemctx_core.encoding import EncodedScene, Scene, encode
+from stemctx_core.simulation.library import ResponseLibrary
+
+#: Relative errors of the dose and of the scatter that the model is told, as a frame gives them.
+DOSE_TOLD_SD: Final = 0.1
+SCATTER_TOLD_SD: Final = 0.15
+
+
+@dataclass(frozen=True)
+class Group:
+    """Patches of one scene.
+
+    Attributes
+    ----------
+    patches
+        (n, SAMPLES) float32, calibrated as the model expects.
+    label
+        (n,) int64 index into the scene's candidates.
+    scene
+        What the model is told.
+    encoded
+        The model's context inputs for that scene.
+    truth
+        What is really there.
+    rendered
+        The electrons that were counted.
+    """
+
+    patches: NDArray[np.float32]
+    label: NDArray[np.int64]
+    scene: Scene
+    encoded: EncodedScene
+    truth: Scene
+    rendered: RenderedPatches
+
+
+def tell(truth: Scene, rng: np.random.Generator) -> Scene:
+    """What a frame's own calibration says of a scene: the truth with the errors that its nuisances name."""
+    n = truth.nuisance
+    return replace(
+        truth,
+        dose_e_per_angstrom2=truth.dose_e_per_angstrom2 * np.exp(rng.normal(0, DOSE_TOLD_SD)),
+        nuisance=replace(
+            n,
+            jitter_angstrom=n.jitter_angstrom * np.exp(rng.normal(0, SCATTER_TOLD_SD)),
+            shift_angstrom=n.shift_angstrom * np.exp(rng.normal(0, SCATTER_TOLD_SD)),
+            amplitude=n.amplitude * np.exp(rng.normal(0, SCATTER_TOLD_SD)),
+        ),
+        optics=replace(
+            truth.optics, sigma_angstrom=truth.optics.sigma_angstrom + rng.normal(0, n.sigma_angstrom)
+        ),
+        background=max(0.0, truth.background + rng.normal(0, n.background)),
+        ratio=truth.ratio * (1 + rng.normal(0, n.ratio)),
+    )
+
+
+def make_group(library: ResponseLibrary, truth: Scene, repeats: int, rng: np.random.Generator) -> Group:
+    """Render `repeats` patches of every candidate of a scene, and encode what the model is told of it."""
+    told = tell(truth, rng)
+    rendered = render_patches(library, truth, repeats, rng)
+    fraction = rendered.electrons / rendered.electrons_per_sample
+    gain = 1 + rng.normal(0, truth.nuisance.gain)
+    patches = (fraction / rendered.reference - told.background) * gain
+    return Group(patches.astype(np.float32), rendered.label, told, encode(library, told), truth, rendered)
