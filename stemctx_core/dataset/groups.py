@@ -69,10 +69,24 @@ def tell(truth: Scene, rng: np.random.Generator) -> Scene:
     )
 
 
-def make_group(library: ResponseLibrary, truth: Scene, repeats: int, rng: np.random.Generator) -> Group:
-    """Render `repeats` patches of every candidate of a scene, and encode what the model is told of it."""
+def make_group(
+    library: ResponseLibrary,
+    truth: Scene,
+    repeats: int,
+    rng: np.random.Generator,
+    truth_library: ResponseLibrary | None = None,
+) -> Group:
+    """Render `repeats` patches of every candidate of a scene, and encode what the model is told of it.
+
+    Parameters
+    ----------
+    library
+        What the model's predictions rest on.
+    truth_library
+        What the patches are rendered with, where that is another one.
+    """
     told = tell(truth, rng)
-    rendered = render_patches(library, truth, repeats, rng)
+    rendered = render_patches(truth_library or library, truth, repeats, rng)
     fraction = rendered.electrons / rendered.electrons_per_sample
     gain = 1 + rng.normal(0, truth.nuisance.gain)
     patches = (fraction / rendered.reference - told.background) * gain

@@ -31,6 +31,10 @@ class Optics:
     ----------
     sigma_angstrom
         Effective source, standard deviation per axis, thermal motion not included.
+    defocus_nm, astigmatism_nm
+        What is left of C1, and the magnitude of the twofold astigmatism A1.
+    astigmatism_azimuth_rad
+        Direction in which the astigmatic probe is longest at positive defocus, from the x axis towards y.
     """
 
     high_tension_kv: float
@@ -38,6 +42,9 @@ class Optics:
     inner_mrad: float
     outer_mrad: float
     sigma_angstrom: float
+    defocus_nm: float = 0.0
+    astigmatism_nm: float = 0.0
+    astigmatism_azimuth_rad: float = 0.0
 
 
 def response_table(profile: NDArray[np.float64]) -> NDArray[np.float32]:
