@@ -12,7 +12,8 @@ from realtime.autonomy import report_sections as sections
 from realtime.autonomy.record_events import SessionEnded
 from realtime.autonomy.record_reader import RecordedExposure, RecordReader, read_record
 from realtime.autonomy.report_data import ReportData, gather
-from realtime.autonomy.report_page import (
+from stemctx_core.context import Known
+from stemctx_core.report_page import (
     Html,
     duration,
     page,
@@ -21,7 +22,6 @@ from realtime.autonomy.report_page import (
     tag,
     tile,
 )
-from stemctx_core.context import Known
 
 _SPOKEN: Final = {
     "convergence_semi_angle_mrad": "convergence semi-angle",

@@ -75,6 +75,7 @@ def make_group(
     repeats: int,
     rng: np.random.Generator,
     truth_library: ResponseLibrary | None = None,
+    told: Scene | None = None,
 ) -> Group:
     """Render `repeats` patches of every candidate of a scene, and encode what the model is told of it.
 
@@ -84,8 +85,10 @@ def make_group(
         What the model's predictions rest on.
     truth_library
         What the patches are rendered with, where that is another one.
+    told
+        What the model is told of the scene, where that is not drawn by `tell`.
     """
-    told = tell(truth, rng)
+    told = tell(truth, rng) if told is None else told
     rendered = render_patches(truth_library or library, truth, repeats, rng)
     fraction = rendered.electrons / rendered.electrons_per_sample
     gain = 1 + rng.normal(0, truth.nuisance.gain)
