@@ -163,6 +163,17 @@ class ResponseLibrary:
             self._profiles[key] = cached
         return cached
 
+    def rings_at_rest(
+        self, column: str, high_tension_kv: float
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Distances of the probe (Å), displacements of a pair's atoms (Å), and (displacements, distances, rings)."""
+        energy = self._energy_index(high_tension_kv)
+        if columns.is_pair(column):
+            stored = self._pairs[energy, self.provenance["pairs"].index(column)]
+            return self._radii, self._displacements[energy], stored.astype(np.float64)
+        stored = self._singles[energy, self.provenance["singles"].index(column)]
+        return self._radii, np.zeros(1), stored[None].astype(np.float64)
+
     def _at_rest(
         self, column: str, high_tension_kv: float, inner_mrad: float, outer_mrad: float
     ) -> tuple[NDArray[np.float64], float]:
