@@ -71,6 +71,7 @@ def _add_column(image, table, y, x, factor, spans, step, cells, shares):  # type
 @numba.njit(cache=True, error_model="numpy")
 def count_patches(  # type: ignore[no-untyped-def]
     electrons,
+    slots,
     tables,
     around,
     kind,
@@ -84,24 +85,26 @@ def count_patches(  # type: ignore[no-untyped-def]
     background,
     electrons_per_sample,
     seed,
-    first_stream,
 ):
     """Count the electrons of every patch around one sublattice.
 
     Parameters
     ----------
     electrons
-        (R, C, SAMPLES) float32, zeros; receives the counts.
+        (n, SAMPLES) float32, zeros; receives the counts.
+    slots
+        (R, C) where the patch of a row and candidate goes, -1 where it is not wanted. A patch counts with the stream
+        of that number.
     tables
         Response tables of all candidates.
-    around, kind, own, rows, amplitude, vacant_bond
+    around, kind, own, amplitude, vacant_bond
         As in `patches._Drawn`.
+    rows
+        (C,) row of the tables for each candidate.
     vacancy
         Row of the tables of a chalcogen column that lacks an atom.
     spans
         From `sample_spans`.
-    first_stream
-        Stream of the first patch; patch k counts with the k-th after it.
     """
     repeats, neighbours = kind.shape
     step = np.float32(step_angstrom)
@@ -114,6 +117,9 @@ def count_patches(  # type: ignore[no-untyped-def]
             y, x, factor = around[r, n, 0], around[r, n, 1], amplitude[r, n]
             _add_column(base, tables[kind[r, n]], y, x, factor, spans, step, cells, shares)
         for c in range(len(rows)):
+            slot = slots[r, c]
+            if slot < 0:
+                continue
             image[:] = base
             y, x, factor = own[r, c, 0], own[r, c, 1], amplitude[r, neighbours + c]
             _add_column(image, tables[rows[c]], y, x, factor, spans, step, cells, shares)
@@ -122,8 +128,8 @@ def count_patches(  # type: ignore[no-untyped-def]
                 y, x, factor = around[r, n, 0], around[r, n, 1], amplitude[r, n]
                 _add_column(image, tables[kind[r, n]], y, x, -factor, spans, step, cells, shares)
                 _add_column(image, tables[vacancy], y, x, factor, spans, step, cells, shares)
-            state = stream(seed, first_stream + r * len(rows) + c)
-            out = electrons[r, c].reshape(SIDE, SIDE)
+            state = stream(seed, slot)
+            out = electrons[slot].reshape(SIDE, SIDE)
             for i in range(SIDE):
                 for j in range(spans[i, 2], spans[i, 3]):
                     state, count = poisson(state, image[i, j] * electrons_per_sample)

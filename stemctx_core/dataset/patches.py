@@ -7,6 +7,7 @@ displacement and brightness of the site's own column, and the electrons, are dra
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,7 +87,7 @@ def neighbour_defects(
 def render_patches(
     library: ResponseLibrary,
     truth: Scene,
-    repeats: int,
+    repeats: int | Sequence[int],
     rng: np.random.Generator,
     only_features: bool = False,
     every_defect: bool = False,
@@ -97,6 +98,8 @@ def render_patches(
 
     Parameters
     ----------
+    repeats
+        Patches of every candidate, or of each.
     only_features
         Whether to render only the disc of samples that features use and leave the others at 0, which is half as
         fast again. What is inside the disc is the same either way.
@@ -114,7 +117,8 @@ def render_patches(
         raise InputError(
             f"A dose of {truth.dose_e_per_angstrom2:g} e/Å² counts nothing. Give a dose above zero."
         )
-    if repeats < 1:
+    each = np.broadcast_to(np.asarray(repeats, np.int64), (len(truth.candidates),))
+    if each.min() < 0 or each.sum() < 1:
         raise InputError(f"{repeats} patches of each candidate cannot be rendered. Give 1 or more.")
     tables = scene_tables(library, truth)
     metal, chalcogen = host_rows(truth.candidates)
@@ -123,18 +127,23 @@ def render_patches(
     off = np.where(defect, 1 + rng.normal(0, truth.nuisance.response, len(defect)), 1.0).astype(np.float32)
     electrons_per_sample = truth.dose_e_per_angstrom2 * (PITCH * truth.host.a_angstrom) ** 2
     seed = rng.integers(0, 2**64, dtype=np.uint64)
-    electrons = np.zeros((repeats * len(truth.candidates), SAMPLES), np.float32)
-    labels, first = [], 0
+    electrons = np.zeros((int(each.sum()), SAMPLES), np.float32)
+    label = np.empty(len(electrons), np.int64)
+    first = 0
     for centre in Sublattice:
-        drawn = _draw(truth, centre, repeats, rng, every_defect)
-        last = first + repeats * len(drawn.rows)
+        rows = np.array([i for i, c in enumerate(truth.candidates) if c.sublattice is centre])
+        wanted = np.arange(each[rows].max())[:, None] < each[rows]
+        slots = np.where(wanted, first + np.cumsum(wanted).reshape(wanted.shape) - 1, -1)
+        label[slots[wanted]] = np.broadcast_to(rows, wanted.shape)[wanted]
+        drawn = _draw(truth, rows, len(slots), rng, every_defect)
         count_patches(
-            electrons[first:last].reshape(repeats, len(drawn.rows), SAMPLES),
+            electrons,
+            slots,
             np.ascontiguousarray(tables * off[:, None]),
             drawn.around,
             drawn.kind,
             drawn.own,
-            drawn.rows,
+            rows,
             drawn.amplitude,
             drawn.vacant_bond,
             _vacancy_row(truth.candidates),
@@ -143,21 +152,17 @@ def render_patches(
             np.float32(truth.background * reference),
             electrons_per_sample,
             seed,
-            first,
         )
-        labels.append(np.tile(drawn.rows, repeats))
-        first = last
-    return RenderedPatches(electrons, np.concatenate(labels), electrons_per_sample, reference)
+        first += int(wanted.sum())
+    return RenderedPatches(electrons, label, electrons_per_sample, reference)
 
 
 @dataclass(frozen=True)
 class _Drawn:
-    """Random numbers of the patches around one sublattice; N neighbours, R rows, C candidates.
+    """Random numbers of the patches around the C candidates of one sublattice; N neighbours, R rows.
 
     Attributes
     ----------
-    rows
-        (C,) rows of the candidate list.
     around, own
         (R, N, 2) and (R, C, 2) positions u, v of the neighbours and of the site's own column (Å).
     kind
@@ -168,7 +173,6 @@ class _Drawn:
         (R, C) neighbour that lacks an atom, -1 where none does.
     """
 
-    rows: NDArray[np.int64]
     around: NDArray[np.float32]
     own: NDArray[np.float32]
     kind: NDArray[np.int64]
@@ -177,10 +181,10 @@ class _Drawn:
 
 
 def _draw(
-    truth: Scene, centre: Sublattice, repeats: int, rng: np.random.Generator, every_defect: bool
+    truth: Scene, rows: NDArray[np.int64], repeats: int, rng: np.random.Generator, every_defect: bool
 ) -> _Drawn:
     n, a = truth.nuisance, truth.host.a_angstrom
-    rows = np.array([i for i, c in enumerate(truth.candidates) if c.sublattice is centre])
+    centre = truth.candidates[rows[0]].sublattice
     near = neighbourhood(centre)
     on_metal = near.on_metal[1:]
     count = len(on_metal)
@@ -202,7 +206,6 @@ def _draw(
     vacant_bond = np.full((repeats, len(rows)), -1)
     vacant_bond[:, beside] = rng.integers(_BONDS, size=(repeats, int(beside.sum())))
     return _Drawn(
-        rows,
         around.astype(np.float32),
         own.astype(np.float32),
         kind,
