@@ -34,6 +34,10 @@ class MultisliceSettings:
         Pixels along a side; choose a number with only small prime factors.
     outer_mrad
         Outer edge of the last ring that is kept.
+    focus_angstrom
+        Depth at which the probe is in focus, from the plane at which it meets the first slice.
+    astigmatism_angstrom
+        Magnitude of the twofold astigmatism; at a positive defocus the probe is longest along x.
     """
 
     high_tension_kv: float
@@ -42,6 +46,8 @@ class MultisliceSettings:
     grid_points: int = 350
     inner_mrad: float = 35.0
     outer_mrad: float = 250.0
+    focus_angstrom: float = 0.0
+    astigmatism_angstrom: float = 0.0
 
     @property
     def sampling_angstrom(self) -> float:
@@ -67,6 +73,7 @@ def ring_response(
     separation_angstrom: float,
     positions_angstrom: NDArray[np.float64],
     settings: MultisliceSettings,
+    slices_angstrom: tuple[float, ...] | None = None,
 ) -> NDArray[np.float32]:
     """Fraction of the beam scattered into each 5 mrad ring, for each probe position.
 
@@ -80,6 +87,8 @@ def ring_response(
         (n, 2) probe positions as x, y.
     settings
         Probe, box and rings.
+    slices_angstrom
+        Thickness of each slice; the atoms of a slice act at its entrance. Three, an atomic plane each, if left out.
 
     Returns
     -------
@@ -104,13 +113,22 @@ def ring_response(
         cell=(box, box, height),
         pbc=True,
     )
-    quarter = separation_angstrom / 4
-    slices = (middle - quarter, 2 * quarter, height - middle - quarter)
+    # A slice acts at its entrance: slices as thick as the planes are apart, so that the wave goes that far between
+    # them. Slices cut halfway between the planes let it go 0.7 Å too far, and a pair then scatters 5 % too little.
+    half = separation_angstrom / 2
+    slices = slices_angstrom or (half, half, height - 2 * half)
     gpts = (settings.grid_points, settings.grid_points)
     potential = abtem.Potential(structure, gpts=gpts, slice_thickness=slices, projection="infinite")
     potential = potential.build(lazy=False)
     probe = abtem.Probe(
-        energy=settings.high_tension_kv * 1e3, semiangle_cutoff=settings.convergence_semi_angle_mrad
+        energy=settings.high_tension_kv * 1e3,
+        semiangle_cutoff=settings.convergence_semi_angle_mrad,
+        # abTEM's C10 is the defocus with its sign turned; along phi12 the two add up.
+        aberrations={
+            "C10": -settings.focus_angstrom,
+            "C12": settings.astigmatism_angstrom,
+            "phi12": math.pi / 2,
+        },
     )
     probe.grid.match(potential)
     limit = min(probe.cutoff_angles)
