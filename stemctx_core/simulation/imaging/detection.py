@@ -125,8 +125,10 @@ class PixelCorrelation(ImagingStep, frozen=True):
         """Mix each pixel with the one before it: (x_i + c x_{i-1})/(1 + c), whose correlation is c/(1 + c²)."""
         rho = self.correlation
         c = np.float32((1 - np.sqrt(1 - 4 * rho**2)) / (2 * rho)) if rho else np.float32(0)
-        before = np.concatenate([images[:, :, :1], images[:, :, :-1]], axis=2)
-        mixed: Images = (images + c * before) / (1 + c)
+        mixed = images.copy()
+        mixed[:, :, 1:] += c * images[:, :, :-1]
+        mixed[:, :, 0] += c * images[:, :, 0]
+        mixed /= 1 + c
         return mixed
 
 
