@@ -1,33 +1,49 @@
-"""Building the response library: every column at every energy, resumable, with a measured convergence figure."""
+"""Building the response library: every column at every energy and node, resumable, with measured errors."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import json
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
-import numpy as np
-
-from stemctx_core.errors import LibraryError
 from stemctx_core.simulation import columns
-from stemctx_core.simulation.library import RINGS_NOT_MEASURED, write_library
 from stemctx_core.simulation.multislice import (
-    RING_MRAD,
     MultisliceSettings,
     column_response,
-    probe_radii_angstrom,
     required_sampling_angstrom,
 )
+from stemctx_core.simulation.nodes import Node, reduced_response
+from stemctx_core.simulation.parts import Parts
 
 #: Lateral displacements of the atoms of a pair, in whole pixels of the simulation grid.
-PAIR_DISPLACEMENTS_PX = (0, 1, 2, 3, 4, 5, 6, 8)
+PAIR_DISPLACEMENTS_PX: Final = (0, 1, 2, 3, 4, 5, 6, 8)
 #: Columns recomputed on a finer grid for the convergence figure.
-CONVERGENCE_COLUMNS = ("W", "Mo", "V", "Se")
+CONVERGENCE_COLUMNS: Final = ("W", "Mo", "V", "Se")
 #: Sides of the grid to choose from; only small prime factors. The first suffices up to 140 kV.
-GRID_POINTS = (350, 400, 450, 500, 560, 640)
+GRID_POINTS: Final = (350, 400, 450, 500, 560, 640)
+REFINE: Final = 1.6
+
+#: Called with done, total and the name of what comes next.
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One column to simulate: in focus with all displacements where it has no node, else at that node."""
+
+    high_tension_kv: float
+    column: str
+    node: Node | None = None
+    refine: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        what = f"{self.column} {self.high_tension_kv:g} kV"
+        if self.refine != 1:
+            return f"{what}, finer grid"
+        return what if self.node is None else f"{what}, {self.node.title}"
 
 
 @dataclass(frozen=True)
@@ -41,12 +57,15 @@ class BuildPlan:
     columns
         Column keys, see `stemctx_core.simulation.columns`.
     convergence_semi_angle_mrad
-        One value for the whole library.
+        Of the probe in focus that is simulated with all displacements.
+    nodes
+        Other probes, for each energy; an energy that is not in it has none.
     """
 
     high_tensions_kv: tuple[float, ...] = (60.0, 80.0, 200.0)
     columns: tuple[str, ...] = field(default_factory=columns.standard_columns)
     convergence_semi_angle_mrad: float = 30.0
+    nodes: dict[float, tuple[Node, ...]] = field(default_factory=dict)
 
     def settings(self, high_tension_kv: float, refine: float = 1.0) -> MultisliceSettings:
         """Grid for an energy: fine enough for the outermost ring kept there."""
@@ -61,24 +80,37 @@ class BuildPlan:
             outer_mrad=outer,
         )
 
-    def jobs(self) -> list[tuple[float, str, float]]:
-        """Energy, column and grid refinement of every run."""
-        work = [(kv, column, 1.0) for kv in self.high_tensions_kv for column in self.columns]
-        fine = [(kv, c, 1.6) for kv in self.high_tensions_kv for c in CONVERGENCE_COLUMNS if c in self.columns]
-        return work + fine
+    @property
+    def focus(self) -> Node:
+        """The probe in focus; pairs are simulated at it with the reduced set too."""
+        return Node(self.convergence_semi_angle_mrad)
+
+    def jobs(self) -> list[Job]:
+        """Every run, in the order of what it adds to the library."""
+        work = [Job(kv, column) for kv in self.high_tensions_kv for column in self.columns]
+        work += [
+            Job(kv, c, refine=REFINE)
+            for kv in self.high_tensions_kv
+            for c in CONVERGENCE_COLUMNS
+            if c in self.columns
+        ]
+        for kv in self.high_tensions_kv:
+            for node in self.nodes.get(kv, ()):
+                work += [Job(kv, c, node) for c in self.columns]
+            if self.nodes.get(kv):
+                work += [Job(kv, c, self.focus) for c in self.columns if columns.is_pair(c)]
+        return work
 
 
 def build_library(
-    plan: BuildPlan, output: Path, work_folder: Path, progress: Callable[[int, int, str], None] | None = None
+    plan: BuildPlan, output: Path, work_folder: Path, progress: Progress | None = None
 ) -> dict[str, object]:
     """Run what is not yet in the work folder, then write the library and its provenance.
-
-    A run that is killed is resumed: each column is one file, written under another name and then renamed.
 
     Parameters
     ----------
     plan
-        Energies and columns.
+        Energies, columns and nodes.
     output
         The ``.npz`` to write; its provenance goes to the same name with ``.json``.
     work_folder
@@ -90,114 +122,34 @@ def build_library(
     -------
     dict
         The provenance.
+
+    Raises
+    ------
+    LibraryError
+        Where the work folder is of another grid, or something cannot be written.
     """
-    work_folder.mkdir(parents=True, exist_ok=True)
+    from stemctx_core.simulation.assemble import assemble
+
+    parts = Parts(work_folder)
+    for kv in plan.high_tensions_kv:
+        parts.claim(plan.settings(kv))
     jobs = plan.jobs()
-    for done, (kv, column, refine) in enumerate(jobs):
+    for done, job in enumerate(jobs):
         if progress:
-            progress(done, len(jobs), f"{column} {kv:g} kV")
-        path = _part(work_folder, plan, kv, column, refine)
-        if path.exists():
-            continue
-        settings = plan.settings(kv, refine)
-        response = column_response(column, PAIR_DISPLACEMENTS_PX, settings)
-        temporary = path.with_suffix(".tmp.npy")
-        np.save(temporary, response)
-        os.replace(temporary, path)
+            progress(done, len(jobs), job.name)
+        _run(job, plan, parts)
     if progress:
         progress(len(jobs), len(jobs), "writing")
-    return _assemble(plan, output, work_folder)
+    return assemble(plan, output, parts)
 
 
-def _part(folder: Path, plan: BuildPlan, kv: float, column: str, refine: float) -> Path:
-    return folder / f"{column}_{kv:g}kv_{plan.convergence_semi_angle_mrad:g}mrad_x{refine:g}.npy"
-
-
-def _load(folder: Path, plan: BuildPlan, kv: float, column: str, refine: float = 1.0) -> np.ndarray:
-    path = _part(folder, plan, kv, column, refine)
-    try:
-        response: np.ndarray = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise LibraryError(
-            f"The finished column {path} cannot be read: {error}. Delete it and run again."
-        ) from error
-    return response
-
-
-def _assemble(plan: BuildPlan, output: Path, folder: Path) -> dict[str, object]:
-    outermost = max(plan.settings(kv).outer_mrad for kv in plan.high_tensions_kv)
-    inner = plan.settings(plan.high_tensions_kv[0]).inner_mrad
-    rings = round((outermost - inner) / RING_MRAD)
-    radii = probe_radii_angstrom()
-    singles = [c for c in plan.columns if not columns.is_pair(c)]
-    pairs = [c for c in plan.columns if columns.is_pair(c)]
-
-    def padded(response: np.ndarray) -> np.ndarray:
-        missing = rings - response.shape[-1]
-        return np.pad(response, [(0, 0), (0, 0), (0, missing)], constant_values=RINGS_NOT_MEASURED)
-
-    single_table = np.zeros((len(plan.high_tensions_kv), len(singles), len(radii), rings), np.float32)
-    pair_table = np.zeros(
-        (len(plan.high_tensions_kv), len(pairs), len(PAIR_DISPLACEMENTS_PX), len(radii), rings), np.float32
-    )
-    for energy, kv in enumerate(plan.high_tensions_kv):
-        for place, column in enumerate(singles):
-            single_table[energy, place] = padded(_load(folder, plan, kv, column))[0]
-        for place, column in enumerate(pairs):
-            pair_table[energy, place] = padded(_load(folder, plan, kv, column))
-    displacements = np.array(
-        [
-            [k * plan.settings(kv).sampling_angstrom for k in PAIR_DISPLACEMENTS_PX]
-            for kv in plan.high_tensions_kv
-        ]
-    )
-    provenance: dict[str, object] = {
-        "what": "fraction of the beam scattered into 5 mrad rings, by column and distance of the probe from it",
-        "high_tensions_kv": list(plan.high_tensions_kv),
-        "convergence_semi_angle_mrad": plan.convergence_semi_angle_mrad,
-        "singles": singles,
-        "pairs": pairs,
-        "ring_inner_mrad": inner,
-        "ring_width_mrad": RING_MRAD,
-        "ring_outer_mrad": {f"{kv:g}": plan.settings(kv).outer_mrad for kv in plan.high_tensions_kv},
-        "sampling_angstrom": {f"{kv:g}": plan.settings(kv).sampling_angstrom for kv in plan.high_tensions_kv},
-        "box_angstrom": plan.settings(plan.high_tensions_kv[0]).box_angstrom,
-        "slices": "one an atomic plane",
-        "thermal_rms_angstrom": columns.THERMAL_RMS_ANGSTROM,
-        "chalcogen_separation_angstrom": columns.CHALCOGEN_SEPARATION_ANGSTROM,
-        "versions": {name: importlib.metadata.version(name) for name in ("abtem", "ase", "numpy")},
-        "convergence": _convergence(plan, folder),
-    }
-    write_library(
-        output,
-        {
-            "radii_angstrom": radii,
-            "singles": single_table,
-            "pairs": pair_table,
-            "pair_displacements_angstrom": displacements,
-        },
-        provenance,
-    )
-    return provenance
-
-
-def _convergence(plan: BuildPlan, folder: Path) -> dict[str, object]:
-    """Change of the peak in MAADF and HAADF when the grid is refined 1.6 times, in percent."""
-    figures: dict[str, float] = {}
-    checked: Sequence[str] = [c for c in CONVERGENCE_COLUMNS if c in plan.columns]
-    for kv in plan.high_tensions_kv:
-        inner = plan.settings(kv).inner_mrad
-        for column in checked:
-            coarse, fine = _load(folder, plan, kv, column)[0], _load(folder, plan, kv, column, 1.6)[0]
-            for low, high in ((50, 120), (70, 200)):
-                rings = slice(round((low - inner) / RING_MRAD), round((high - inner) / RING_MRAD))
-                change = coarse[0, rings].sum() / fine[0, rings].sum() - 1
-                figures[f"{column} {kv:g} kV {low}-{high} mrad"] = round(100 * float(change), 2)
-    worst = max((abs(v) for v in figures.values()), default=None)
-    return {"peak_change_percent_when_refined_1.6_times": figures, "worst_percent": worst}
-
-
-def read_provenance(library: Path) -> dict[str, object]:
-    """Provenance that stands beside a library file."""
-    text: dict[str, object] = json.loads(library.with_suffix(".json").read_text())
-    return text
+def _run(job: Job, plan: BuildPlan, parts: Parts) -> None:
+    settings = plan.settings(job.high_tension_kv, job.refine)
+    if job.node is None:
+        path = parts.full(job.column, settings, job.refine)
+        if not path.exists():
+            parts.save(path, column_response(job.column, PAIR_DISPLACEMENTS_PX, settings))
+    else:
+        path = parts.node(job.column, settings, job.node)
+        if not path.exists():
+            parts.save(path, reduced_response(job.column, job.node, settings))

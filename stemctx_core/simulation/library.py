@@ -2,39 +2,65 @@
 
 A profile is the detected fraction of the beam as a function of the distance of the probe from the column. The
 library holds columns at rest (pairs: for several displacements of their two atoms against each other); thermal
-motion and the effective source are Gaussian blurs applied here.
+motion and the effective source are Gaussian blurs applied here. Other convergences, defocus and astigmatism are
+differences from the probe in focus, interpolated between nodes.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
 import math
-import os
-import zipfile
-from functools import lru_cache
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline
-from scipy.special import i0e
 
 from stemctx_core.errors import LibraryError
 from stemctx_core.simulation import columns
+from stemctx_core.simulation.interpolation import INNER_MARGIN_MRAD, NodeGrid
+from stemctx_core.simulation.nodes import Node
+from stemctx_core.simulation.optics import Optics
+from stemctx_core.simulation.radial import (
+    PROFILE_RADII_ANGSTROM as PROFILE_RADII_ANGSTROM,
+)
+from stemctx_core.simulation.radial import (
+    PROFILE_STEP_ANGSTROM as PROFILE_STEP_ANGSTROM,
+)
+from stemctx_core.simulation.radial import FineRadii, blur, rayleigh_weights
+from stemctx_core.simulation.storage import LibraryFile, unpack
+from stemctx_core.simulation.storage import write_library as write_library
 
 RINGS_NOT_MEASURED: Final = np.float32(np.nan)
-#: Superposition of columns fails for rings close to the bright-field disc, and for narrow detectors.
-INNER_MARGIN_MRAD: Final = 5.0
 NARROWEST_DETECTOR_MRAD: Final = 25.0
-#: The library is of one convergence angle; other angles move X2/M by up to 0.035 within this distance.
-CONVERGENCE_TOLERANCE_MRAD: Final = 5.0
+#: How far beyond its outermost convergences the library still answers, with what it holds there.
+CONVERGENCE_TOLERANCE_MRAD: Final = 1.0
+#: A declared energy may differ from a held one by this share.
+ENERGY_TOLERANCE: Final = 0.02
 
-PROFILE_STEP_ANGSTROM: Final = 0.05
-PROFILE_RADII_ANGSTROM: Final = np.arange(0.0, 8.0, PROFILE_STEP_ANGSTROM)
+
+@dataclass(frozen=True)
+class _Energy:
+    """What is held at one energy, for all columns: base (columns, radii, rings); nodes (node, [m,] columns, ...)."""
+
+    base: NDArray[np.float64]
+    file: LibraryFile
+    name: str
+
+    @cached_property
+    def nodes(self) -> NDArray[np.float32]:
+        """(round nodes, columns, radii, rings) differences from the base."""
+        return unpack(self.file.array(f"nodes_{self.name}"), self.file.array(f"node_steps_{self.name}"))
+
+    @cached_property
+    def astigmatic(self) -> NDArray[np.float32]:
+        """(astigmatic nodes, 2, columns, radii, rings): what astigmatism adds, m = 0 and m = 2."""
+        steps = self.file.array(f"astigmatic_steps_{self.name}")
+        return unpack(self.file.array(f"astigmatic_{self.name}"), steps)
 
 
 class ResponseLibrary:
@@ -48,56 +74,118 @@ class ResponseLibrary:
     Raises
     ------
     LibraryError
-        Where either file is missing, damaged or does not match the other.
+        Where either file is missing, damaged, of another format, or does not match the other.
     """
 
     def __init__(self, path: Path) -> None:
+        self._file = LibraryFile(path)
+        self.sha256 = self._file.sha256
+        self.provenance: dict[str, Any] = self._file.provenance
+        self._lock = threading.RLock()
+        self._energies: dict[float, _Energy] = {}
         try:
-            raw = path.read_bytes()
-            provenance = json.loads(path.with_suffix(".json").read_text())
-        except (OSError, ValueError) as error:
-            raise LibraryError(
-                f"The response library {path.name} cannot be read: {error}. Rebuild it with 'stemctx simulate library'."
-            ) from error
-        self.sha256 = hashlib.sha256(raw).hexdigest()
-        if not isinstance(provenance, dict) or self.sha256 != provenance.get("sha256"):
-            raise LibraryError(
-                f"The response library {path.name} is not the one its provenance describes (sha256 differs). "
-                "Reinstall stemctx or rebuild it with 'stemctx simulate library'."
-            )
-        try:
-            with np.load(io.BytesIO(raw), allow_pickle=False) as stored:
-                self._radii = stored["radii_angstrom"]
-                self._singles = stored["singles"]
-                self._pairs = stored["pairs"]
-                self._displacements = stored["pair_displacements_angstrom"]
-            self.provenance: dict[str, Any] = provenance
-            self.high_tensions_kv = tuple(float(v) for v in provenance["high_tensions_kv"])
-            self.convergence_semi_angle_mrad = float(provenance["convergence_semi_angle_mrad"])
-            self.columns = (*provenance["singles"], *provenance["pairs"])
-        except (KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
-            raise LibraryError(
-                f"{path.name} is not a response library: {error}. Build one with 'stemctx simulate library'."
-            ) from error
-        self._profiles: dict[tuple[object, ...], NDArray[np.float64]] = {}
+            self.high_tensions_kv = tuple(float(v) for v in self.provenance["high_tensions_kv"])
+            self.convergence_semi_angle_mrad = float(self.provenance["convergence_semi_angle_mrad"])
+            self.columns = (*self.provenance["singles"], *self.provenance["pairs"])
+            self._row = {column: i for i, column in enumerate(self.columns)}
+            self._grids = {
+                kv: NodeGrid(
+                    self.convergence_semi_angle_mrad,
+                    tuple(Node(*values) for values in self.provenance["nodes"].get(f"{kv:g}", [])),
+                )
+                for kv in self.high_tensions_kv
+            }
+            self._fine = FineRadii(self._file.array("radii_angstrom"))
+            missing = [n for n in self._names() if n not in self._file]
+            if missing:
+                raise KeyError(missing[0])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise self._file.unreadable(error) from error
+        self._motion = np.array([_motion_angstrom(c) for c in self.columns])
+
+    def _names(self) -> list[str]:
+        names = []
+        for kv, grid in self._grids.items():
+            names += [f"singles_{kv:g}", f"pairs_{kv:g}"]
+            names += [f"nodes_{kv:g}", f"node_steps_{kv:g}"] if grid.round else []
+            names += [f"astigmatic_{kv:g}", f"astigmatic_steps_{kv:g}"] if grid.astigmatic else []
+        return names
+
+    def grid(self, high_tension_kv: float) -> NodeGrid:
+        """Convergences, defoci and astigmatisms held at an energy."""
+        return self._grids[self._held(high_tension_kv)]
 
     def check(
-        self, high_tension_kv: float, convergence_semi_angle_mrad: float, inner_mrad: float, outer_mrad: float
+        self,
+        high_tension_kv: float | Optics,
+        convergence_semi_angle_mrad: float = math.nan,
+        inner_mrad: float = math.nan,
+        outer_mrad: float = math.nan,
     ) -> None:
-        """Raise `LibraryError` with the fix where the library cannot answer for these conditions."""
-        self._energy_index(high_tension_kv)
-        if abs(convergence_semi_angle_mrad - self.convergence_semi_angle_mrad) > CONVERGENCE_TOLERANCE_MRAD:
+        """Raise `LibraryError` with the fix where the library cannot answer for these conditions.
+
+        Takes an `Optics`, or the four values of a probe in focus.
+        """
+        if isinstance(high_tension_kv, Optics):
+            optics = high_tension_kv
+        else:
+            optics = Optics(high_tension_kv, convergence_semi_angle_mrad, inner_mrad, outer_mrad, 0.0)
+        for name, value in (
+            ("high tension", optics.high_tension_kv),
+            ("convergence semi-angle", optics.convergence_semi_angle_mrad),
+            ("inner angle", optics.inner_mrad),
+            ("outer angle", optics.outer_mrad),
+            ("effective source", optics.sigma_angstrom),
+            ("defocus", optics.defocus_nm),
+            ("astigmatism", optics.astigmatism_nm),
+            ("azimuth of the astigmatism", optics.astigmatism_azimuth_rad),
+        ):
+            if not math.isfinite(value):
+                raise LibraryError(
+                    f"The {name} is {value}, not a number. Give it, or leave it out to have it asked for."
+                )
+        if optics.sigma_angstrom < 0 or optics.astigmatism_nm < 0:
             raise LibraryError(
-                f"The library holds a convergence semi-angle of {self.convergence_semi_angle_mrad:g} mrad, "
-                f"{convergence_semi_angle_mrad:g} mrad is too far from it. Build one with "
-                f"'stemctx simulate library --convergence-mrad {convergence_semi_angle_mrad:g}'."
+                f"The effective source ({optics.sigma_angstrom:g} Å) and the astigmatism ({optics.astigmatism_nm:g} nm) "
+                "cannot be negative. Turn the azimuth by 90° instead of the sign of an astigmatism."
             )
-        lowest = max(self._inner, convergence_semi_angle_mrad + INNER_MARGIN_MRAD)
-        highest = self.outer_limit_mrad(high_tension_kv)
-        if inner_mrad < lowest or outer_mrad > highest or outer_mrad - inner_mrad < NARROWEST_DETECTOR_MRAD:
+        grid = self.grid(optics.high_tension_kv)
+        self._check_probe(grid, optics)
+        self._check_detector(optics)
+
+    def _check_probe(self, grid: NodeGrid, optics: Optics) -> None:
+        kv, convergence = self._held(optics.high_tension_kv), optics.convergence_semi_angle_mrad
+        held = grid.convergences_mrad if not optics.defocus_nm else grid.defocused_convergences_mrad
+        if optics.defocus_nm and not held:
             raise LibraryError(
-                f"The detector {inner_mrad:g}-{outer_mrad:g} mrad is outside what columns can be added up for: "
-                f"inner angle at least {lowest:g}, outer at most {highest:g} at {high_tension_kv:g} kV, "
+                f"The library holds {kv:g} kV in focus only, not a defocus of {optics.defocus_nm:g} nm. Build one with "
+                f"'stemctx simulate library --high-tension-kv {kv:g} --defocus-nm 2 --defocus-nm 4 --defocus-nm 6'."
+            )
+        low, high = held[0], held[-1]
+        if not low - CONVERGENCE_TOLERANCE_MRAD <= convergence <= high + CONVERGENCE_TOLERANCE_MRAD:
+            span = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+            raise LibraryError(
+                f"The library holds convergence semi-angles of {span} mrad at {kv:g} kV"
+                f"{' out of focus' if optics.defocus_nm else ''}, {convergence:g} mrad is too far from them. Build one "
+                f"with 'stemctx simulate library --convergence-mrad {convergence:g}'."
+            )
+        most = grid.defoci_nm[-1]
+        if abs(optics.defocus_nm) > most:
+            raise LibraryError(
+                f"A defocus of {optics.defocus_nm:g} nm is beyond the {most:g} nm that the library holds at {kv:g} kV. "
+                "Focus the probe, or build a library with a larger '--defocus-nm'."
+            )
+        if optics.astigmatism_nm:
+            _check_astigmatism(grid, optics, kv)
+
+    def _check_detector(self, optics: Optics) -> None:
+        convergence, inner, outer = optics.convergence_semi_angle_mrad, optics.inner_mrad, optics.outer_mrad
+        lowest = max(self._inner, convergence + INNER_MARGIN_MRAD)
+        highest = self.outer_limit_mrad(optics.high_tension_kv)
+        if inner < lowest or outer > highest or outer - inner < NARROWEST_DETECTOR_MRAD:
+            raise LibraryError(
+                f"The detector {inner:g}-{outer:g} mrad is outside what columns can be added up for: "
+                f"inner angle at least {lowest:g}, outer at most {highest:g} at {optics.high_tension_kv:g} kV, "
                 f"{NARROWEST_DETECTOR_MRAD:g} mrad wide or more. Check the angles, or use another detector."
             )
 
@@ -112,149 +200,191 @@ class ResponseLibrary:
     def _nearest(self, high_tension_kv: float) -> float:
         return min(self.high_tensions_kv, key=lambda kv: abs(kv - high_tension_kv))
 
-    def _energy_index(self, high_tension_kv: float) -> int:
+    def _held(self, high_tension_kv: float) -> float:
         nearest = self._nearest(high_tension_kv)
-        if not abs(nearest / high_tension_kv - 1) < 0.02:
+        if not abs(nearest - high_tension_kv) < ENERGY_TOLERANCE * abs(high_tension_kv):
             held = ", ".join(f"{kv:g}" for kv in self.high_tensions_kv)
             raise LibraryError(
                 f"The response library holds {held} kV, not {high_tension_kv:g} kV. Build one with "
                 f"'stemctx simulate library --high-tension-kv {high_tension_kv:g}'."
             )
-        return self.high_tensions_kv.index(nearest)
+        return nearest
 
     def ring_weights(self, inner_mrad: float, outer_mrad: float) -> NDArray[np.float64]:
         """How much of each ring a detector sees; a ring cut by an edge counts by its share of the area."""
-        rings = self._singles.shape[-1]
         width = float(self.provenance["ring_width_mrad"])
-        low = self._inner + width * np.arange(rings)
+        low = self._inner + width * np.arange(self._rings)
         high = low + width
         seen_low, seen_high = np.clip(inner_mrad, low, high), np.clip(outer_mrad, low, high)
         weights: NDArray[np.float64] = (seen_high**2 - seen_low**2) / (high**2 - low**2)
         return weights
 
+    @property
+    def _rings(self) -> int:
+        outermost = float(max(self.provenance["ring_outer_mrad"].values()))
+        return round((outermost - self._inner) / float(self.provenance["ring_width_mrad"]))
+
     def profile(
         self, column: str, high_tension_kv: float, inner_mrad: float, outer_mrad: float, sigma_angstrom: float
     ) -> NDArray[np.float64]:
-        """Detected fraction of the beam at `PROFILE_RADII_ANGSTROM` from the column.
+        """Response at the library's own convergence and in focus; see `response`."""
+        convergence = self.convergence_semi_angle_mrad
+        return self.response(
+            column, Optics(high_tension_kv, convergence, inner_mrad, outer_mrad, sigma_angstrom)
+        )
+
+    def response(self, column: str, optics: Optics) -> NDArray[np.float64]:
+        """Detected fraction of the beam at `PROFILE_RADII_ANGSTROM` from the column, over all directions.
 
         Parameters
         ----------
         column
             Key as in `stemctx_core.simulation.columns`.
-        sigma_angstrom
-            Effective source (Å, standard deviation per axis); thermal motion is added to it here.
+        optics
+            Probe, detector and effective source; thermal motion is added to the source here.
 
         Returns
         -------
         numpy.ndarray
             (len(PROFILE_RADII_ANGSTROM),)
+
+        Raises
+        ------
+        LibraryError
+            Where the library cannot answer for these optics or the column.
         """
-        if column == columns.VACANT:
-            return np.zeros_like(PROFILE_RADII_ANGSTROM)
-        # Rounded before it is used, so that what is cached does not depend on who asked first.
-        sigma_angstrom = round(sigma_angstrom, 4)
-        key = (column, high_tension_kv, inner_mrad, outer_mrad, sigma_angstrom)
-        cached = self._profiles.get(key)
-        if cached is None:
-            at_rest, motion = self._at_rest(column, high_tension_kv, inner_mrad, outer_mrad)
-            cached = _blur_matrix(round(float(np.hypot(sigma_angstrom, motion)), 4)) @ at_rest
-            if len(self._profiles) > 4096:
-                self._profiles.clear()
-            self._profiles[key] = cached
-        return cached
+        self.check(optics)
+        profile: NDArray[np.float64] = self.responses((column,), optics)[0]
+        return profile
+
+    def responses(self, keys: Sequence[str], optics: Optics) -> NDArray[np.float64]:
+        """`response` of several columns at once, (columns, radii); the optics are not checked."""
+        profiles, motion = self.at_rest(keys, optics)
+        return blur(profiles, np.hypot(optics.sigma_angstrom, motion))
+
+    def astigmatic(self, column: str, optics: Optics) -> NDArray[np.float64] | None:
+        """The part f(r) of a response that turns with the astigmatism as cos 2(θ - azimuth).
+
+        None where there is none: without astigmatism, or in focus, where only the fourfold part remains.
+        """
+        self.check(optics)
+        turning = self.astigmatic_parts((column,), optics)
+        return None if turning is None else turning[0]
+
+    def astigmatic_parts(self, keys: Sequence[str], optics: Optics) -> NDArray[np.float64] | None:
+        """`astigmatic` of several columns at once, (columns, radii); the optics are not checked."""
+        if not optics.astigmatism_nm or not optics.defocus_nm:
+            return None
+        rows, vacant, weights, used = self._asked(keys, optics)
+        held, grid = self._energy(optics.high_tension_kv), self.grid(optics.high_tension_kv)
+        _, odd = grid.astigmatic_shares(
+            optics.convergence_semi_angle_mrad, optics.defocus_nm, optics.astigmatism_nm
+        )
+        seen = held.astigmatic[:, 1, rows][..., used] @ weights.astype(np.float32)
+        turning = self._fine(np.tensordot(odd, seen, axes=1))
+        turning[vacant] = 0
+        return blur(turning, np.hypot(optics.sigma_angstrom, self._motion[rows]), order=2)
+
+    def at_rest(self, keys: Sequence[str], optics: Optics) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Profiles before Gaussian blurs, and the thermal motion of each column's centre (Å rms per axis)."""
+        rows, vacant, weights, used = self._asked(keys, optics)
+        held, grid = self._energy(optics.high_tension_kv), self.grid(optics.high_tension_kv)
+        seen = held.base[rows][..., used] @ weights
+        convergence, defocus = optics.convergence_semi_angle_mrad, abs(optics.defocus_nm)
+        low, high = grid.convergences_mrad[0], grid.convergences_mrad[-1]
+        shares = grid.round_shares(min(max(convergence, low), high), defocus, optics.inner_mrad)
+        for node in np.flatnonzero(np.abs(shares) > 1e-12):
+            seen += shares[node] * (held.nodes[node, rows][..., used] @ weights)
+        if optics.astigmatism_nm:
+            even, _ = grid.astigmatic_shares(convergence, defocus, optics.astigmatism_nm)
+            for node in np.flatnonzero(np.abs(even) > 1e-12):
+                seen += even[node] * (held.astigmatic[node, 0, rows][..., used] @ weights)
+        profiles = np.clip(self._fine(seen), 0, None)
+        profiles[vacant] = 0
+        return profiles, self._motion[rows]
 
     def rings_at_rest(
         self, column: str, high_tension_kv: float
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Distances of the probe (Å), displacements of a pair's atoms (Å), and (displacements, distances, rings)."""
-        energy = self._energy_index(high_tension_kv)
+        kv = self._held(high_tension_kv)
+        radii = self._file.array("radii_angstrom")
         if columns.is_pair(column):
-            stored = self._pairs[energy, self.provenance["pairs"].index(column)]
-            return self._radii, self._displacements[energy], stored.astype(np.float64)
-        stored = self._singles[energy, self.provenance["singles"].index(column)]
-        return self._radii, np.zeros(1), stored[None].astype(np.float64)
+            stored = self._file.array(f"pairs_{kv:g}")[self.provenance["pairs"].index(column)]
+            return radii, self._displacements(kv), stored.astype(np.float64)
+        stored = self._file.array(f"singles_{kv:g}")[self.provenance["singles"].index(column)]
+        return radii, np.zeros(1), stored[None].astype(np.float64)
 
-    def _at_rest(
-        self, column: str, high_tension_kv: float, inner_mrad: float, outer_mrad: float
-    ) -> tuple[NDArray[np.float64], float]:
-        """Profile before Gaussian blurs, and the thermal motion of the column's centre (Å rms per axis)."""
-        if column not in self.columns:
-            raise LibraryError(
-                f"The response library has no column '{column}'. Build one with 'stemctx simulate library --column {column}'."
-            )
-        energy = self._energy_index(high_tension_kv)
-        weights = self.ring_weights(inner_mrad, outer_mrad)
-        used = weights > 0
-        motions = [columns.thermal_rms_angstrom(e) for e in columns.elements(column)]
-        if columns.is_pair(column):
-            stored = self._pairs[energy, self.provenance["pairs"].index(column)]
-            shares = _rayleigh_weights(self._displacements[energy], math.hypot(*motions))
-            rings = np.tensordot(shares, stored[..., used].astype(np.float64), axes=1)
-            motion = math.hypot(*motions) / 2
-        else:
-            rings = self._singles[energy, self.provenance["singles"].index(column)][:, used].astype(np.float64)
-            motion = motions[0]
-        return _on_fine_radii(self._radii, rings @ weights[used]), motion
+    def _displacements(self, kv: float) -> NDArray[np.float64]:
+        return np.array(self.provenance["pair_displacements_angstrom"][f"{kv:g}"])
+
+    def _asked(
+        self, keys: Sequence[str], optics: Optics
+    ) -> tuple[NDArray[np.intp], NDArray[np.bool_], NDArray[np.float64], slice]:
+        """Rows of columns, which of them are vacant, weights of the rings that the detector sees, and those rings."""
+        for column in keys:
+            if column not in self._row and column != columns.VACANT:
+                raise LibraryError(
+                    f"The response library has no column '{column}'. Build one with "
+                    f"'stemctx simulate library --column {column}'."
+                )
+        rows = np.array([self._row.get(c, 0) for c in keys], np.intp)
+        vacant = np.array([c == columns.VACANT for c in keys])
+        weights = self.ring_weights(optics.inner_mrad, optics.outer_mrad)
+        seen = np.flatnonzero(weights > 0)
+        used = slice(int(seen[0]), int(seen[-1]) + 1) if len(seen) else slice(0)
+        return rows, vacant, weights[used], used
+
+    def _energy(self, high_tension_kv: float) -> _Energy:
+        kv = self._held(high_tension_kv)
+        with self._lock:
+            if kv not in self._energies:
+                self._energies[kv] = _Energy(self._thermal_base(kv), self._file, f"{kv:g}")
+            return self._energies[kv]
+
+    def _thermal_base(self, kv: float) -> NDArray[np.float64]:
+        """(columns, radii, rings) in focus, pairs averaged over the thermal displacement of their two atoms."""
+        singles = self._file.array(f"singles_{kv:g}").astype(np.float64)
+        pairs = self._file.array(f"pairs_{kv:g}")
+        displacements = self._displacements(kv)
+        keys = self.columns[len(singles) :]
+        if not keys:
+            return singles
+        averaged = [
+            np.tensordot(rayleigh_weights(displacements, relative_motion_angstrom(key)), stored, axes=1)
+            for key, stored in zip(keys, pairs.astype(np.float64), strict=True)
+        ]
+        return np.concatenate([singles, np.stack(averaged)])
 
 
-def write_library(path: Path, arrays: dict[str, NDArray[np.generic]], provenance: dict[str, object]) -> None:
-    """Write the arrays and, beside them, the provenance with the sha256 of the array file.
+def relative_motion_angstrom(pair: str) -> float:
+    """Thermal displacement of the atoms of a pair against each other (Å rms per axis)."""
+    return math.hypot(*(columns.thermal_rms_angstrom(e) for e in columns.elements(pair)))
 
-    Both are written under another name first, so that neither is ever there in half.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".json")
-    array_part, text_part = path.with_name(path.name + ".part"), beside.with_name(beside.name + ".part")
-    with array_part.open("wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-    provenance["sha256"] = hashlib.sha256(array_part.read_bytes()).hexdigest()
-    text_part.write_text(json.dumps(provenance, indent=1) + "\n")
-    os.replace(array_part, path)
-    os.replace(text_part, beside)
+
+def _motion_angstrom(column: str) -> float:
+    """Thermal displacement of a column's middle (Å rms per axis)."""
+    motion = math.hypot(*(columns.thermal_rms_angstrom(e) for e in columns.elements(column)))
+    return motion / 2 if columns.is_pair(column) else motion
+
+
+def _check_astigmatism(grid: NodeGrid, optics: Optics, kv: float) -> None:
+    if not grid.astigmatic:
+        raise LibraryError(
+            f"The library holds no astigmatism at {kv:g} kV. Correct it, or build a library with "
+            f"'stemctx simulate library --high-tension-kv {kv:g} --astigmatism-nm 2 --astigmatism-nm 4'."
+        )
+    scale = grid.phase_scale(optics.convergence_semi_angle_mrad)
+    most, farthest = grid.astigmatisms_nm[-1] / scale, grid.astigmatic_defoci_nm[-1] / scale
+    if optics.astigmatism_nm > most or abs(optics.defocus_nm) > farthest:
+        raise LibraryError(
+            f"An astigmatism of {optics.astigmatism_nm:g} nm at a defocus of {optics.defocus_nm:g} nm is beyond the "
+            f"{most:.3g} nm and {farthest:.3g} nm that the library holds at {kv:g} kV and "
+            f"{optics.convergence_semi_angle_mrad:g} mrad. Correct the probe, or build a library with larger ones."
+        )
 
 
 @lru_cache(maxsize=1)
 def shipped_library() -> ResponseLibrary:
     """The library that comes with the package."""
     return ResponseLibrary(Path(str(resources.files("stemctx_core") / "bundles" / "responses.npz")))
-
-
-def _rayleigh_weights(displacements: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
-    """Share of each tabulated displacement in the thermal (Rayleigh) distribution.
-
-    Linear interpolation between tabulated displacements, integrated over the distribution with per-axis standard
-    deviation `sigma` (Å); what lies beyond the last one counts to it.
-    """
-    fine = np.linspace(0, 6 * sigma, 2001)
-    density = fine * np.exp(-(fine**2) / (2 * sigma**2))
-    basis = np.stack([np.interp(fine, displacements, row) for row in np.eye(len(displacements))])
-    shares: NDArray[np.float64] = basis @ density / density.sum()
-    return shares
-
-
-def _on_fine_radii(radii: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Cubic spline to `PROFILE_RADII_ANGSTROM`, with an exponential tail beyond the last measured radius."""
-    spline = CubicSpline(radii, values, bc_type=((1, 0.0), (2, 0.0)))
-    fine = spline(np.clip(PROFILE_RADII_ANGSTROM, 0, radii[-1]))
-    tail = np.exp(-np.clip(PROFILE_RADII_ANGSTROM - radii[-1], 0, None))
-    result: NDArray[np.float64] = np.clip(fine, 0, None) * tail
-    return result
-
-
-@lru_cache(maxsize=256)
-def _blur_matrix(sigma_angstrom: float) -> NDArray[np.float64]:
-    """Two-dimensional Gaussian blur of a radial profile as a matrix over `PROFILE_RADII_ANGSTROM`.
-
-    K(r, q) = exp(-(r² + q²) / 2σ²) I₀(rq/σ²) q dq / σ², rows normalised.
-    """
-    radii = PROFILE_RADII_ANGSTROM
-    if sigma_angstrom < PROFILE_STEP_ANGSTROM:
-        return np.eye(len(radii))
-    to, of = radii[:, None], radii[None, :]
-    variance = sigma_angstrom**2
-    kernel = np.exp(-((to - of) ** 2) / (2 * variance)) * i0e(to * of / variance)
-    area = of * PROFILE_STEP_ANGSTROM
-    area[:, 0] = PROFILE_STEP_ANGSTROM**2 / 8
-    kernel = kernel * area
-    blurred: NDArray[np.float64] = kernel / kernel.sum(axis=1, keepdims=True)
-    return blurred

@@ -14,11 +14,11 @@ from stemctx_core.simulation import columns
 from stemctx_core.simulation.library import (
     PROFILE_RADII_ANGSTROM,
     ResponseLibrary,
-    _blur_matrix,
-    _rayleigh_weights,
     shipped_library,
     write_library,
 )
+from stemctx_core.simulation.optics import Optics
+from stemctx_core.simulation.radial import blur, blur_matrix, rayleigh_weights
 
 MAADF = (50.0, 120.0)
 HAADF = (70.0, 200.0)
@@ -44,7 +44,7 @@ def _peak(library: ResponseLibrary, column: str, detector: tuple[float, float], 
 
 def test_it_holds_the_benchmark(library: ResponseLibrary) -> None:
     assert set(columns.standard_columns()) <= set(library.columns)
-    assert library.high_tensions_kv == (60, 80, 200)
+    assert library.high_tensions_kv == (60, 80, 100, 120, 200, 300)
     for kv in library.high_tensions_kv:
         for detector in (MAADF, HAADF):
             library.check(kv, 30, *detector)
@@ -112,15 +112,52 @@ def test_two_detectors_add_up_to_the_one_that_spans_them(library: ResponseLibrar
 def test_blur_keeps_the_signal() -> None:
     radii = PROFILE_RADII_ANGSTROM
     sharp = np.exp(-(radii**2) / (2 * 0.5**2))
-    blurred = _blur_matrix(0.4) @ sharp
+    blurred = blur_matrix(0.4) @ sharp
     expected = 0.5**2 / (0.5**2 + 0.4**2) * np.exp(-(radii**2) / (2 * (0.5**2 + 0.4**2)))
     np.testing.assert_allclose(blurred, expected, atol=2e-3)
     assert (blurred @ radii) == pytest.approx(sharp @ radii, rel=5e-3)
 
 
+@pytest.mark.parametrize("order", [0, 2])
+def test_a_blur_between_grid_widths_is_that_of_its_width(order: int) -> None:
+    radii = PROFILE_RADII_ANGSTROM
+    profile = np.exp(-(radii**2) / 0.05) * radii**order
+    widths = np.random.default_rng(1).uniform(0.2, 0.7, 40)
+    fast = blur(np.tile(profile, (len(widths), 1)), widths, order)
+    for width, one in zip(widths, fast, strict=True):
+        exact = blur_matrix(width, order) @ profile
+        np.testing.assert_allclose(one, exact, rtol=0, atol=1e-4 * profile.max())
+
+
+def test_a_turning_blur_is_that_of_the_picture() -> None:
+    from scipy.ndimage import gaussian_filter
+
+    radii, pixel = PROFILE_RADII_ANGSTROM, 0.05
+    y, x = np.mgrid[-80:81, -80:81] * pixel
+    r, angle = np.hypot(y, x), np.arctan2(y, x)
+    profile = radii**2 * np.exp(-(radii**2) / 0.4)
+    picture = gaussian_filter(np.interp(r, radii, profile) * np.cos(2 * angle), 0.4 / pixel, truncate=6)
+    np.testing.assert_allclose(
+        blur_matrix(0.4, 2)[:60] @ profile, picture[80, 80:140], atol=2e-3 * picture.max()
+    )
+
+
+def test_fast_responses_are_the_exact_ones(library: ResponseLibrary) -> None:
+    rng = np.random.default_rng(2)
+    keys = ("W", "Se+Se", "Se", "V", "O+Se", "vacant")
+    for _ in range(20):
+        inner = rng.uniform(46, 90)
+        optics = Optics(80, rng.uniform(20, 40), inner, inner + rng.uniform(40, 130), rng.uniform(0.25, 0.7))
+        at_rest, motion = library.at_rest(keys, optics)
+        fast = library.responses(keys, optics)
+        for profile, moves, one in zip(at_rest, motion, fast, strict=True):
+            exact = blur_matrix(float(np.hypot(optics.sigma_angstrom, moves))) @ profile
+            np.testing.assert_allclose(one, exact, rtol=0, atol=1e-4 * profile.max())
+
+
 def test_thermal_weights_are_a_distribution() -> None:
     displacements = np.array([0, 0.04, 0.08, 0.12, 0.16, 0.2, 0.24, 0.32])
-    shares = _rayleigh_weights(displacements, 0.1)
+    shares = rayleigh_weights(displacements, 0.1)
     assert shares.sum() == pytest.approx(1)
     assert shares @ displacements == pytest.approx(0.1 * np.sqrt(np.pi / 2), rel=0.02)
 
@@ -132,9 +169,15 @@ def test_a_vacant_column_scatters_nothing(library: ResponseLibrary) -> None:
 @pytest.mark.parametrize(
     ("conditions", "says"),
     [
-        ((120, 30, 70, 200), r"holds 60, 80, 200 kV, not 120 kV.*--high-tension-kv 120"),
-        ((80, 22, 70, 200), r"22 mrad is too far.*--convergence-mrad 22"),
+        ((40, 30, 70, 200), r"holds 60, 80, 100, 120, 200, 300 kV, not 40 kV.*--high-tension-kv 40"),
+        ((82, 30, 70, 200), r"not 82 kV"),
+        ((0, 30, 70, 200), r"not 0 kV"),
+        ((-80, 30, 70, 200), r"not -80 kV"),
+        ((80, 18, 70, 200), r"of 20 to 40 mrad at 80 kV, 18 mrad is too far.*--convergence-mrad 18"),
         ((80, 30, 20, 200), r"20-200 mrad is outside.*inner angle at least 35, outer at most 250 at 80 kV"),
+        ((80, 30, 200, 70), r"200-70 mrad is outside"),
+        ((80, np.nan, 70, 200), r"The convergence semi-angle is nan"),
+        ((80, 30, 70, np.inf), r"The outer angle is inf"),
         ((80, 34, 37, 200), r"inner angle at least 39"),
         ((200, 30, 70, 240), r"outer at most 235 at 200 kV"),
         ((80, 30, 70, 90), r"25 mrad wide or more"),
@@ -148,8 +191,8 @@ def test_out_of_range_names_the_fix(
 
 
 def test_a_column_it_does_not_hold(library: ResponseLibrary) -> None:
-    with pytest.raises(LibraryError, match=r"no column 'Sn'.*--column Sn"):
-        library.profile("Sn", 80, *HAADF, 0.45)
+    with pytest.raises(LibraryError, match=r"no column 'Xe'.*--column Xe"):
+        library.profile("Xe", 80, *HAADF, 0.45)
 
 
 def test_tampered_arrays_are_refused(copied: Path) -> None:
@@ -182,10 +225,18 @@ def test_a_missing_library_is_refused(tmp_path: Path) -> None:
 def test_objects_in_the_arrays_are_never_unpickled(copied: Path) -> None:
     with np.load(copied, allow_pickle=False) as stored:
         arrays = dict(stored)
-    arrays["singles"] = np.array([{"a": 1}], dtype=object)
+    arrays["singles_80"] = np.array([{"a": 1}], dtype=object)
     provenance = json.loads(copied.with_suffix(".json").read_text())
     write_library(copied, arrays, provenance)
-    with pytest.raises(LibraryError):
+    with pytest.raises(LibraryError, match="not a response library"):
+        ResponseLibrary(copied).profile("W", 80, *HAADF, 0.45)
+
+
+def test_a_file_of_another_format_is_refused(copied: Path) -> None:
+    beside = copied.with_suffix(".json")
+    provenance = json.loads(beside.read_text())
+    beside.write_text(json.dumps(provenance | {"format": 1}))
+    with pytest.raises(LibraryError, match=r"is of format 1; this stemctx reads format 2.*simulate library"):
         ResponseLibrary(copied)
 
 
