@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from stemctx_core import materials
-from stemctx_core.analysis import FrameAnalyzer, SiteEvidence, Sites
+from stemctx_core.analysis import FrameAnalyzer
 from stemctx_core.context import ImagingContext
+from stemctx_core.evidence import SiteEvidence, Sites
 from stemctx_core.patches import CutPatches
 from stemctx_core.results import EngineInfo, FrameIdentity, FrameResult
 

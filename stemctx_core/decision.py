@@ -31,7 +31,7 @@ class Thresholds:
     species
         A flag whose most probable species has less than this names the set that cannot be told apart.
     set_coverage
-        Probability that such a set holds the true species.
+        Probability that such a set holds the true species, guaranteed where the model's card has fitted sets.
     """
 
     defect: float = 0.9
@@ -65,6 +65,7 @@ def decide(
     obstacle: NDArray[np.int8],
     thresholds: Thresholds,
     dose_e_per_angstrom2: float,
+    sets: NDArray[np.bool_],
 ) -> Verdicts:
     """Judge every site.
 
@@ -80,6 +81,8 @@ def decide(
         (n,) index into `OBSTACLES`.
     dose_e_per_angstrom2
         Named in the reason.
+    sets
+        (n, C) whether a candidate is in the site's prediction set, see `stemctx_core.conformal`.
     """
     is_host = np.array([not c.is_defect for c in candidates])
     host = posterior[:, is_host].sum(axis=1)
@@ -96,18 +99,16 @@ def decide(
         if obstacle[site]:
             text = OBSTACLES[obstacle[site]]
         else:
-            text = f"{_prediction_set(posterior[site], candidates, thresholds.set_coverage)} cannot be told apart {dose}"
+            text = f"{_named(posterior[site], candidates, sets[site])} cannot be told apart {dose}"
         reason[site] = numbers.setdefault(text, len(numbers))
     reasons = tuple(numbers)
     return Verdicts(decision, reason, reasons)
 
 
-def _prediction_set(
-    probabilities: NDArray[np.float32], candidates: Sequence[Candidate], coverage: float
-) -> str:
-    """Most probable species, as many as are needed to hold the true one with this probability."""
+def _named(probabilities: NDArray[np.float32], candidates: Sequence[Candidate], held: NDArray[np.bool_]) -> str:
+    """Species of a set, the most probable first, and never one alone."""
     order = np.argsort(-probabilities)
-    count = int(np.searchsorted(np.cumsum(probabilities[order]), coverage)) + 1
+    count = max(2, int(np.count_nonzero(held)))
     return " or ".join(candidates[int(i)].species for i in order[:count])
 
 

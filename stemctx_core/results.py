@@ -42,7 +42,8 @@ class Refusal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ----------
     code
         ``missing_context``, ``outside_library``, ``not_finite``, ``too_small``, ``no_lattice``,
-        ``pixel_size_mismatch``, ``calibration``, ``contrast``.
+        ``pixel_size_mismatch``, ``calibration``, ``contrast``, ``too_dark``, ``wrong_host``, ``unlike``,
+        ``bad_context``.
     reason, fix
         In words.
     """

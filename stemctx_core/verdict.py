@@ -1,0 +1,92 @@
+"""Evidence to a result: prior, posterior, decision, and the record of everything that was found."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stemctx_core import classes
+from stemctx_core.classes import Candidate, Role
+from stemctx_core.classifier import posterior_from
+from stemctx_core.conformal import ConformalSets
+from stemctx_core.context import ImagingContext
+from stemctx_core.decision import Thresholds, decide
+from stemctx_core.evidence import SiteEvidence
+from stemctx_core.results import (
+    CalibrationSummary,
+    EngineInfo,
+    FrameIdentity,
+    FrameResult,
+    Refusal,
+    SiteTable,
+)
+
+
+def site_prior(
+    candidates: tuple[Candidate, ...],
+    sublattice: NDArray[np.int8],
+    prevalence: dict[Role, float] | None = None,
+) -> NDArray[np.float64]:
+    """(n, C) prior of each candidate at each site; nothing is expected on the other sublattice."""
+    rates = np.array(classes.priors(candidates, prevalence))
+    codes = np.array([list(classes.Sublattice).index(c.sublattice) for c in candidates])
+    prior: NDArray[np.float64] = rates * (codes == np.asarray(sublattice)[:, None])
+    return prior
+
+
+def verdict(
+    evidence: SiteEvidence,
+    context: ImagingContext,
+    prevalence: dict[Role, float] | None,
+    thresholds: Thresholds,
+    sets: ConformalSets,
+) -> FrameResult:
+    """What is said of every site; which frame, engine and model it was are left for the caller to fill in."""
+    candidates = context.candidates
+    sites, calibration = evidence.sites, evidence.calibration
+    prior = site_prior(candidates, sites.sublattice, prevalence)
+    posterior = posterior_from(evidence.log_likelihood, prior)
+    dose = evidence.dose_e_per_angstrom2
+    held = sets.sets(posterior, evidence.log_dose, thresholds.set_coverage)
+    verdicts = decide(posterior, candidates, evidence.obstacle, thresholds, dose, held)
+    return FrameResult(
+        frame=FrameIdentity(),
+        context=context,
+        candidates=candidates,
+        sites=SiteTable(
+            y_px=sites.positions_px[:, 0].astype(np.float32),
+            x_px=sites.positions_px[:, 1].astype(np.float32),
+            sublattice=sites.sublattice.astype(np.int8),
+            posterior=posterior,
+            best=posterior.argmax(axis=1).astype(np.int16),
+            decision=verdicts.decision,
+            reason=verdicts.reason,
+        ),
+        reasons=verdicts.reasons,
+        warnings=evidence.warnings,
+        calibration=CalibrationSummary(
+            pixel_size_angstrom=sites.pixel_size_angstrom,
+            gain=calibration.gain,
+            background=calibration.background,
+            sigma_angstrom=calibration.sigma_angstrom,
+            dose_e_per_angstrom2=dose,
+            ratio_measured=calibration.ratio * calibration.expected_ratio,
+            ratio_expected=calibration.expected_ratio,
+            amplitude_sd=evidence.nuisance.amplitude,
+            jitter_angstrom=evidence.nuisance.jitter_angstrom,
+        ),
+    )
+
+
+def refused(
+    refusal: Refusal, context: ImagingContext, candidates: tuple[Candidate, ...], frame: FrameIdentity
+) -> FrameResult:
+    """A result without sites."""
+    return FrameResult(
+        frame=frame,
+        context=context,
+        candidates=candidates,
+        sites=SiteTable.empty(len(candidates)),
+        refusal=refusal,
+        engine=EngineInfo("none", ""),
+    )
