@@ -96,7 +96,7 @@ class ImagingChain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 EffectiveSource(0.45, 0.10, 0.6, 0.25, 0.9, 2.2), Haze(0.8, 0.8, 0.8),
                 Contamination(0.8, 45.0, 0.4), AmorphousCarbon(0.3, 0.35),
                 AmplitudeNoise(0.10, 0.09, 0.35), Afterglow(0.3, 4.0), PixelCorrelation(0.4), Spikes(),
-                ReadoutNoise(0.08), Saturation(2.2), Gain(0.10, 0.35), Quantisation(12),
+                ReadoutNoise(0.08), Saturation(3.0), Gain(0.10, 0.28), Quantisation(12),
             )
         )  # fmt: skip
 
