@@ -1,18 +1,19 @@
-"""How much dose tells two candidates of a site apart.
+"""How much dose tells the candidates of a site apart, two of them or all of a set.
 
-What is expected of two candidates differs by a vector of features; counting noise and every nuisance spread it. Its
-length in units of that spread, the whitened separation d, grows with dose until the nuisances are all that is left.
-Two candidates that are equally likely beforehand are confused in a share Φ(-d/2) of the sites. The log-odds of a site
-move by d²/2 ± d, which says how much more dose a site needs that is not decided yet.
+The whitened separation d of two candidates (`stemctx_core.separation`) grows with dose until the nuisances are all
+that is left. Two that are equally likely beforehand are confused in a share Φ(-d/2) of the sites. The log-odds of a
+site move by d²/2 ± d, which says how much more dose a site needs that is not decided yet. A set is told apart when
+its hardest pair is.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-import numpy as np
 from scipy.stats import norm
 
 from stemctx_core import materials
@@ -20,6 +21,7 @@ from stemctx_core.classes import Candidate
 from stemctx_core.context import ImagingContext
 from stemctx_core.encoding import Nuisance, Prediction, Scene, predict
 from stemctx_core.errors import InputError
+from stemctx_core.separation import separation
 from stemctx_core.simulation.library import ResponseLibrary
 from stemctx_core.simulation.render import Optics
 
@@ -94,13 +96,8 @@ class Pair:
         """
         if self.predictions is None:
             return math.inf
-        a, b = self.predictions
         nuisance = replace(self.nuisance, **{without: 0.0}) if without else self.nuisance
-        spread = sum(
-            (p.covariance(nuisance, dose_e_per_angstrom2, self.background) for p in (a, b)), np.zeros(())
-        )
-        factor = np.linalg.cholesky(spread / 2)
-        return float(np.linalg.norm(np.linalg.solve(factor, a.mean - b.mean)))
+        return separation(*self.predictions, nuisance, dose_e_per_angstrom2, self.background)
 
     def dose_to_tell(self, error_rate: float) -> DoseEstimate:
         """Least dose at which the two are confused in at most this share of the sites, when equally frequent."""
@@ -166,23 +163,36 @@ class Pair:
 
 
 def pair(library: ResponseLibrary, scene: Scene, species_a: str, species_b: str) -> Pair:
-    """Two candidates of a scene.
+    """Two candidates of a scene; see `pairs`."""
+    return pairs(library, scene, (species_a, species_b))[0]
+
+
+def pairs(library: ResponseLibrary, scene: Scene, species: Sequence[str]) -> tuple[Pair, ...]:
+    """Every two of some candidates of a scene.
 
     Raises
     ------
     InputError
-        A species that is not a candidate of the scene, or twice the same.
+        A species that is not a candidate of the scene, one named twice, or fewer than two.
     LibraryError
         Where the library has no answer for the optics.
     """
-    first, second = (_row(scene.candidates, species) for species in (species_a, species_b))
-    if first == second:
-        raise InputError(f"{species_a} cannot be told from itself. Name two species.")
-    predictions = None
-    if scene.candidates[first].sublattice is scene.candidates[second].sublattice:
-        expected = predict(library, scene).candidates
-        predictions = expected[first], expected[second]
-    return Pair((species_a, species_b), predictions, scene.nuisance, scene.background)
+    rows = [_row(scene.candidates, name) for name in species]
+    for name in species:
+        if species.count(name) > 1:
+            raise InputError(f"{name} cannot be told from itself. Name two species.")
+    if len(rows) < 2:
+        raise InputError("One species alone needs no telling apart. Name at least two.")
+    expected: tuple[Prediction, ...] | None = None
+    found = []
+    for a, b in itertools.combinations(range(len(rows)), 2):
+        first, second = (scene.candidates[rows[k]] for k in (a, b))
+        predictions = None
+        if first.sublattice is second.sublattice:
+            expected = expected or predict(library, scene).candidates
+            predictions = expected[rows[a]], expected[rows[b]]
+        found.append(Pair((species[a], species[b]), predictions, scene.nuisance, scene.background))
+    return tuple(found)
 
 
 def scene_of(
@@ -227,10 +237,27 @@ def dose_to_tell(
 ) -> DoseEstimate:
     """Least dose at which two species are confused in at most a share of the sites, or why there is none.
 
+    See `dose_to_tell_all`.
+    """
+    return dose_to_tell_all(library, context, (species_a, species_b), error_rate, sigma_angstrom=sigma_angstrom)
+
+
+def dose_to_tell_all(
+    library: ResponseLibrary,
+    context: ImagingContext | Scene,
+    species: Sequence[str],
+    error_rate: float = 0.01,
+    *,
+    sigma_angstrom: float = TYPICAL_SIGMA_ANGSTROM,
+) -> DoseEstimate:
+    """Least dose at which no two of some species are confused in more than a share of the sites.
+
     Parameters
     ----------
     context
         What is imaged and how; a scene brings its own source size.
+    species
+        At least two; the estimate is that of the pair that needs most.
     error_rate
         For species that are equally frequent.
     sigma_angstrom
@@ -244,7 +271,8 @@ def dose_to_tell(
         Where the library has no answer for the conditions.
     """
     scene = context if isinstance(context, Scene) else scene_of(context, sigma_angstrom)
-    return pair(library, scene, species_a, species_b).dose_to_tell(error_rate)
+    estimates = [p.dose_to_tell(error_rate) for p in pairs(library, scene, tuple(species))]
+    return max(estimates, key=lambda e: (e.dose_e_per_angstrom2, -e.separation))
 
 
 def _row(candidates: tuple[Candidate, ...], species: str) -> int:

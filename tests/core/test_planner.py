@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
 import numpy as np
 import pytest
+import typer
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
+from typer.testing import CliRunner
 
 from stemctx_core import materials
 from stemctx_core.analysis import FrameAnalyzer
-from stemctx_core.conditions import Condition, best_condition, conditions
+from stemctx_core.conditions import Condition, Question, advice, best_condition, conditions
 from stemctx_core.context import ImagingContext, Known, Missing, Source
 from stemctx_core.encoding import Nuisance
 from stemctx_core.errors import InputError, LibraryError
-from stemctx_core.planner import DoseEstimate, dose_to_tell, pair, scene_of
+from stemctx_core.plan_commands import register
+from stemctx_core.planner import DoseEstimate, dose_to_tell, dose_to_tell_all, pair, scene_of
 from stemctx_core.simulation.library import shipped_library
 from stemctx_core.simulation.render import Optics, count_electrons, render_columns, response_tables
 
@@ -115,15 +119,12 @@ def test_a_context_that_is_not_known_or_not_held_is_said() -> None:
 
 def test_the_best_condition_is_the_one_of_least_dose() -> None:
     energies, detectors = (60.0, 80.0), ((70.0, 200.0), (40.0, 200.0), (10.0, 20.0))
-    ranked = conditions(
-        LIBRARY, "WSe2", ("V",), "V_W", "vac_W", 0.01, high_tensions_kv=energies, detectors=detectors
-    )
+    question = Question("WSe2", ("V",), ("V_W", "vac_W"))
+    ranked = conditions(LIBRARY, question, energies, detectors)
     assert len(ranked) == 4  # the third detector cannot be added up from columns
     doses = [c.estimate.dose_e_per_angstrom2 for c in ranked]
     assert doses == sorted(doses)
-    best = best_condition(
-        LIBRARY, "WSe2", ("V",), "V_W", "vac_W", 0.01, high_tensions_kv=energies, detectors=detectors
-    )
+    best = best_condition(LIBRARY, question, energies, detectors)
     assert isinstance(best, Condition)
     assert best == ranked[0]
     direct = dose_to_tell(
@@ -134,7 +135,45 @@ def test_the_best_condition_is_the_one_of_least_dose() -> None:
 
 def test_no_condition_at_all_is_said() -> None:
     with pytest.raises(InputError, match=r"none of these energies and detectors: .*inner angle at least"):
-        best_condition(LIBRARY, "WSe2", ("V",), "V_W", "W", detectors=((10.0, 20.0),))
+        best_condition(LIBRARY, Question("WSe2", ("V",), ("V_W", "W")), detectors=((10.0, 20.0),))
+
+
+def test_a_set_needs_the_dose_of_its_hardest_pair() -> None:
+    species = ("vac_Se", "O_Se", "Se2")
+    together = dose_to_tell_all(LIBRARY, _context(), species, 0.05)
+    each = [dose_to_tell(LIBRARY, _context(), a, b, 0.05) for a, b in itertools.combinations(species, 2)]
+    assert together.dose_e_per_angstrom2 == max(e.dose_e_per_angstrom2 for e in each)
+    assert together in each
+    with pytest.raises(InputError, match="at least two"):
+        dose_to_tell_all(LIBRARY, _context(), ("V_W",))
+
+
+def test_advice_names_the_factor_and_a_better_condition() -> None:
+    question = Question("WSe2", (), ("vac_Se", "O_Se"), 0.05)
+    ranked = conditions(LIBRARY, question, (80.0,), ((70.0, 200.0), (50.0, 120.0), (90.0, 200.0)))
+    worst, best = ranked[-1], ranked[0]
+    dose = worst.estimate.dose_e_per_angstrom2 / 5
+    assert (
+        advice(question.species, worst, 6 * dose, ranked) == "{vac_Se, O_Se}: told apart with the dose in use."
+    )
+    words = advice(question.species, worst, dose, ranked)
+    assert "5 times the dose" in words
+    assert f"{best.inner_mrad:g}-{best.outer_mrad:g} mrad at 80 kV" in words
+    assert "no other condition" in advice(question.species, best, dose / 100, ranked)
+
+
+def test_the_command_ranks_conditions_and_says_what_is_wrong() -> None:
+    app = typer.Typer()
+    register(app)
+    asked = ["--host", "WSe2", "vac_Se", "O_Se", "--high-tension-kv", "80", "--detector-mrad", "70-200"]
+    told = CliRunner().invoke(app, [*asked, "--dose", "1e4", "--rows", "3"])
+    assert told.exit_code == 0, told.output
+    assert "vac_Se, O_Se in WSe2" in told.output
+    assert "times the dose" in told.output
+    for wrong, words in ((["--detector-mrad", "70"], "is no detector"), (["--dose", "-1"], "above 0")):
+        refused = CliRunner().invoke(app, [*asked, *wrong])
+        assert isinstance(refused.exception, InputError)
+        assert words in str(refused.exception)
 
 
 @pytest.mark.parametrize(("rate", "rival"), [(0.1, "W"), (0.02, "W"), (0.05, "vac_W")])
