@@ -87,7 +87,7 @@ def neighbour_defects(
 def render_patches(
     library: ResponseLibrary,
     truth: Scene,
-    repeats: int | Sequence[int],
+    repeats: int | Sequence[int] | NDArray[np.int64],
     rng: np.random.Generator,
     only_features: bool = False,
     every_defect: bool = False,

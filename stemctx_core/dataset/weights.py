@@ -19,11 +19,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stemctx_core.classes import Candidate, Role, priors
+from stemctx_core.classes import REAL_PREVALENCE, Candidate, Role, Sublattice, priors
 from stemctx_core.errors import InputError
 
 #: Of the sites of a 1H monolayer one half are metal sites and one half are chalcogen columns.
 _SUBLATTICE_SHARE: Final = 0.5
+#: Share of the sites of a sublattice that are defects in a crystal of balanced or tempered classes.
+CRYSTAL_DEFECTS: Final = 0.15
 
 
 class Sampling(StrEnum):
@@ -99,3 +101,22 @@ def class_weights(
     exponent = {Sampling.BALANCED: 0.0, Sampling.PREVALENCE: 1.0, Sampling.TEMPERED: power}[sampling]
     drawn = real**exponent
     return ClassWeights(drawn / drawn.sum(), real)
+
+
+def crystal_prevalence(
+    candidates: Sequence[Candidate], sampling: Sampling = Sampling.BALANCED, power: float = 0.5
+) -> dict[Role, float]:
+    """How often each role is met in a rendered crystal.
+
+    A crystal cannot hold as many defects as host columns and still be one: unless it is drawn at real prevalence,
+    the defects of each sublattice take `CRYSTAL_DEFECTS` of its sites, shared by powers of their real prevalence.
+    """
+    if sampling is Sampling.PREVALENCE:
+        return dict(REAL_PREVALENCE)
+    exponent = 0.0 if sampling is Sampling.BALANCED else power
+    rates: dict[Role, float] = {}
+    for sublattice in Sublattice:
+        roles = {c.role for c in candidates if c.sublattice is sublattice and c.is_defect}
+        parts = {role: REAL_PREVALENCE[role] ** exponent for role in Role if role in roles}
+        rates |= {role: CRYSTAL_DEFECTS * part / sum(parts.values()) for role, part in parts.items()}
+    return rates

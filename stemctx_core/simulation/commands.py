@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from stemctx_core import elements
+from stemctx_core.dataset.commands import register as register_dataset
 from stemctx_core.errors import InputError
 from stemctx_core.simulation import columns
 from stemctx_core.simulation.build import BuildPlan, build_library
@@ -22,6 +23,7 @@ simulate = typer.Typer(no_args_is_help=True, help="Simulate what columns of atom
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this room."""
+    register_dataset(simulate)
     app.add_typer(simulate, name="simulate")
 
 
