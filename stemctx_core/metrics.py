@@ -43,20 +43,23 @@ def rounded(value: float, digits: int = 5) -> float | None:
 def entropies_nats(posterior: Posterior) -> Values:
     """(n,) H = -Σ p ln p."""
     p = np.asarray(posterior, np.float64)
-    return -np.sum(p * np.log(np.clip(p, _TINY, None)), axis=1)  # type: ignore[no-any-return]
+    entropies: Values = -np.sum(p * np.log(np.clip(p, _TINY, None)), axis=1)
+    return entropies
 
 
 def surprises_nats(posterior: Posterior, label: Labels) -> Values:
     """(n,) -ln p(true candidate)."""
     p = np.asarray(posterior, np.float64)[np.arange(len(label)), label]
-    return -np.log(np.clip(p, _TINY, None))  # type: ignore[no-any-return]
+    surprises: Values = -np.log(np.clip(p, _TINY, None))
+    return surprises
 
 
 def divergences_nats(reference: Posterior, posterior: Posterior) -> Values:
     """(n,) Kullback-Leibler divergence Σ r ln(r/p) of posteriors from a reference."""
     r, p = np.asarray(reference, np.float64), np.asarray(posterior, np.float64)
     ratio = np.log(np.clip(r, _TINY, None)) - np.log(np.clip(p, _TINY, None))
-    return np.sum(r * ratio, axis=1)  # type: ignore[no-any-return]
+    divergences: Values = np.sum(r * ratio, axis=1)
+    return divergences
 
 
 def accuracy(posterior: Posterior, label: Labels) -> float:
@@ -167,7 +170,8 @@ def confusion(predicted: Labels, true: Labels, classes: int, weight: Values | No
     counts = np.zeros((classes, classes))
     np.add.at(counts, (true, predicted), 1.0 if weight is None else weight)
     totals = counts.sum(axis=1, keepdims=True)
-    return np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)
+    shares: Values = np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)
+    return shares
 
 
 def precision_recall(predicted: NDArray[np.bool_], true: NDArray[np.bool_]) -> tuple[float, float]:
