@@ -146,7 +146,9 @@ class ConformalSets:
         """Whether the coverage was fitted on held-out patches."""
         return self.table is not None
 
-    def sets(self, posterior: NDArray[np.floating[Any]], log_dose: float, coverage: float) -> NDArray[np.bool_]:
+    def sets(
+        self, posterior: NDArray[np.floating[Any]], log_dose: float | NDArray[np.floating[Any]], coverage: float
+    ) -> NDArray[np.bool_]:
         """(n, C) whether each candidate is in the set of each site; the most probable one always is.
 
         Parameters
