@@ -16,10 +16,18 @@ from stemctx_core.dataset.crystal import Crystal, CrystalRecipe, grow_crystal
 from stemctx_core.errors import InputError
 from stemctx_core.simulation.imaging import ImagingChain, Scan, check_dose
 from stemctx_core.simulation.library import ResponseLibrary
-from stemctx_core.simulation.render import Optics, render_columns, response_tables
+from stemctx_core.simulation.render import Optics, astigmatic_tables, render_columns, response_tables
 
 _LARGEST_FRAME: Final = 8192
 _RECORD_VERSION: Final = 1
+#: Name, smallest and largest value of a recipe's numbers; the library narrows the aberrations further.
+_RANGES: Final = (
+    ("pixel_size_angstrom", 0.02, 2.0),
+    ("sigma_angstrom", 0.0, 3.0),
+    ("defocus_nm", -1e3, 1e3),
+    ("astigmatism_nm", 0.0, 1e3),
+    ("astigmatism_azimuth_rad", -7.0, 7.0),
+)
 
 
 class FrameRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,6 +47,8 @@ class FrameRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Electrons that arrive per area.
     sigma_angstrom
         Round part of the effective source.
+    defocus_nm, astigmatism_nm, astigmatism_azimuth_rad
+        What is left of the probe's aberrations, as in `render.Optics`.
     crystal
         What is imaged.
     chain
@@ -51,6 +61,9 @@ class FrameRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pixel_size_angstrom: float = 0.2
     dose_e_per_angstrom2: float = 1e4
     sigma_angstrom: float = 0.4
+    defocus_nm: float = 0.0
+    astigmatism_nm: float = 0.0
+    astigmatism_azimuth_rad: float = 0.0
     crystal: CrystalRecipe = CrystalRecipe()
     chain: ImagingChain = ImagingChain()
 
@@ -60,7 +73,7 @@ class FrameRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise InputError(
                 f"A frame of {self.shape[0]} × {self.shape[1]} pixels cannot be made: give 1 to {_LARGEST_FRAME} along each side."
             )
-        for name, low, high in (("pixel_size_angstrom", 0.02, 2.0), ("sigma_angstrom", 0.0, 3.0)):
+        for name, low, high in _RANGES:
             value = getattr(self, name)
             if not (math.isfinite(value) and low <= value <= high):
                 raise InputError(
@@ -158,7 +171,8 @@ def labelled_frame(library: ResponseLibrary, recipe: FrameRecipe, seed: int) -> 
     px, case = recipe.pixel_size_angstrom, recipe.case
     extent = (recipe.shape[0] * px, recipe.shape[1] * px)
     crystal = grow_crystal(case.host, case.dopants, recipe.crystal, extent, np.random.default_rng([seed, 0]))
-    tables = [response_tables(library, [c.column for c in crystal.candidates], o) for o in _optics(recipe)]
+    columns, optics = [c.column for c in crystal.candidates], _optics(recipe)
+    tables = [response_tables(library, columns, o) for o in optics]
     scan = Scan(
         shape=recipe.shape,
         pixel_size_angstrom=px,
@@ -168,9 +182,13 @@ def labelled_frame(library: ResponseLibrary, recipe: FrameRecipe, seed: int) -> 
         covered=_covered(crystal, recipe),
     )
     positions = recipe.chain.displaced(crystal.positions_angstrom / px, scan)
-    fractions = np.stack(
-        [render_columns(recipe.shape, px, positions, crystal.column_index, table) for table in tables]
-    )
+    fractions = np.empty((len(optics), *recipe.shape), np.float32)
+    for d, (o, table) in enumerate(zip(optics, tables, strict=True)):
+        turning = astigmatic_tables(library, columns, o) if o.astigmatism_nm else None
+        fractions[d] = render_columns(
+            recipe.shape, px, positions, crystal.column_index, table,
+            astigmatic=turning, astigmatism_azimuth_rad=o.astigmatism_azimuth_rad,
+        )  # fmt: skip
     images = recipe.chain.detected(recipe.chain.intensities(fractions, scan), scan)
     lattice = recipe.chain.displaced(crystal.lattice_angstrom / px, scan)
     sites = _truth(crystal, positions, lattice, recipe.shape)
@@ -201,11 +219,14 @@ def rebuilt(library: ResponseLibrary, record: dict[str, Any]) -> LabelledFrame:
 
 
 def _optics(recipe: FrameRecipe) -> list[Optics]:
-    case = recipe.case
+    case, r = recipe.case, recipe
     return [
-        Optics(case.high_tension_kv, case.convergence_semi_angle_mrad, inner, outer, recipe.sigma_angstrom)
+        Optics(
+            case.high_tension_kv, case.convergence_semi_angle_mrad, inner, outer, r.sigma_angstrom,
+            r.defocus_nm, r.astigmatism_nm, r.astigmatism_azimuth_rad,
+        )
         for inner, outer in recipe.detectors_mrad
-    ]
+    ]  # fmt: skip
 
 
 def _reference(listed: tuple[Candidate, ...], table: NDArray[np.float32]) -> float:

@@ -92,11 +92,11 @@ class ImagingChain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The worst of what is met, all at once: for what must not break, not for what must be right."""
         return cls(
             (
-                Drift((8.0, -5.0)), Warp(1.2, 150.0), Flyback(4.0, 40.0), LineJitter((0.08, 0.25), 0.6),
-                EffectiveSource(0.45, 0.10, 0.6, 0.25, 0.9, 2.2), Haze(0.8, 0.8, 0.8),
-                Contamination(0.8, 45.0, 0.4), AmorphousCarbon(0.3, 0.35),
-                AmplitudeNoise(0.10, 0.09, 0.35), Afterglow(0.3, 4.0), PixelCorrelation(0.4), Spikes(),
-                ReadoutNoise(0.08), Saturation(3.0), Gain(0.10, 0.28), Quantisation(12),
+                Drift((6.0, -4.0)), Warp(0.9, 150.0), Flyback(2.5, 25.0), LineJitter((0.05, 0.15), 0.6),
+                EffectiveSource(0.30, 0.08, 0.6, 0.2, 0.8, 2.2), Haze(0.3, 0.6, 0.8),
+                Contamination(0.4, 60.0, 0.3), AmorphousCarbon(0.1, 0.3),
+                AmplitudeNoise(0.08, 0.07, 0.2), Afterglow(0.15, 2.0), PixelCorrelation(0.4), Spikes(),
+                ReadoutNoise(0.05), Saturation(2.2), Gain(0.10, 0.40), Quantisation(12),
             )
         )  # fmt: skip
 
