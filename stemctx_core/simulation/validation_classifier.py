@@ -1,0 +1,89 @@
+"""Trained on columns, tested on deltas: what the fast tier costs the classifier, on the same scenes and draws."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from stemctx_core.classes import L7
+from stemctx_core.classifier import Classifier, load_bundle
+from stemctx_core.dataset.cases import benchmark_cases
+from stemctx_core.dataset.groups import make_group
+from stemctx_core.simulation.delta import DeltaLibrary
+
+#: What columns may cost, points of accuracy.
+COST_LIMIT_POINTS: Final = 0.3
+DOSES: Final = (1e4, 1e5)
+_REPEATS: Final = 4
+
+
+@dataclass(frozen=True)
+class ClassifierCost:
+    """Accuracy over the benchmark's L7 classes, full context, of patches made of columns and of deltas.
+
+    Attributes
+    ----------
+    cost_points, standard_error_points
+        Accuracy on columns less that on deltas, and its error over scenes, which share their draws.
+    """
+
+    dose_e_per_angstrom2: float
+    patches: int
+    accuracy_columns: float
+    accuracy_deltas: float
+    cost_points: float
+    standard_error_points: float
+
+    def passes(self) -> bool:
+        """Whether the cost is within the limit, not counting its error."""
+        return self.cost_points <= COST_LIMIT_POINTS
+
+
+def classifier_cost(
+    deltas: DeltaLibrary,
+    patches: int,
+    progress: Callable[[int, int, str], None],
+    bundle: Path | None = None,
+    seed: int = 20260610,
+) -> list[ClassifierCost]:
+    """Evaluate a model, the shipped one by default, on benchmark scenes rendered by either tier.
+
+    What the model is told rests on the column library in both. Scenes are spread evenly over the 576 cases.
+    """
+    from stemctx_core.evaluation.benchmark import benchmark_scene
+
+    classifier = Classifier(load_bundle(bundle))
+    library, cases = deltas.library, benchmark_cases()
+    scenes = max(2, -(-patches // (_REPEATS * len(L7))))
+    order = np.linspace(0, len(cases), scenes, endpoint=False).astype(int) % len(cases)
+    results = []
+    for number, dose in enumerate(DOSES):
+        right = np.zeros((2, scenes))
+        count = 0
+        for n, which in enumerate(order):
+            progress(number * scenes + n, len(DOSES) * scenes, f"classifier {dose:g} e/Å²")
+            case = cases[which]
+            for tier, truth_library in enumerate((library, deltas.for_host(case.host))):
+                rng = np.random.default_rng([seed, number, n])
+                group = make_group(
+                    library, benchmark_scene(case, dose, rng), _REPEATS, rng, truth_library=truth_library
+                )
+                chosen = classifier.posterior(group.patches, group.encoded).argmax(axis=1)
+                right[tier, n] = np.mean(chosen == group.label)
+                count += len(group.label) if tier == 0 else 0
+        cost = right[0] - right[1]
+        results.append(
+            ClassifierCost(
+                dose,
+                count,
+                float(right[0].mean()),
+                float(right[1].mean()),
+                float(100 * cost.mean()),
+                float(100 * cost.std(ddof=1) / np.sqrt(scenes)),
+            )
+        )
+    return results
