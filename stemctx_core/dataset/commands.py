@@ -12,12 +12,11 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from stemctx_core.dataset.weights import Sampling
+from stemctx_core.dataset.kinds import Imperfections, Kind, Sampling
 from stemctx_core.errors import InputError
 
 if TYPE_CHECKING:
     from stemctx_core.dataset.recipe import DatasetRecipe
-    from stemctx_core.dataset.shards import Configuration
 
 dataset = typer.Typer(help="Labelled patches or frames as files.", invoke_without_command=True)
 
@@ -72,8 +71,8 @@ def write(
         bool, typer.Option("--complexes", help="Dopants with a vacancy beside them too.")
     ] = False,
     imperfections: Annotated[
-        str, typer.Option(help="Of the microscope, for frames: pristine, typical or difficult.")
-    ] = "typical",
+        Imperfections, typer.Option(help="Of the microscope, for frames.")
+    ] = Imperfections.TYPICAL,
     shard_size: Annotated[
         int | None, typer.Option(help="Samples a shard.", show_default="43,008 patches or 16 frames")
     ] = None,
@@ -100,7 +99,7 @@ def write(
     if ctx.invoked_subcommand is not None:
         return
     _need_packages()
-    from stemctx_core.dataset.recipe import CaseChoice, DatasetRecipe, Kind
+    from stemctx_core.dataset.recipe import CaseChoice, DatasetRecipe
 
     if output is None:
         raise InputError("There is nowhere to write to. Give --output and a folder.")
@@ -136,7 +135,7 @@ def write(
 def _make(
     output: Path, recipe: DatasetRecipe, library: Path | None, workers: int, scheduler: str | None
 ) -> None:
-    from stemctx_core.dataset.distribute import make_shards, opened_library
+    from stemctx_core.dataset.distribute import cluster, make_shards, opened_library
     from stemctx_core.dataset.folder import missing_shards, prepare, write_index
     from stemctx_core.dataset.shards import configuration_here
 
@@ -144,29 +143,23 @@ def _make(
     opened = opened_library(library_path)
     recipe.check(opened)
     configuration = configuration_here(recipe, opened)
-    prepare(output, configuration)
-    missing = missing_shards(output, configuration)
-    with Progress(
-        TextColumn("shards"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    ) as bar:
+    with contextlib.ExitStack() as stack:
+        client = stack.enter_context(cluster(0, scheduler)) if scheduler else None
+        prepare(output, configuration)
+        missing = missing_shards(output, configuration)
+        if client is None and workers and missing:
+            client = stack.enter_context(cluster(min(workers, len(missing)), None))
+        bar = stack.enter_context(_progress())
         task = bar.add_task("shards", total=recipe.shards, completed=recipe.shards - len(missing), rate="")
         done = 0
-
-        def finished(samples: int) -> None:
-            nonlocal done
-            done += samples
-            elapsed = bar.tasks[0].elapsed or 1.0
-            bar.update(task, advance=1, rate=f"{done / elapsed:,.0f} {recipe.kind.value}/s")
-
         try:
-            make_shards(output, configuration, missing, workers, scheduler, library_path, finished)
+            for samples in make_shards(output, configuration, library_path, missing, client):
+                done += samples
+                rate = done / (bar.tasks[0].elapsed or 1.0)
+                bar.update(task, advance=1, rate=f"{rate:,.0f} {recipe.kind.value}/s")
         except InputError:
-            _index_what_there_is(output, configuration)
+            with contextlib.suppress(OSError):
+                write_index(output, configuration)
             raise
     total = write_index(output, configuration)
     typer.echo(
@@ -174,12 +167,15 @@ def _make(
     )
 
 
-def _index_what_there_is(output: Path, configuration: Configuration) -> None:
-    """An index over the finished shards, if there is still room for one."""
-    from stemctx_core.dataset.folder import write_index
-
-    with contextlib.suppress(OSError):
-        write_index(output, configuration)
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("shards"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
 
 
 @dataset.command()

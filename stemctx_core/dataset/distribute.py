@@ -7,11 +7,11 @@ shard it was at, which another one makes again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -63,7 +63,13 @@ def make_shard(folder: str, order: bytes, library_path: str | None, number: int)
 def make_here(
     folder: Path, configuration: Configuration, library_path: str | None, numbers: Sequence[int]
 ) -> Iterator[int]:
-    """Make shards one after the other in this process; yields the samples of each."""
+    """Make shards one after the other in this process; yields the samples of each.
+
+    Raises
+    ------
+    InputError
+        As `make_shard`.
+    """
     order = msgspec.json.encode(configuration)
     for number in numbers:
         yield make_shard(str(folder), order, library_path, number)
@@ -143,25 +149,11 @@ def cluster(workers: int, scheduler: str | None) -> Iterator[Client]:
 def make_shards(
     folder: Path,
     configuration: Configuration,
+    library_path: str | None,
     numbers: Sequence[int],
-    workers: int,
-    scheduler: str | None = None,
-    library_path: str | None = None,
-    finished: Callable[[int], Any] = lambda samples: None,
-) -> None:
-    """Make shards, calling `finished` with the samples of each.
-
-    Parameters
-    ----------
-    workers
-        Processes of this machine; 0 for none but this one.
-    scheduler
-        Address of a dask scheduler to use instead.
-    """
-    if workers == 0 and scheduler is None:
-        for samples in make_here(folder, configuration, library_path, numbers):
-            finished(samples)
-        return
-    with cluster(workers, scheduler) as client:
-        for samples in make_on(client, folder, configuration, library_path, numbers):
-            finished(samples)
+    client: Client | None = None,
+) -> Iterator[int]:
+    """Make shards on a cluster, or in this process where there is none; yields the samples of each."""
+    if client is None:
+        return make_here(folder, configuration, library_path, numbers)
+    return make_on(client, folder, configuration, library_path, numbers)

@@ -74,11 +74,8 @@ def read_configuration(folder: Path) -> Configuration:
 def _compare(folder: Path, there: Configuration, wanted: Configuration) -> None:
     if there == wanted:
         return
-    differing = [
-        f"{name} is {getattr(there.recipe, name)!r} there and {getattr(wanted.recipe, name)!r} here"
-        for name in there.recipe.__struct_fields__
-        if getattr(there.recipe, name) != getattr(wanted.recipe, name)
-    ]
+    old, new = msgspec.to_builtins(there.recipe), msgspec.to_builtins(wanted.recipe)
+    differing = [f"{name} is {old[name]} there and {new[name]} here" for name in old if old[name] != new[name]]
     if there.library_sha256 != wanted.library_sha256:
         differing.append("the response library is another one")
     if there.packages != wanted.packages:

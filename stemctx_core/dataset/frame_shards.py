@@ -17,6 +17,7 @@ import numpy as np
 from stemctx_core.classes import priors
 from stemctx_core.dataset.crystal import CrystalRecipe
 from stemctx_core.dataset.frames import FrameRecipe, LabelledFrame, labelled_frame
+from stemctx_core.dataset.kinds import Imperfections
 from stemctx_core.dataset.recipe import DatasetRecipe
 from stemctx_core.dataset.weights import crystal_prevalence
 from stemctx_core.dataset.zarr_arrays import SceneRecord, add_array, attributes, case_attributes
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
     import zarr
 
 _CHAINS = {
-    "pristine": ImagingChain.pristine,
-    "typical": ImagingChain.typical,
-    "difficult": ImagingChain.difficult,
+    Imperfections.PRISTINE: ImagingChain.pristine,
+    Imperfections.TYPICAL: ImagingChain.typical,
+    Imperfections.DIFFICULT: ImagingChain.difficult,
 }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from enum import StrEnum
 from functools import lru_cache
 from typing import Final
 
@@ -19,21 +18,14 @@ from stemctx_core.dataset.cases import (
     BENCHMARK_ENERGIES_KV,
     Case,
 )
+from stemctx_core.dataset.kinds import Imperfections, Kind, Sampling
 from stemctx_core.dataset.truth import TRAINING_RANGES
-from stemctx_core.dataset.weights import Sampling
 from stemctx_core.errors import InputError
 from stemctx_core.simulation.library import ResponseLibrary
 from stemctx_core.simulation.render import Optics, response_tables
 
 _ANY_SIGMA_ANGSTROM: Final = 0.4
 _MOST_SAMPLES: Final = 10**10
-
-
-class Kind(StrEnum):
-    """What a sample is."""
-
-    PATCHES = "patches"
-    FRAMES = "frames"
 
 
 class CaseChoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -124,7 +116,7 @@ class DatasetRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     samples_per_shard
         Rounded up to whole scenes.
     imperfections
-        For frames: ``pristine``, ``typical`` or ``difficult``; see `simulation.imaging.ImagingChain`.
+        For frames: see `simulation.imaging.ImagingChain`.
     shape, pixel_size_angstrom
         Of a frame.
     """
@@ -142,7 +134,7 @@ class DatasetRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     every_defect: bool = True
     samples_per_scene: int = 672
     samples_per_shard: int = 43_008
-    imperfections: str = "typical"
+    imperfections: Imperfections = Imperfections.TYPICAL
     shape: tuple[int, int] = (1024, 1024)
     pixel_size_angstrom: float = 0.2
 

@@ -13,27 +13,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stemctx_core.classes import REAL_PREVALENCE, Candidate, Role, Sublattice, priors
+from stemctx_core.dataset.kinds import Sampling
 from stemctx_core.errors import InputError
 
 #: Of the sites of a 1H monolayer one half are metal sites and one half are chalcogen columns.
 _SUBLATTICE_SHARE: Final = 0.5
 #: Share of the sites of a sublattice that are defects in a crystal of balanced or tempered classes.
 CRYSTAL_DEFECTS: Final = 0.15
-
-
-class Sampling(StrEnum):
-    """How often each candidate of a scene is drawn: all alike, as often as it is met, or between the two."""
-
-    BALANCED = "balanced"
-    PREVALENCE = "prevalence"
-    TEMPERED = "tempered"
 
 
 @dataclass(frozen=True)
