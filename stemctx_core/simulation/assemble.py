@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from stemctx_core.simulation.build import (
     BuildPlan,
 )
 from stemctx_core.simulation.library import relative_motion_angstrom
-from stemctx_core.simulation.multislice import RING_MRAD, probe_radii_angstrom
-from stemctx_core.simulation.nodes import Node, pair_displacement_px
+from stemctx_core.simulation.multislice import RING_MRAD, MultisliceSettings, probe_radii_angstrom
+from stemctx_core.simulation.nodes import Node, pair_displacement_px, relatives
 from stemctx_core.simulation.parts import Parts
 from stemctx_core.simulation.storage import pack, write_library
 
@@ -91,23 +92,45 @@ def _at_nodes(
     arrays: dict[str, NDArray[np.generic]] = {}
     rounds = [n for n in nodes if not n.astigmatism_nm]
     if rounds:
-        differences = np.stack(
-            [
-                [
-                    thermal_mean(
-                        c, _reduced(plan, kv, parts, c, n) - _reduced(plan, kv, parts, c, plan.focus), plan, kv
-                    )[0]
-                    for c in keys
-                ]
-                for n in rounds
-            ]
-        )
+        differences = np.stack([_all_columns(plan, kv, parts, keys, n, _round) for n in rounds])
         arrays[f"nodes_{kv:g}"], arrays[f"node_steps_{kv:g}"] = pack(differences)
     turning = [n for n in nodes if n.astigmatism_nm]
     if turning:
-        added = np.stack([[_astigmatic(plan, kv, parts, c, n) for c in keys] for n in turning])
+        added = np.stack([_all_columns(plan, kv, parts, keys, n, _astigmatic) for n in turning])
         arrays[f"astigmatic_{kv:g}"], arrays[f"astigmatic_steps_{kv:g}"] = pack(added.swapaxes(1, 2))
     return arrays
+
+
+def _all_columns(
+    plan: BuildPlan,
+    kv: float,
+    parts: Parts,
+    keys: list[str],
+    node: Node,
+    difference: Callable[[BuildPlan, float, Parts, str, Node], Array],
+) -> Array:
+    """(columns, ...) differences at a node.
+
+    A column that is not simulated there has its relatives' differences, each as a share of what it has on the column
+    in focus, ring by ring.
+    """
+    own: dict[str, Array] = {}
+    stand_ins: dict[str, dict[str, float]] = {}
+    for key in keys:
+        stand_ins[key] = relatives(key, node, plan.columns)
+        if not stand_ins[key]:
+            own[key] = difference(plan, kv, parts, key, node)
+
+    def peak(key: str) -> Array:
+        on_column: Array = thermal_mean(key, _reduced(plan, kv, parts, key, plan.focus), plan.settings(kv))[
+            0, 0
+        ]
+        return on_column
+
+    for key, shares in stand_ins.items():
+        if shares:
+            own[key] = peak(key) * sum(share * own[like] / peak(like) for like, share in shares.items())
+    return np.stack([own[key] for key in keys])
 
 
 def _reduced(plan: BuildPlan, kv: float, parts: Parts, column: str, node: Node) -> Array:
@@ -118,15 +141,21 @@ def _reduced(plan: BuildPlan, kv: float, parts: Parts, column: str, node: Node) 
     return parts.load(parts.node(column, settings, node)).astype(np.float64)
 
 
-def thermal_mean(column: str, reduced: Array, plan: BuildPlan, kv: float) -> Array:
+def thermal_mean(column: str, reduced: Array, settings: MultisliceSettings) -> Array:
     """(harmonics, radii, rings): displacements weighted so that the mean square is the thermal one, 2σ²."""
     if reduced.shape[1] == 1:
         return reduced[:, 0]
-    settings = plan.settings(kv)
     apart = pair_displacement_px(settings) * settings.sampling_angstrom
     share = 2 * relative_motion_angstrom(column) ** 2 / apart**2
     mean: Array = (1 - share) * reduced[:, 0] + share * reduced[:, 1]
     return mean
+
+
+def _round(plan: BuildPlan, kv: float, parts: Parts, column: str, node: Node) -> Array:
+    """(radii, rings)."""
+    change = _reduced(plan, kv, parts, column, node) - _reduced(plan, kv, parts, column, plan.focus)
+    difference: Array = thermal_mean(column, change, plan.settings(kv))[0]
+    return difference
 
 
 def _astigmatic(plan: BuildPlan, kv: float, parts: Parts, column: str, node: Node) -> Array:

@@ -13,7 +13,7 @@ from stemctx_core.simulation.multislice import (
     column_response,
     required_sampling_angstrom,
 )
-from stemctx_core.simulation.nodes import Node, reduced_response
+from stemctx_core.simulation.nodes import Node, reduced_response, relatives
 from stemctx_core.simulation.parts import Parts
 
 #: Lateral displacements of the atoms of a pair, in whole pixels of the simulation grid.
@@ -46,6 +46,27 @@ class Job:
         return what if self.node is None else f"{what}, {self.node.title}"
 
 
+def standard_nodes(high_tension_kv: float) -> tuple[Node, ...]:
+    """Probes besides 30 mrad in focus that the shipped library holds at an energy."""
+    if high_tension_kv not in (60.0, 80.0, 200.0):
+        return (Node(25.0), Node(35.0))
+    focused = [Node(c) for c in (20.0, 25.0, 35.0, 40.0)]
+    defocused = [Node(c, d) for c in (25.0, 30.0, 35.0) for d in (2.0, 4.0, 6.0)]
+    astigmatic = [Node(30.0, d, a) for d in (0.0, 4.0) for a in (2.0, 4.0)]
+    return (*focused, *defocused, *astigmatic)
+
+
+def nodes_around(
+    convergences_mrad: tuple[float, ...], defoci_nm: tuple[float, ...], astigmatisms_nm: tuple[float, ...]
+) -> tuple[Node, ...]:
+    """Every defocus at every convergence, and every astigmatism at the first convergence and every defocus."""
+    first = convergences_mrad[0]
+    defoci = (0.0, *defoci_nm)
+    found = {Node(c, d) for c in convergences_mrad for d in defoci} - {Node(first)}
+    found |= {Node(first, d, a) for d in defoci for a in astigmatisms_nm}
+    return tuple(sorted(found))
+
+
 @dataclass(frozen=True)
 class BuildPlan:
     """What to build.
@@ -62,7 +83,7 @@ class BuildPlan:
         Other probes, for each energy; an energy that is not in it has none.
     """
 
-    high_tensions_kv: tuple[float, ...] = (60.0, 80.0, 200.0)
+    high_tensions_kv: tuple[float, ...] = (60.0, 80.0, 100.0, 120.0, 200.0, 300.0)
     columns: tuple[str, ...] = field(default_factory=columns.standard_columns)
     convergence_semi_angle_mrad: float = 30.0
     nodes: dict[float, tuple[Node, ...]] = field(default_factory=dict)
@@ -96,7 +117,7 @@ class BuildPlan:
         ]
         for kv in self.high_tensions_kv:
             for node in self.nodes.get(kv, ()):
-                work += [Job(kv, c, node) for c in self.columns]
+                work += [Job(kv, c, node) for c in self.columns if not relatives(c, node, self.columns)]
             if self.nodes.get(kv):
                 work += [Job(kv, c, self.focus) for c in self.columns if columns.is_pair(c)]
         return work

@@ -22,7 +22,14 @@ from numpy.typing import NDArray
 
 from stemctx_core.errors import LibraryError
 from stemctx_core.simulation import columns
-from stemctx_core.simulation.interpolation import INNER_MARGIN_MRAD, NodeGrid
+from stemctx_core.simulation.answerable import (
+    CONVERGENCE_TOLERANCE_MRAD as CONVERGENCE_TOLERANCE_MRAD,
+)
+from stemctx_core.simulation.answerable import (
+    NARROWEST_DETECTOR_MRAD as NARROWEST_DETECTOR_MRAD,
+)
+from stemctx_core.simulation.answerable import check_detector, check_probe, check_values
+from stemctx_core.simulation.interpolation import NodeGrid
 from stemctx_core.simulation.nodes import Node
 from stemctx_core.simulation.optics import Optics
 from stemctx_core.simulation.radial import (
@@ -36,9 +43,6 @@ from stemctx_core.simulation.storage import LibraryFile, unpack
 from stemctx_core.simulation.storage import write_library as write_library
 
 RINGS_NOT_MEASURED: Final = np.float32(np.nan)
-NARROWEST_DETECTOR_MRAD: Final = 25.0
-#: How far beyond its outermost convergences the library still answers, with what it holds there.
-CONVERGENCE_TOLERANCE_MRAD: Final = 1.0
 #: A declared energy may differ from a held one by this share.
 ENERGY_TOLERANCE: Final = 0.02
 
@@ -130,64 +134,10 @@ class ResponseLibrary:
             optics = high_tension_kv
         else:
             optics = Optics(high_tension_kv, convergence_semi_angle_mrad, inner_mrad, outer_mrad, 0.0)
-        for name, value in (
-            ("high tension", optics.high_tension_kv),
-            ("convergence semi-angle", optics.convergence_semi_angle_mrad),
-            ("inner angle", optics.inner_mrad),
-            ("outer angle", optics.outer_mrad),
-            ("effective source", optics.sigma_angstrom),
-            ("defocus", optics.defocus_nm),
-            ("astigmatism", optics.astigmatism_nm),
-            ("azimuth of the astigmatism", optics.astigmatism_azimuth_rad),
-        ):
-            if not math.isfinite(value):
-                raise LibraryError(
-                    f"The {name} is {value}, not a number. Give it, or leave it out to have it asked for."
-                )
-        if optics.sigma_angstrom < 0 or optics.astigmatism_nm < 0:
-            raise LibraryError(
-                f"The effective source ({optics.sigma_angstrom:g} Å) and the astigmatism ({optics.astigmatism_nm:g} nm) "
-                "cannot be negative. Turn the azimuth by 90° instead of the sign of an astigmatism."
-            )
+        check_values(optics)
         grid = self.grid(optics.high_tension_kv)
-        self._check_probe(grid, optics)
-        self._check_detector(optics)
-
-    def _check_probe(self, grid: NodeGrid, optics: Optics) -> None:
-        kv, convergence = self._held(optics.high_tension_kv), optics.convergence_semi_angle_mrad
-        held = grid.convergences_mrad if not optics.defocus_nm else grid.defocused_convergences_mrad
-        if optics.defocus_nm and not held:
-            raise LibraryError(
-                f"The library holds {kv:g} kV in focus only, not a defocus of {optics.defocus_nm:g} nm. Build one with "
-                f"'stemctx simulate library --high-tension-kv {kv:g} --defocus-nm 2 --defocus-nm 4 --defocus-nm 6'."
-            )
-        low, high = held[0], held[-1]
-        if not low - CONVERGENCE_TOLERANCE_MRAD <= convergence <= high + CONVERGENCE_TOLERANCE_MRAD:
-            span = f"{low:g}" if low == high else f"{low:g} to {high:g}"
-            raise LibraryError(
-                f"The library holds convergence semi-angles of {span} mrad at {kv:g} kV"
-                f"{' out of focus' if optics.defocus_nm else ''}, {convergence:g} mrad is too far from them. Build one "
-                f"with 'stemctx simulate library --convergence-mrad {convergence:g}'."
-            )
-        most = grid.defoci_nm[-1]
-        if abs(optics.defocus_nm) > most:
-            raise LibraryError(
-                f"A defocus of {optics.defocus_nm:g} nm is beyond the {most:g} nm that the library holds at {kv:g} kV. "
-                "Focus the probe, or build a library with a larger '--defocus-nm'."
-            )
-        if optics.astigmatism_nm:
-            _check_astigmatism(grid, optics, kv)
-
-    def _check_detector(self, optics: Optics) -> None:
-        convergence, inner, outer = optics.convergence_semi_angle_mrad, optics.inner_mrad, optics.outer_mrad
-        lowest = max(self._inner, convergence + INNER_MARGIN_MRAD)
-        highest = self.outer_limit_mrad(optics.high_tension_kv)
-        if inner < lowest or outer > highest or outer - inner < NARROWEST_DETECTOR_MRAD:
-            raise LibraryError(
-                f"The detector {inner:g}-{outer:g} mrad is outside what columns can be added up for: "
-                f"inner angle at least {lowest:g}, outer at most {highest:g} at {optics.high_tension_kv:g} kV, "
-                f"{NARROWEST_DETECTOR_MRAD:g} mrad wide or more. Check the angles, or use another detector."
-            )
+        check_probe(grid, optics, self._held(optics.high_tension_kv))
+        check_detector(optics, self._inner, self.outer_limit_mrad(optics.high_tension_kv))
 
     @property
     def _inner(self) -> float:
@@ -315,6 +265,11 @@ class ResponseLibrary:
         stored = self._file.array(f"singles_{kv:g}")[self.provenance["singles"].index(column)]
         return radii, np.zeros(1), stored[None].astype(np.float64)
 
+    def mean_rings(self, column: str, high_tension_kv: float) -> NDArray[np.float64]:
+        """(distances, rings) in focus, averaged over the thermal displacement of a pair's atoms."""
+        mean: NDArray[np.float64] = self._energy(high_tension_kv).base[self._row[column]]
+        return mean
+
     def _displacements(self, kv: float) -> NDArray[np.float64]:
         return np.array(self.provenance["pair_displacements_angstrom"][f"{kv:g}"])
 
@@ -366,22 +321,6 @@ def _motion_angstrom(column: str) -> float:
     """Thermal displacement of a column's middle (Å rms per axis)."""
     motion = math.hypot(*(columns.thermal_rms_angstrom(e) for e in columns.elements(column)))
     return motion / 2 if columns.is_pair(column) else motion
-
-
-def _check_astigmatism(grid: NodeGrid, optics: Optics, kv: float) -> None:
-    if not grid.astigmatic:
-        raise LibraryError(
-            f"The library holds no astigmatism at {kv:g} kV. Correct it, or build a library with "
-            f"'stemctx simulate library --high-tension-kv {kv:g} --astigmatism-nm 2 --astigmatism-nm 4'."
-        )
-    scale = grid.phase_scale(optics.convergence_semi_angle_mrad)
-    most, farthest = grid.astigmatisms_nm[-1] / scale, grid.astigmatic_defoci_nm[-1] / scale
-    if optics.astigmatism_nm > most or abs(optics.defocus_nm) > farthest:
-        raise LibraryError(
-            f"An astigmatism of {optics.astigmatism_nm:g} nm at a defocus of {optics.defocus_nm:g} nm is beyond the "
-            f"{most:.3g} nm and {farthest:.3g} nm that the library holds at {kv:g} kV and "
-            f"{optics.convergence_semi_angle_mrad:g} mrad. Correct the probe, or build a library with larger ones."
-        )
 
 
 @lru_cache(maxsize=1)

@@ -33,6 +33,11 @@ _LINES: Final = (np.pi / 8, 3 * np.pi / 8)
 _HARMONICS: Final = np.array([[0.5, 0.5], [np.sqrt(0.5), -np.sqrt(0.5)]])
 
 
+#: Metals that are simulated with aberrations. What an aberration takes from the peak hardly depends on the element:
+#: others are interpolated in atomic number, within 0.1 % of the peak.
+ABERRATED_METALS: Final = ("Ti", "Zn", "Rh", "W", "Au")
+
+
 @dataclass(frozen=True, order=True)
 class Node:
     """A probe that the library holds.
@@ -59,6 +64,30 @@ class Node:
         parts += [f"defocus {self.defocus_nm:g} nm"] if self.defocus_nm else []
         parts += [f"astigmatism {self.astigmatism_nm:g} nm"] if self.astigmatism_nm else []
         return ", ".join(parts)
+
+
+def relatives(column: str, node: Node, others: tuple[str, ...]) -> dict[str, float]:
+    """Columns, and their shares, that stand for one that is not simulated at a node; none where it is.
+
+    Parameters
+    ----------
+    others
+        Columns of the library.
+    """
+    if not node.defocus_nm and not node.astigmatism_nm:
+        return {}
+    atoms = columns.elements(column)
+    if len(atoms) == 2:
+        mixed = atoms[0] != atoms[1] and atoms[0] in columns.CHALCOGENS
+        likes = [f"{e}+{e}" for e in atoms]
+        return dict.fromkeys(likes, 0.5) if mixed and set(likes) <= set(others) else {}
+    if column not in columns.METALS or column in ABERRATED_METALS or not set(ABERRATED_METALS) <= set(others):
+        return {}
+    numbers = [elements.atomic_number(m) for m in ABERRATED_METALS]
+    number = min(max(elements.atomic_number(column), numbers[0]), numbers[-1])
+    above = next(i for i, n in enumerate(numbers) if n >= number and i)
+    share = (number - numbers[above - 1]) / (numbers[above] - numbers[above - 1])
+    return {ABERRATED_METALS[above - 1]: 1 - share, ABERRATED_METALS[above]: share}
 
 
 def pair_displacement_px(settings: MultisliceSettings) -> int:
@@ -130,12 +159,11 @@ def _along_lines(
 def _focus_angstrom(column: str, node: Node, separation: float) -> float:
     """Depth of the focus below the first atom.
 
-    The response in focus has its focus where the probe enters, 1.5 Å above the chalcogens. A defocus counts from
-    the plane about which it is symmetric.
+    The response in focus has its focus on the first chalcogen plane. A defocus counts from the plane about which it
+    is symmetric.
     """
     if not node.defocus_nm and not node.astigmatism_nm:
-        above_metal = VACUUM_ANGSTROM + separation / 4
-        return -above_metal if column in columns.METALS else 0.0
+        return -separation / 2 if column in columns.METALS else 0.0
     atoms = columns.elements(column)
     # Averages over which of two unlike atoms the beam meets first: the heavier one carries the signal.
     weights = np.array([elements.atomic_number(e) for e in atoms], float) ** 1.5
