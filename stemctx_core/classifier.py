@@ -14,15 +14,17 @@ from numpy.typing import NDArray
 
 from stemctx_core.encoding import EncodedScene
 from stemctx_core.engine import Engine, OnnxRuntimeEngine
-from stemctx_core.errors import BundleError
+from stemctx_core.errors import BundleError, InputError
 from stemctx_core.features import FEATURES
+from stemctx_core.onnx_check import check_contents, read_contents
 from stemctx_core.patches import SAMPLES
 
 #: Changes when the meaning of the graph's inputs does.
-INPUT_VERSION: Final = 1
-INPUT_NAMES: Final = ("patches", "mean", "whiten", "log_det", "scale", "log_dose")
+INPUT_VERSION: Final = 2
+INPUT_NAMES: Final = ("patches", "mean", "whiten", "log_det", "scale", "log_dose", "composition", "context")
 _CHUNK: Final = 1024
 _LARGEST_MODEL_BYTES: Final = 20_000_000
+_OLDEST_OPSET: Final = 18
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Bundle:
 
     @property
     def sha256(self) -> str:
-        """Hash of the graph."""
+        """Hash of the graph in single precision, which names the model."""
         return str(self.card["sha256"])
 
     @property
@@ -50,10 +52,14 @@ class Bundle:
         """Name and first digits of the hash."""
         return f"{self.card['name']} {self.sha256[:12]}"
 
-    @property
-    def temperature(self) -> float:
-        """What the logits are divided by before the softmax."""
-        return float(self.card["temperature"])
+    def temperature(self, log_dose: float) -> float:
+        """What the logits are divided by before the softmax, at log10 of electrons per Å² times the reference."""
+        return temperature_at(self.card["temperature"], log_dose)
+
+
+def temperature_at(nodes: dict[str, list[float]], log_dose: float) -> float:
+    """A card's temperature at a dose, linear between its nodes and constant beyond them."""
+    return float(np.interp(log_dose, nodes["log_dose"], nodes["value"]))
 
 
 def shipped_bundle_path() -> Path:
@@ -61,31 +67,22 @@ def shipped_bundle_path() -> Path:
     return Path(str(resources.files("stemctx_core") / "bundles" / "candidate_scorer"))
 
 
-def load_bundle(path: Path | None = None) -> Bundle:
+def load_bundle(path: Path | None = None, *, half: bool = False) -> Bundle:
     """Read a bundle folder (``model.onnx`` and ``card.json``), the shipped one by default.
+
+    Parameters
+    ----------
+    half
+        Read ``model_fp16.onnx`` instead, whose scoring network works in half precision.
 
     Raises
     ------
     BundleError
-        Missing, damaged, with external data, too large, or made for other inputs; nothing is executed.
+        Missing, damaged, with external data, too large, with other inputs or operators than its card says, or made
+        for another version; nothing is executed.
     """
     folder = path or shipped_bundle_path()
-    try:
-        card = json.loads((folder / "card.json").read_text())
-        model = folder / "model.onnx"
-        if model.is_symlink() or model.stat().st_size > _LARGEST_MODEL_BYTES:
-            raise BundleError(
-                f"The model in {folder} is a link or larger than 20 MB. Use a bundle as exported."
-            )
-        onnx_bytes = model.read_bytes()
-    except (OSError, ValueError) as error:
-        raise BundleError(
-            f"The model bundle {folder} cannot be read: {error}. Reinstall stemctx, or make one with 'stemctx train'."
-        ) from error
-    if hashlib.sha256(onnx_bytes).hexdigest() != card.get("sha256"):
-        raise BundleError(
-            f"The model in {folder} is not the one its card describes (sha256 differs). Reinstall it."
-        )
+    card = read_card(folder)
     expected = {"input_version": INPUT_VERSION, "features": FEATURES, "samples": SAMPLES}
     for name, value in expected.items():
         if card.get(name) != value:
@@ -93,7 +90,68 @@ def load_bundle(path: Path | None = None) -> Bundle:
                 f"The model in {folder} was made for other inputs ({name} {card.get(name)}, this version uses {value}). "
                 "Use a bundle of this version of stemctx."
             )
-    return Bundle(onnx_bytes, card)
+    if tuple(card.get("inputs", ())) != INPUT_NAMES:
+        raise BundleError(
+            f"The card in {folder} names other inputs than this version of stemctx has. Use a bundle of this version."
+        )
+    return Bundle(read_model(folder, card, "model_fp16" if half else "model"), card)
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """``card.json`` of a bundle folder.
+
+    Raises
+    ------
+    BundleError
+        Where it is missing or not a card.
+    """
+    try:
+        card = json.loads((folder / "card.json").read_text())
+    except (OSError, ValueError) as error:
+        raise BundleError(
+            f"The model bundle {folder} cannot be read: {error}. Reinstall stemctx, or make one with 'stemctx train'."
+        ) from error
+    if not isinstance(card, dict):
+        raise BundleError(f"The card in {folder} is not a card. Reinstall stemctx.")
+    return card
+
+
+def read_model(folder: Path, card: dict[str, Any], name: str) -> bytes:
+    """A graph of a bundle folder, checked against what the card's ``files`` says of it.
+
+    Raises
+    ------
+    BundleError
+        Where it is missing, damaged, a link, too large, or not as the card says.
+    """
+    path = folder / f"{name}.onnx"
+    try:
+        said = card["files"][path.name]
+        digest, opset = str(said["sha256"]), int(said["opset"])
+        inputs, operators = tuple(said["inputs"]), frozenset(said["operators"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(
+            f"The card in {folder} does not describe {path.name} ({error}). "
+            "Use a bundle of this version of stemctx, as exported by 'stemctx train'."
+        ) from error
+    try:
+        if path.is_symlink() or path.stat().st_size > _LARGEST_MODEL_BYTES:
+            raise BundleError(
+                f"The model in {folder} is a link or larger than 20 MB. Use a bundle as exported."
+            )
+        content = path.read_bytes()
+    except OSError as error:
+        raise BundleError(
+            f"The model bundle {folder} cannot be read: {error}. Reinstall stemctx, or make one with 'stemctx train'."
+        ) from error
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise BundleError(
+            f"The model in {folder} is not the one its card describes (sha256 differs). Reinstall it."
+        )
+    if opset < _OLDEST_OPSET:
+        raise BundleError(f"The model in {folder} is of opset {opset}; use a bundle of 18 or later.")
+    check_contents(read_contents(content), opset, inputs, operators)
+    return content
 
 
 class Classifier:
@@ -112,7 +170,13 @@ class Classifier:
         self.engine = engine or OnnxRuntimeEngine(bundle.onnx_bytes)
 
     def log_likelihood(self, patches: NDArray[np.float32], scene: EncodedScene) -> NDArray[np.float32]:
-        """(n, C) calibrated log-likelihood of each candidate, up to a constant per patch."""
+        """(n, C) calibrated log-likelihood of each candidate, up to a constant per patch.
+
+        Raises
+        ------
+        InputError
+            Where a patch holds NaN or infinity.
+        """
         context = scene.inputs()
         parts = [
             self.engine.run({"patches": patches[i : i + _CHUNK], **context})
@@ -120,7 +184,11 @@ class Classifier:
         ]
         if not parts:
             return np.zeros((0, len(scene.mean)), np.float32)
-        return np.concatenate(parts) / np.float32(self.bundle.temperature)
+        logits = np.concatenate(parts)
+        if not np.isfinite(logits).all():
+            bad = int(np.count_nonzero(~np.isfinite(logits).all(axis=1)))
+            raise InputError(f"{bad} of {len(logits)} patches hold NaN or infinity. Leave those patches out.")
+        return logits / np.float32(self.bundle.temperature(float(scene.log_dose[0])))
 
     def posterior(
         self, patches: NDArray[np.float32], scene: EncodedScene, prior: NDArray[np.float64] | None = None

@@ -2,93 +2,39 @@
 
 For every candidate the features of its patch are predicted from the column responses of the declared context, with a
 covariance that adds counting noise to every nuisance that is not known exactly: positions, neighbouring defects,
-column amplitudes, gain, background, source size, the ratio X2/M and the response of the candidate itself. The model
-sees a patch only through its whitened distance from each candidate, so a candidate list may have any length and a
-dopant, host or detector that was never trained on enters through its simulated response.
+column amplitudes, gain, background, source size, the ratio X2/M and the response of the candidate itself. Optics that
+are missing are averaged over, and their spread is part of the covariance. The model sees a patch only through its
+whitened distance from each candidate, so a candidate list may have any length and a dopant, host or detector that
+was never trained on enters through its simulated response.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stemctx_core.classes import Candidate, Role, Sublattice
+from stemctx_core.column_features import NODES, ColumnMaps, column_maps, laplacian
+from stemctx_core.compositions import compositions, context_vector
 from stemctx_core.features import FEATURES, level, projection
-from stemctx_core.materials import Host
-from stemctx_core.neighbourhood import column_geometry, neighbourhood
+from stemctx_core.neighbourhood import neighbourhood
 from stemctx_core.patches import PITCH
+from stemctx_core.plausible import plausible_optics
+from stemctx_core.scene import MISSING_OPTICS as MISSING_OPTICS
+from stemctx_core.scene import Missing as Missing
+from stemctx_core.scene import Nuisance as Nuisance
+from stemctx_core.scene import Scene as Scene
+from stemctx_core.scene import check_candidates as check_candidates
+from stemctx_core.scene import host_columns as host_columns
+from stemctx_core.scene import host_rows as host_rows
 from stemctx_core.simulation.library import ResponseLibrary
-from stemctx_core.simulation.render import Optics, response_tables
+from stemctx_core.simulation.render import response_tables
 
 #: Columns farther than this do not move the features by thermal or static displacement (lattice constants).
-_NEAR = 1.75
-_SITE = np.zeros(1, np.intp)
-_SIGMA_STEP = 0.01
-
-
-@dataclass(frozen=True)
-class Nuisance:
-    """How far a frame may stray from the prediction, standard deviations.
-
-    Attributes
-    ----------
-    jitter_angstrom, shift_angstrom
-        Displacement of single columns, and of the whole patch (error of the site grid), per axis.
-    amplitude
-        Scatter of column amplitudes, relative.
-    gain, ratio
-        Error of the intensity scale and of the ratio X2/M, relative.
-    background
-        Error of the background in units of the brighter host column's peak.
-    sigma_angstrom
-        Error of the effective source.
-    response
-        Error of a candidate's simulated response, relative.
-    defects
-        Probability that a neighbour is not the host's own column.
-    """
-
-    jitter_angstrom: float = 0.05
-    shift_angstrom: float = 0.05
-    amplitude: float = 0.0
-    gain: float = 0.002
-    ratio: float = 0.005
-    background: float = 0.002
-    sigma_angstrom: float = 0.005
-    response: float = 0.01
-    defects: float = 0.03
-
-
-@dataclass(frozen=True)
-class Scene:
-    """Everything a prediction rests on.
-
-    Attributes
-    ----------
-    host, candidates
-        The crystal and what a site of it may be.
-    optics
-        Probe, detector and effective source.
-    dose_e_per_angstrom2
-        Electrons per area.
-    background
-        In units of the brighter host column's peak.
-    ratio
-        Factor on every column of the chalcogen sublattice: what the frame's own X2/M is over the simulated one.
-    nuisance
-        Uncertainties.
-    """
-
-    host: Host
-    candidates: tuple[Candidate, ...]
-    optics: Optics
-    dose_e_per_angstrom2: float
-    background: float
-    ratio: float
-    nuisance: Nuisance
+_NEAR: Final = 1.75
 
 
 @dataclass(frozen=True)
@@ -107,8 +53,14 @@ class EncodedScene:
         (C, K) standard deviation of each feature.
     log_dose
         (1,) log10 of electrons per Å² times `reference`.
+    composition
+        (C, COMPOSITION_WIDTH) what stands in each candidate's column.
+    context
+        (CONTEXT_WIDTH,) what is known of the scene.
     reference
         Peak of the brighter host column as a fraction of the beam; patches are given in units of it.
+    candidates
+        The list that the rows are of.
     """
 
     mean: NDArray[np.float32]
@@ -116,7 +68,10 @@ class EncodedScene:
     log_det: NDArray[np.float32]
     scale: NDArray[np.float32]
     log_dose: NDArray[np.float32]
+    composition: NDArray[np.float32]
+    context: NDArray[np.float32]
     reference: float
+    candidates: tuple[Candidate, ...]
 
     def inputs(self) -> dict[str, NDArray[np.float32]]:
         """Arrays by the names they have in the exported graph."""
@@ -126,40 +81,28 @@ class EncodedScene:
             "log_det": self.log_det,
             "scale": self.scale,
             "log_dose": self.log_dose,
+            "composition": self.composition,
+            "context": self.context,
         }
 
 
-def host_columns(host: Host) -> tuple[str, str]:
-    """Library keys of the host's metal and full chalcogen column."""
-    return host.metal, f"{host.chalcogen}+{host.chalcogen}"
-
-
-def scene_tables(library: ResponseLibrary, scene: Scene, sigma_shift: float = 0.0) -> NDArray[np.float32]:
+def scene_tables(library: ResponseLibrary, scene: Scene, extra: tuple[str, ...] = ()) -> NDArray[np.float32]:
     """Response tables of the candidates, the chalcogen sublattice scaled by the scene's ratio.
+
+    Parameters
+    ----------
+    extra
+        Further columns of the chalcogen sublattice.
 
     Returns
     -------
     numpy.ndarray
-        (C, table length), fractions of the beam.
+        (C + extra, table length), fractions of the beam.
     """
-    o = scene.optics
-    optics = Optics(
-        o.high_tension_kv,
-        o.convergence_semi_angle_mrad,
-        o.inner_mrad,
-        o.outer_mrad,
-        o.sigma_angstrom + sigma_shift,
-    )
-    tables = response_tables(library, [c.column for c in scene.candidates], optics)
+    tables = response_tables(library, [*(c.column for c in scene.candidates), *extra], scene.optics)
     factors = [scene.ratio if c.sublattice is Sublattice.CHALCOGEN else 1.0 for c in scene.candidates]
+    factors += [scene.ratio] * len(extra)
     return tables * np.array(factors, np.float32)[:, None]
-
-
-def host_rows(candidates: Sequence[Candidate]) -> tuple[int, int]:
-    """Rows of the host's metal and full chalcogen column in a candidate list."""
-    rows = [i for i, c in enumerate(candidates) if not c.is_defect]
-    metal = next(i for i in rows if candidates[i].sublattice is Sublattice.METAL)
-    return metal, next(i for i in rows if i != metal)
 
 
 @dataclass(frozen=True)
@@ -169,13 +112,17 @@ class Prediction:
     Attributes
     ----------
     mean
-        (K,) features in units of the reference.
+        (K,) features in units of the reference, nothing displaced.
+    blur
+        (K,) change of the mean per Å² of variance along each axis that displacements have.
     components
-        Covariance for each nuisance at unit size: `Nuisance` field name; ``counting`` for one electron per Å², and
-        ``floor`` for that with a uniform intensity of one reference.
+        Covariance for each nuisance at unit size: `Nuisance` field name; ``counting`` for one electron per Å²,
+        ``floor`` for that with a uniform intensity of one reference, and ``spread`` of what the prediction is
+        averaged over (missing optics, the orientations of a vacancy beside the site).
     """
 
     mean: NDArray[np.float64]
+    blur: NDArray[np.float64]
     components: dict[str, NDArray[np.float64]]
 
     def covariance(
@@ -186,6 +133,7 @@ class Prediction:
             "counting": 1 / dose_e_per_angstrom2,
             "floor": background / dose_e_per_angstrom2,
             "defects": nuisance.defects * (1 - nuisance.defects),
+            "spread": 1.0,
         }
         total = 1e-9 * np.eye(FEATURES)
         for name, component in self.components.items():
@@ -196,16 +144,25 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Predictions:
-    """One prediction a candidate, and the intensity that they are in units of.
+    """One prediction a candidate, and what they rest on.
 
     Attributes
     ----------
     reference
-        Peak of the brighter host column as a fraction of the beam.
+        Peak of the brighter host column as a fraction of the beam; what the predictions are in units of.
+    scene
+        Which scene they are of.
+    expected_ratio
+        Simulated X2/M of the host.
+    ratio
+        The frame's own X2/M over that: the scene's, where no optics are missing.
     """
 
     candidates: tuple[Prediction, ...]
     reference: float
+    scene: Scene
+    expected_ratio: float
+    ratio: float
 
 
 def predict(library: ResponseLibrary, scene: Scene) -> Predictions:
@@ -213,51 +170,57 @@ def predict(library: ResponseLibrary, scene: Scene) -> Predictions:
 
     Raises
     ------
+    InputError
+        A candidate list that is empty, lacks the host or names a column twice.
     LibraryError
         Where the library has no answer for the optics or a column.
     """
-    tables = scene_tables(library, scene)
-    wider = scene_tables(library, scene, sigma_shift=_SIGMA_STEP)
-    metal, chalcogen = host_rows(scene.candidates)
-    reference = float(max(tables[metal, 0], tables[chalcogen, 0]))
-    around = {s: _surroundings(scene, tables / reference, wider / reference, s) for s in Sublattice}
+    check_candidates(scene.host, scene.candidates)
+    columns = _columns(library, scene)
+    around = {s: _surroundings(scene, columns, s) for s in Sublattice}
     area = (PITCH * scene.host.a_angstrom) ** 2
-    weights = projection()
+    floor = projection() @ projection().T / (area * columns.reference)
+    background = _square(level())
     predicted = []
-    for candidate, table, broader in zip(scene.candidates, tables / reference, wider / reference, strict=True):
+    for row, candidate in enumerate(scene.candidates):
         near = around[candidate.sublattice]
-        geometry = column_geometry(candidate.sublattice, scene.host.a_angstrom)
-        own = geometry.patches(table, _SITE)
-        signal = (own @ weights.T)[0]
-        moves = geometry.gradients(table, _SITE)[0] @ weights.T
-        features = near.features + signal
-        on_chalcogen = candidate.sublattice is Sublattice.CHALCOGEN
-        slope = near.sigma_slope + ((geometry.patches(broader, _SITE) - own) @ weights.T)[0] / _SIGMA_STEP
-        intensity = np.clip(near.patch + own[0], 1e-4, None)
+        nodes, curved = columns.mean[row], columns.curved[row]
+        signal = nodes @ near.maps.value[:, 0]
+        beside = near.beside if candidate.vacancy_beside else np.zeros((1, FEATURES))
+        features = near.features + signal + beside.mean(axis=0)
+        moves = np.tensordot(nodes, near.maps.move[:, 0], 1)
         shift = near.moves + moves
-        predicted.append(
-            Prediction(
-                features,
-                {
-                    "jitter_angstrom": near.jitter + moves.T @ moves,
-                    "shift_angstrom": shift.T @ shift,
-                    "amplitude": near.amplitude + np.outer(signal, signal),
-                    "response": np.outer(signal, signal) * candidate.is_defect,
-                    "gain": np.outer(features, features),
-                    "ratio": _square(near.chalcogen + signal * on_chalcogen),
-                    "background": _square(level()),
-                    "sigma_angstrom": _square(slope),
-                    "defects": near.defects,
-                    "counting": (weights * intensity) @ weights.T / (area * reference),
-                    "floor": weights @ weights.T / (area * reference),
-                },
-            )
-        )
-    return Predictions(tuple(predicted), reference)
+        curvature = near.curvature + curved @ near.maps.value[:, 0]
+        on_chalcogen = candidate.sublattice is Sublattice.CHALCOGEN
+        away = beside - beside.mean(axis=0)
+        differing = near.differing + columns.differing[:, row] @ near.maps.value[:, 0]
+        counting = near.counting + np.tensordot(nodes, near.maps.counting[0], 1)
+        components = {
+            "jitter_angstrom": near.jitter + moves.T @ moves,
+            "shift_angstrom": shift.T @ shift,
+            "amplitude": near.amplitude + _square(signal),
+            "response": _square(signal) * candidate.is_defect,
+            "gain": _square(features),
+            "ratio": _square(near.chalcogen + signal * on_chalcogen),
+            "background": background,
+            "sigma_angstrom": _square(scene.optics.sigma_angstrom * curvature),
+            "defects": near.defects,
+            "counting": counting / (area * columns.reference),
+            "floor": floor,
+        }
+        if candidate.vacancy_beside or len(differing) > 1:
+            components["spread"] = away.T @ away / len(away) + differing.T @ differing / len(differing)
+        predicted.append(Prediction(features, curvature / 2, components))
+    return Predictions(tuple(predicted), columns.reference, scene, columns.expected_ratio, columns.ratio)
 
 
 def assemble(
-    predictions: Predictions, nuisance: Nuisance, dose_e_per_angstrom2: float, background: float
+    predictions: Predictions,
+    nuisance: Nuisance,
+    dose_e_per_angstrom2: float,
+    background: float,
+    *,
+    sigma_includes_scatter: bool = False,
 ) -> EncodedScene:
     """Predictions and the size of each nuisance to the model's inputs.
 
@@ -265,23 +228,28 @@ def assemble(
     ----------
     background
         Uniform intensity whose counting noise is in the frame, in units of the reference.
+    sigma_includes_scatter
+        Whether the scene's source size was measured on the mean of many sites, which their displacements blur.
+        Otherwise the predictions are blurred by them here.
     """
-    mean, whiten, log_det, scale = [], [], [], []
-    for prediction in predictions.candidates:
-        covariance = prediction.covariance(nuisance, dose_e_per_angstrom2, background)
-        factor = np.linalg.cholesky(covariance)
-        mean.append(prediction.mean)
-        whiten.append(np.linalg.inv(factor))
-        log_det.append(2 * np.log(np.diagonal(factor)).sum())
-        scale.append(np.sqrt(np.diagonal(covariance)))
-    log_dose = np.log10(dose_e_per_angstrom2 * predictions.reference)
+    variance = 0.0 if sigma_includes_scatter else nuisance.jitter_angstrom**2 + nuisance.shift_angstrom**2
+    mean = np.stack([p.mean + variance * p.blur for p in predictions.candidates])
+    covariance = np.stack(
+        [p.covariance(nuisance, dose_e_per_angstrom2, background) for p in predictions.candidates]
+    )
+    factor = np.linalg.cholesky(covariance)
+    log_dose = float(np.log10(dose_e_per_angstrom2 * predictions.reference))
+    told = replace(predictions.scene, nuisance=nuisance, background=background)
     return EncodedScene(
-        np.array(mean, np.float32),
-        np.array(whiten, np.float32),
-        np.array(log_det, np.float32),
-        np.array(scale, np.float32),
-        np.array([log_dose], np.float32),
-        predictions.reference,
+        mean=mean.astype(np.float32),
+        whiten=np.linalg.inv(factor).astype(np.float32),
+        log_det=2 * np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=1).astype(np.float32),
+        scale=np.sqrt(np.diagonal(covariance, axis1=1, axis2=2)).astype(np.float32),
+        log_dose=np.array([log_dose], np.float32),
+        composition=compositions(predictions.scene.candidates),
+        context=context_vector(told, log_dose, predictions.expected_ratio, predictions.ratio),
+        reference=predictions.reference,
+        candidates=predictions.scene.candidates,
     )
 
 
@@ -295,59 +263,120 @@ def _square(direction: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @dataclass(frozen=True)
-class _Surroundings:
-    """Everything but the site's own column, in units of the reference; covariances at unit nuisance."""
+class _Columns:
+    """Responses of the candidates, and last of a lone chalcogen of the host, at the nodes, in units of the reference.
 
-    patch: NDArray[np.float64]
-    features: NDArray[np.float64]
-    chalcogen: NDArray[np.float64]
-    moves: NDArray[np.float64]
-    sigma_slope: NDArray[np.float64]
-    jitter: NDArray[np.float64]
-    amplitude: NDArray[np.float64]
-    defects: NDArray[np.float64]
+    Attributes
+    ----------
+    mean, curved
+        (C + 1, N) averaged over the plausible optics, and its Laplacian.
+    differing
+        (optics, C + 1, N) of each optics from that.
+    """
+
+    mean: NDArray[np.float64]
+    curved: NDArray[np.float64]
+    differing: NDArray[np.float64]
+    reference: float
+    expected_ratio: float
+    ratio: float
 
 
-def _surroundings(
-    scene: Scene, tables: NDArray[np.float32], wider: NDArray[np.float32], centre: Sublattice
-) -> _Surroundings:
+def _columns(library: ResponseLibrary, scene: Scene) -> _Columns:
     metal, chalcogen = host_rows(scene.candidates)
-    near = neighbourhood(centre)
-    geometry = column_geometry(centre, scene.host.a_angstrom)
-    positions, on_metal = near.positions[1:], near.on_metal[1:]
-    weights, rate = projection(), scene.nuisance.defects
-    features = np.zeros((len(positions), FEATURES))
-    moves = np.zeros((len(positions), 2, FEATURES))
-    slope = np.zeros(FEATURES)
-    patch = np.zeros(weights.shape[1])
-    change = np.zeros(len(positions))
-    for row, chosen in ((metal, np.flatnonzero(on_metal)), (chalcogen, np.flatnonzero(~on_metal))):
-        values = geometry.patches(tables[row], chosen + 1)
-        broader = geometry.patches(wider[row], chosen + 1)
-        patch += values.sum(axis=0)
-        features[chosen] = values @ weights.T
-        moves[chosen] = geometry.gradients(tables[row], chosen + 1) @ weights.T
-        slope += (broader - values).sum(axis=0) @ weights.T / _SIGMA_STEP
-        change[chosen] = _typical_change(scene, tables, row)
-    close = np.linalg.norm(positions, axis=1) < _NEAR
-    flat = moves[close].reshape(-1, FEATURES)
-    difference = change[close, None] * features[close]
-    return _Surroundings(
-        patch=patch,
-        features=features.sum(axis=0) + rate * difference.sum(axis=0),
-        chalcogen=features[~on_metal].sum(axis=0),
-        moves=moves.sum(axis=0),
-        sigma_slope=slope,
-        jitter=flat.T @ flat,
-        amplitude=features[close].T @ features[close],
-        defects=difference.T @ difference,
+    optics = [(scene.optics, scene.ratio)]
+    if scene.missing & MISSING_OPTICS:
+        optics = plausible_optics(library, scene)
+    each, references, ratios = [], [], []
+    for plausible, ratio in optics:
+        tables = scene_tables(
+            library, replace(scene, optics=plausible, ratio=ratio), extra=(scene.host.chalcogen,)
+        )
+        nodes = tables[:, NODES].astype(np.float64)
+        references.append(float(max(nodes[metal, 0], nodes[chalcogen, 0])))
+        ratios.append(float(nodes[chalcogen, 0] / nodes[metal, 0]) / ratio)
+        each.append(nodes / references[-1])
+    mean = np.mean(each, axis=0)
+    curved = mean @ laplacian().T
+    left = float(np.exp(np.mean(np.log([ratio for _, ratio in optics]))))
+    return _Columns(
+        mean, curved, np.array(each) - mean, float(np.mean(references)), float(np.mean(ratios)), left
     )
 
 
-def _typical_change(scene: Scene, tables: NDArray[np.float32], host_row: int) -> float:
+@dataclass(frozen=True)
+class _Surroundings:
+    """Everything but the site's own column, in units of the reference; covariances at unit nuisance.
+
+    Attributes
+    ----------
+    beside
+        (3, K) what changes where a chalcogen is missing in each of the nearest chalcogen columns.
+    differing
+        (optics, K) deviation for each of the plausible optics.
+    """
+
+    maps: ColumnMaps
+    features: NDArray[np.float64]
+    chalcogen: NDArray[np.float64]
+    moves: NDArray[np.float64]
+    curvature: NDArray[np.float64]
+    jitter: NDArray[np.float64]
+    amplitude: NDArray[np.float64]
+    defects: NDArray[np.float64]
+    counting: NDArray[np.float64]
+    beside: NDArray[np.float64]
+    differing: NDArray[np.float64]
+
+
+def _surroundings(scene: Scene, columns: _Columns, centre: Sublattice) -> _Surroundings:
+    rows = host_rows(scene.candidates)
+    near = neighbourhood(centre)
+    maps = column_maps(centre, scene.host.a_angstrom)
+    positions, on_metal = near.positions, near.on_metal
+    kinds = [np.flatnonzero(on_metal), np.flatnonzero(~on_metal)]
+    kinds = [k[k > 0] for k in kinds]
+    features = np.zeros((len(positions), FEATURES))
+    moves = np.zeros((len(positions), 2, FEATURES))
+    change = np.zeros(len(positions))
+    curvature = np.zeros(FEATURES)
+    differing = np.zeros((len(columns.differing), FEATURES))
+    counting = np.zeros((FEATURES, FEATURES))
+    for k, (row, chosen) in enumerate(zip(rows, kinds, strict=True)):
+        nodes, together = columns.mean[row], maps.together[k]
+        features[chosen] = np.tensordot(nodes, maps.value, 1)[chosen]
+        moves[chosen] = np.tensordot(nodes, maps.move, 1)[chosen]
+        curvature += columns.curved[row] @ together
+        differing += columns.differing[:, row] @ together
+        counting += np.tensordot(nodes, maps.counting[1 + k], 1)
+        change[chosen] = _typical_change(scene, columns.mean, row)
+    close = np.flatnonzero(np.linalg.norm(positions, axis=1) < _NEAR)
+    close = close[close > 0]
+    flat = moves[close].reshape(-1, FEATURES)
+    difference = change[close, None] * features[close]
+    missing_one = columns.mean[-1] - columns.mean[rows[1]]
+    beside = np.tensordot(missing_one, maps.value[:, kinds[1][:3]], 1)
+    return _Surroundings(
+        maps=maps,
+        features=features.sum(axis=0) + scene.nuisance.defects * difference.sum(axis=0),
+        chalcogen=features[kinds[1]].sum(axis=0),
+        moves=moves.sum(axis=0),
+        curvature=curvature,
+        jitter=flat.T @ flat,
+        amplitude=features[close].T @ features[close],
+        defects=difference.T @ difference,
+        counting=counting,
+        beside=beside,
+        differing=differing,
+    )
+
+
+def _typical_change(scene: Scene, nodes: NDArray[np.float64], host_row: int) -> float:
     """Relative change of a neighbour's peak when it is the likeliest defect of its sublattice."""
     order = (Role.DOPANT, Role.CHALCOGEN_VACANCY, Role.METAL_VACANCY)
     sublattice = scene.candidates[host_row].sublattice
     others = [i for i, c in enumerate(scene.candidates) if c.sublattice is sublattice and c.role in order]
+    if not others:
+        return 0.0
     likeliest = min(others, key=lambda i: order.index(scene.candidates[i].role))
-    return float(tables[likeliest, 0] / tables[host_row, 0] - 1.0)
+    return float(nodes[likeliest, 0] / nodes[host_row, 0] - 1.0)

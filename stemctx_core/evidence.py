@@ -156,7 +156,7 @@ class EvidenceMaker:
             nuisance = replace(self._nuisance, defects=_rounded(calibration.defects))
             scatter = measure_scatter(predictions, features, sublattice, host_rows(candidates), level, nuisance)
             noise = scatter.nuisance, scatter.dose_e_per_angstrom2, scatter.background
-            encoded = assemble(predictions, *noise)
+            encoded = assemble(predictions, *noise, sigma_includes_scatter=True)
             hidden = hidden_defects(
                 predictions.candidates, candidates, *noise, self._prevalence, self._needed_probability
             )

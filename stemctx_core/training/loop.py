@@ -1,174 +1,182 @@
-"""The training loop: streamed batches, checkpoints, and a log that can be read while it runs."""
+"""The training loop: streamed batches, checkpoints, and a log that can be read while it runs.
+
+Started by ``torchrun`` it is one process of several (torch's DistributedDataParallel); a CUDA device is used where
+there is one.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
-from stemctx_core.dataset.groups import Group, make_group
-from stemctx_core.dataset.truth import random_case, random_truth
-from stemctx_core.simulation.library import shipped_library
-from stemctx_core.training.model import CandidateScorer
+from stemctx_core.training import checkpoint
+from stemctx_core.training.checkpoint import Progress
+from stemctx_core.training.config import TrainingConfig
+from stemctx_core.training.nets import Nets
+from stemctx_core.training.processes import Processes
+from stemctx_core.training.stream import BatchStream, loader
 
-
-@dataclass(frozen=True)
-class TrainingPlan:
-    """How much is trained, on what.
-
-    Attributes
-    ----------
-    steps
-        Optimiser steps.
-    groups
-        Simulated scenes in a step.
-    repeats
-        Patches of each candidate of a scene.
-    learning_rate
-        Peak of the one-cycle schedule.
-    seed
-        Of the data and the weights.
-    """
-
-    steps: int
-    groups: int = 6
-    repeats: int = 48
-    learning_rate: float = 3e-3
-    width: int = 80
-    seed: int = 1
-
-    @property
-    def patches(self) -> int:
-        """Number of patches seen, for candidate lists of seven."""
-        return self.steps * self.groups * self.repeats * 7
+_SMOOTHING = 0.98
+_LOG_EVERY = 50
+_LONGEST_NORM = 1.0
 
 
-QUICK = TrainingPlan(steps=300)
-FULL = TrainingPlan(steps=6000)
+class Watcher(Protocol):
+    """Told after every step."""
 
-Batch = tuple[dict[str, Tensor], Tensor]
-
-
-class PatchStream(IterableDataset[Batch]):
-    """Batches of a plan from a step on; batch k is a pure function of the seed and k."""
-
-    def __init__(self, plan: TrainingPlan, first_step: int = 0) -> None:
-        self.plan, self.first_step = plan, first_step
-
-    def __iter__(self) -> Iterator[Batch]:
-        """Yield the batches of this worker."""
-        info = get_worker_info()
-        worker, workers = (info.id, info.num_workers) if info else (0, 1)
-        for step in range(self.first_step + worker, self.plan.steps, workers):
-            yield training_batch(self.plan, step)
-
-
-def training_batch(plan: TrainingPlan, step: int) -> Batch:
-    """Inputs and labels of one step; every scene of it has as many candidates as the others."""
-    library = shipped_library()
-    rng = np.random.default_rng([plan.seed, step])
-    dopants = int(rng.choice([1, 2, 3], p=[0.7, 0.15, 0.15]))
-    groups = []
-    for _ in range(plan.groups):
-        case = random_case(rng, dopants, 235.0)
-        groups.append(make_group(library, random_truth(rng, case), plan.repeats, rng))
-    return collate(groups)
-
-
-def collate(groups: list[Group]) -> Batch:
-    """Stack groups along a new first axis."""
-    names = groups[0].encoded.inputs()
-    inputs = {name: torch.from_numpy(np.stack([g.encoded.inputs()[name] for g in groups])) for name in names}
-    inputs["patches"] = torch.from_numpy(np.stack([g.patches for g in groups]))
-    return inputs, torch.from_numpy(np.stack([g.label for g in groups]))
+    def __call__(self, progress: Progress, steps: int) -> None:
+        """Called with the state of the run and the number of its steps."""
 
 
 def train(
-    plan: TrainingPlan,
+    config: TrainingConfig,
     folder: Path,
     workers: int = 2,
-    progress: Callable[[int, int, float], None] | None = None,
-) -> CandidateScorer:
+    watch: Watcher | None = None,
+    processes: Processes | None = None,
+) -> tuple[Nets, Nets, Progress]:
     """Train, or go on from the last checkpoint in the folder.
 
     Parameters
     ----------
-    plan
-        What to do; must equal the plan of a checkpoint that is there.
+    config
+        What to do; must equal that of a checkpoint that is there.
     folder
-        Receives ``checkpoint.pt`` every 100 steps and ``log.jsonl``.
+        Receives ``checkpoint.pt``, ``log.jsonl`` and TensorBoard's events.
     workers
-        Processes that render patches.
-    progress
-        Called with step, steps and the smoothed loss.
+        Worker processes that render patches, for each training process.
+    watch
+        Called after every step.
+    processes
+        Which of how many processes this is; only itself where left out.
+
+    Returns
+    -------
+    tuple
+        The nets as trained, with the running mean of their weights, and how far the run got.
     """
+    processes = processes or Processes()
     folder.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(plan.seed)
-    net = CandidateScorer(plan.width)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=plan.learning_rate, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, plan.learning_rate, total_steps=plan.steps + 1, pct_start=0.1
-    )
-    checkpoint = folder / "checkpoint.pt"
-    step = 0
-    if checkpoint.exists():
-        state: dict[str, Any] = torch.load(checkpoint, weights_only=True)
-        if state["plan"] != asdict(plan):
-            raise ValueError(
-                f"The checkpoint in {folder} was trained with another plan. Give another --work-folder, or delete it."
-            )
-        net.load_state_dict(state["net"])
-        optimiser.load_state_dict(state["optimiser"])
-        schedule.load_state_dict(state["schedule"])
-        step = int(state["step"])
-    started, smooth = time.monotonic(), float("nan")
-    batches = DataLoader(PatchStream(plan, step), batch_size=None, num_workers=workers)
-    net.train()
-    for inputs, label in batches:
-        logits = net(**inputs)
-        loss = torch.nn.functional.cross_entropy(logits.flatten(0, -2), label.flatten())
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
-        step += 1
-        smooth = loss.item() if smooth != smooth else 0.98 * smooth + 0.02 * loss.item()
-        if progress:
-            progress(step, plan.steps, smooth)
-        if step % 100 == 0 or step == plan.steps:
-            _save(checkpoint, plan, net, optimiser, schedule, step)
-            line = {"step": step, "loss": round(smooth, 5), "seconds": round(time.monotonic() - started, 1)}
-            with (folder / "log.jsonl").open("a") as log:
-                log.write(json.dumps(line) + "\n")
-    net.eval()
-    return net
+    steps = config.steps(processes.world)
+    state = _State(config, steps, processes.device)
+    place = folder / "checkpoint.pt"
+    if (found := checkpoint.load(place, config, processes.world)) is not None:
+        state.restore(*found)
+    wrapped: nn.Module = DistributedDataParallel(state.nets) if processes.world > 1 else state.nets
+    journal = _Journal(folder, state) if processes.is_first else None
+    stream = BatchStream(config, steps, state.progress.step, processes.rank, processes.world)
+    since = saved = time.monotonic()
+    for batch in loader(stream, workers):
+        state.step(wrapped, {k: v.to(processes.device, non_blocking=True) for k, v in batch.items()})
+        state.progress.patches += batch["label"].numel() * processes.world
+        now = time.monotonic()
+        state.progress.seconds += now - since
+        since = now
+        last = state.progress.step == steps
+        if journal:
+            journal.note(last)
+            if last or now - saved > config.checkpoint_s:
+                checkpoint.save(place, config, processes.world, state.progress, state.states())
+                saved = now
+        if watch:
+            watch(state.progress, steps)
+    if journal:
+        journal.close()
+    return state.nets.eval(), state.mean.eval(), state.progress
 
 
-def _save(
-    path: Path,
-    plan: TrainingPlan,
-    net: CandidateScorer,
-    optimiser: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.OneCycleLR,
-    step: int,
-) -> None:
-    state = {
-        "plan": asdict(plan),
-        "net": net.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "schedule": schedule.state_dict(),
-        "step": step,
-    }
-    temporary = path.with_suffix(".part")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
+class _State:
+    """Everything that a checkpoint holds."""
+
+    def __init__(self, config: TrainingConfig, steps: int, device: torch.device) -> None:
+        self.averaging = config.averaging
+        self.nets, self.mean = Nets(config).to(device), Nets(config).to(device)
+        self.optimiser = torch.optim.AdamW(
+            self.nets.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimiser, config.learning_rate, total_steps=steps + 1, pct_start=0.1
+        )
+        self.parts = self.nets.parts()
+        self.progress = Progress()
+
+    def states(self) -> dict[str, Any]:
+        return {
+            "nets": self.nets.state_dict(),
+            "mean": self.mean.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+        }
+
+    def restore(self, progress: Progress, states: dict[str, Any]) -> None:
+        self.progress = progress
+        for name, state in states.items():
+            getattr(self, name).load_state_dict(state)
+
+    def step(self, wrapped: nn.Module, batch: dict[str, Tensor]) -> None:
+        losses: Tensor = wrapped(batch)
+        self.optimiser.zero_grad()
+        losses.sum().backward()  # type: ignore[no-untyped-call]
+        for part in self.parts:
+            torch.nn.utils.clip_grad_norm_(part, _LONGEST_NORM)
+        self.optimiser.step()
+        self.schedule.step()
+        p = self.progress
+        p.step += 1
+        decay = min(self.averaging, p.step / (p.step + 10))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.mean.parameters()), list(self.nets.parameters()), 1 - decay)
+        for name, loss in zip(self.nets.names, losses.detach().tolist(), strict=True):
+            p.losses[name] = _SMOOTHING * p.losses.get(name, loss) + (1 - _SMOOTHING) * loss
+
+
+class _Journal:
+    """``log.jsonl`` and TensorBoard's events; lines after the step that a run goes on from are dropped."""
+
+    def __init__(self, folder: Path, state: _State) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._state, self._path = state, folder / "log.jsonl"
+        kept = []
+        if self._path.exists():
+            lines = (json.loads(line) for line in self._path.read_text().splitlines() if line.endswith("}"))
+            kept = [line for line in lines if line["step"] <= state.progress.step]
+        part = self._path.with_suffix(".part")
+        part.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        os.replace(part, self._path)
+        self._events = SummaryWriter(str(folder / "events"), purge_step=state.progress.step + 1)
+        self._seen = (state.progress.seconds, state.progress.patches)
+
+    def note(self, last: bool) -> None:
+        p = self._state.progress
+        if p.step % _LOG_EVERY and not last:
+            return
+        seconds, patches = self._seen
+        rate = (p.patches - patches) / max(p.seconds - seconds, 1e-9)
+        self._seen = (p.seconds, p.patches)
+        losses = {name: round(value, 5) for name, value in p.losses.items()}
+        line = {
+            "step": p.step,
+            "patches": p.patches,
+            "losses": losses,
+            "learning_rate": self._state.schedule.get_last_lr()[0],
+            "patches_per_s": round(rate, 1),
+            "load": round(os.getloadavg()[0], 2),
+            "seconds": round(p.seconds, 1),
+        }
+        with self._path.open("a") as log:
+            log.write(json.dumps(line) + "\n")
+        for name, value in losses.items():
+            self._events.add_scalar(f"loss/{name}", value, p.step)
+        for name in ("learning_rate", "patches_per_s"):
+            self._events.add_scalar(name, line[name], p.step)
+
+    def close(self) -> None:
+        self._events.close()

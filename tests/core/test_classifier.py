@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 
-from stemctx_core import metrics
+from stemctx_core import classes, metrics
+from stemctx_core.baselines import SPECIES, load_baselines, paper_form, species_of
+from stemctx_core.classes import Role
 from stemctx_core.classifier import INPUT_NAMES, Classifier, load_bundle, posterior_from, shipped_bundle_path
 from stemctx_core.dataset.cases import benchmark_cases
 from stemctx_core.dataset.groups import make_group
 from stemctx_core.dataset.truth import random_case
+from stemctx_core.encoding import Missing, encode
 from stemctx_core.engine import OnnxRuntimeEngine
-from stemctx_core.errors import BundleError
+from stemctx_core.errors import BundleError, InputError
 from stemctx_core.evaluation.benchmark import benchmark_scene, run_benchmark
+from stemctx_core.onnx_check import check_contents, read_contents
 from stemctx_core.simulation.library import shipped_library
 
 
@@ -33,11 +39,14 @@ def copied_bundle(tmp_path: Path) -> Path:
 
 def test_the_shipped_bundle_says_what_it_is() -> None:
     card = load_bundle().card
-    assert set(card["roles"]) == {"M", "D_M", "vac_M", "X2", "vac_X", "vac_X2", "O_X"}
+    assert set(card["roles"]) == {role.value for role in Role}
     assert card["training"]["high_tensions_kv"] == [60.0, 80.0, 200.0]
     assert card["training"]["library_sha256"] == shipped_library().sha256
-    assert "dose_e_per_angstrom2" in card["training"]["ranges"]
-    assert 0.5 < card["temperature"] < 3
+    assert {"dose_e_per_angstrom2", "convergence_semi_angle_mrad"} <= set(card["training"]["ranges"])
+    assert set(card["training"]["missing_rates"]) == {m.value for m in Missing}
+    temperature = card["temperature"]
+    assert temperature["log_dose"] == sorted(temperature["log_dose"])
+    assert all(0.3 <= value <= 3 for value in temperature["value"])
 
 
 def test_the_graph_stands_alone_and_has_the_named_inputs() -> None:
@@ -48,7 +57,20 @@ def test_the_graph_stands_alone_and_has_the_named_inputs() -> None:
     assert {o.domain for o in model.opset_import} == {""}
 
 
-@pytest.mark.parametrize("damage", ["hash", "missing", "card", "version", "link", "not onnx"])
+DAMAGES = [
+    "hash", "missing", "card", "no description", "version", "link", "not onnx", "opset", "inputs", "operators", "external",
+]  # fmt: skip
+
+
+def _reworked(folder: Path, content: dict, model: onnx.ModelProto) -> None:
+    """Another graph under the same name, with its own hash in the card."""
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    digest = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
+    content["files"]["model.onnx"]["sha256"] = digest
+    (folder / "card.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_bundle_is_refused_with_the_fix(damage: str, copied_bundle: Path) -> None:
     model, card = copied_bundle / "model.onnx", copied_bundle / "card.json"
     content = json.loads(card.read_text())
@@ -63,12 +85,71 @@ def test_a_damaged_bundle_is_refused_with_the_fix(damage: str, copied_bundle: Pa
     elif damage == "link":
         model.rename(copied_bundle / "elsewhere.onnx")
         model.symlink_to(copied_bundle / "elsewhere.onnx")
+    elif damage == "no description":
+        card.write_text(json.dumps({**content, "files": {}}))
+    elif damage in ("opset", "inputs", "operators", "external"):
+        graph = onnx.load_from_string(model.read_bytes())
+        if damage == "opset":
+            graph.opset_import[0].version = 21
+        elif damage == "inputs":
+            graph.graph.input[0].name = "pictures"
+        elif damage == "operators":
+            next(n for n in graph.graph.node if n.op_type == "Exp").op_type = "Sin"
+        else:
+            graph.graph.initializer[0].data_location = onnx.TensorProto.EXTERNAL
+        _reworked(copied_bundle, content, graph)
     if damage == "not onnx":
+        with pytest.raises(BundleError, match="not an ONNX"):
+            read_contents(b"not a model")
         with pytest.raises(BundleError, match="cannot load"):
             OnnxRuntimeEngine(b"not a model")
     else:
         with pytest.raises(BundleError, match=r"Reinstall|Use a bundle"):
             load_bundle(copied_bundle)
+
+
+def test_an_operator_that_no_bundle_may_have_is_refused_even_where_the_card_names_it() -> None:
+    found = replace(read_contents(load_bundle().onnx_bytes), operators=frozenset({"MatMul", "Loop"}))
+    with pytest.raises(BundleError, match="Loop"):
+        check_contents(found, found.opset, found.inputs, found.operators)
+
+
+def test_half_precision_agrees_and_patches_that_are_not_finite_are_refused(classifier: Classifier) -> None:
+    rng = np.random.default_rng(7)
+    half = Classifier(load_bundle(half=True))
+    apart, total = 0, 0
+    for dose in (1e3, 1e6):
+        group = make_group(shipped_library(), benchmark_scene(benchmark_cases()[77], dose, rng), 30, rng)
+        full = classifier.posterior(group.patches, group.encoded)
+        low = half.posterior(group.patches, group.encoded)
+        apart += int((full.argmax(axis=1) != low.argmax(axis=1)).sum())
+        total += len(full)
+        assert np.abs(full - low).max() < 0.05
+    assert apart / total < 0.01
+    for value in (np.nan, np.inf):
+        spoilt = group.patches.copy()
+        spoilt[3, 500] = value
+        with pytest.raises(InputError, match=r"1 of 210 patches"):
+            classifier.log_likelihood(spoilt, group.encoded)
+
+
+def test_the_papers_form_answers_like_a_classifier_and_refuses_what_it_does_not_know() -> None:
+    rng = np.random.default_rng(5)
+    case = next(c for c in benchmark_cases() if c.host.name == "WSe2" and c.dopants == ("V",))
+    group = make_group(shipped_library(), benchmark_scene(case, 1e5, rng), 20, rng)
+    baselines = load_baselines()
+    assert set(baselines) == {"image", "condition", "host", "candidates"}
+    listed = [SPECIES.index(str(species_of(c))) for c in group.scene.candidates]
+    for name, baseline in baselines.items():
+        answer = baseline.log_posterior(group.patches, group.encoded)
+        np.testing.assert_allclose(np.exp(answer.astype(np.float64)).sum(axis=1), 1.0, rtol=1e-4)
+        inside = np.exp(answer[:, listed]).sum(axis=1)
+        assert (inside > 0.999).all() == (name == "candidates")
+    posterior = paper_form().posterior(group.patches, group.encoded)
+    assert metrics.accuracy(posterior, group.label) > 0.5
+    unseen = replace(group.scene, candidates=classes.candidates("WSe2", ["Os"]))
+    with pytest.raises(InputError, match="Use the candidate scorer"):
+        paper_form().log_likelihood(group.patches, encode(shipped_library(), unseen))
 
 
 def test_batches_of_any_size_give_the_same(classifier: Classifier) -> None:
@@ -88,7 +169,7 @@ def test_the_order_of_candidates_does_not_matter(classifier: Classifier) -> None
     group = make_group(shipped_library(), benchmark_scene(case, 1e4, rng), 5, rng)
     inputs = {"patches": group.patches, **group.encoded.inputs()}
     order = rng.permutation(len(group.encoded.mean))
-    shuffled = {k: v[order] if k not in ("patches", "log_dose") else v for k, v in inputs.items()}
+    shuffled = {k: v[order] if k not in ("patches", "log_dose", "context") else v for k, v in inputs.items()}
     plain, mixed = classifier.engine.run(inputs), classifier.engine.run(shuffled)
     np.testing.assert_allclose(plain[:, order], mixed, atol=5e-3)
 

@@ -7,13 +7,24 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from stemctx_core.classes import Role
+from stemctx_core import classes
+from stemctx_core.classes import Candidate, Role
+from stemctx_core.compositions import (
+    COMPOSITION_WIDTH,
+    CONTEXT_PARTS,
+    CONTEXT_WIDTH,
+    composition,
+    context_slice,
+)
 from stemctx_core.dataset.cases import benchmark_cases
 from stemctx_core.dataset.groups import make_group
+from stemctx_core.dataset.patches import render_patches
 from stemctx_core.dataset.truth import random_case, random_truth
-from stemctx_core.encoding import Nuisance, encode
+from stemctx_core.encoding import EncodedScene, Missing, Nuisance, Scene, encode, predict
+from stemctx_core.errors import InputError
 from stemctx_core.evaluation.benchmark import benchmark_scene, physics_log_likelihood
 from stemctx_core.features import projection
+from stemctx_core.scene import without
 from stemctx_core.simulation.library import shipped_library
 
 
@@ -87,3 +98,95 @@ def test_a_group_is_a_pure_function_of_its_seed() -> None:
     first, second = group(), group()
     np.testing.assert_array_equal(first.patches, second.patches)
     np.testing.assert_array_equal(first.encoded.whiten, second.encoded.whiten)
+
+
+def _scene(dose: float = 1e6, kv: float = 80.0, **extra: object) -> Scene:
+    case = next(
+        c for c in benchmark_cases() if (c.host.name, c.dopants, c.high_tension_kv) == ("WSe2", ("V",), kv)
+    )
+    scene = benchmark_scene(case, dose, np.random.default_rng(3))
+    return replace(scene, candidates=classes.candidates("WSe2", ["V"], **extra))  # type: ignore[arg-type]
+
+
+def test_the_predicted_mean_is_that_of_many_patches() -> None:
+    scene = _scene(1e7, antisites=True, complexes=True)
+    scene = replace(scene, nuisance=replace(scene.nuisance, defects=0.0))
+    rendered = render_patches(shipped_library(), scene, 600, np.random.default_rng(9))
+    fraction = rendered.electrons / rendered.electrons_per_sample / rendered.reference - scene.background
+    features = fraction @ projection().T.astype(np.float32)
+    encoded = encode(shipped_library(), scene)
+    for row in range(len(scene.candidates)):
+        mean = features[rendered.label == row].mean(axis=0)
+        assert np.abs(mean - encoded.mean[row]).max() < 0.012, scene.candidates[row].species
+
+
+def _distance(a: EncodedScene, b: EncodedScene) -> float:
+    return float(np.sqrt(np.mean(((a.mean - b.mean) / b.scale) ** 2)))
+
+
+@pytest.mark.parametrize("missing", list(Missing))
+def test_what_is_missing_is_averaged_over_and_widens_the_covariance(missing: Missing) -> None:
+    scene = _scene()
+    known, less = encode(shipped_library(), scene), encode(shipped_library(), without(scene, {missing}))
+    if missing is not Missing.HIGH_TENSION:  # which the frame's X2/M may give away
+        assert less.log_det.sum() > known.log_det.sum()
+    assert _distance(known, less) < 2.0
+    assert np.isfinite(less.whiten).all()
+    part = {Missing.SOURCE_SIZE: "source"}.get(missing, missing.value)
+    assert known.context[context_slice(part)][-1] == 1
+    assert less.context[context_slice(part)][-1] == 0
+
+
+def test_the_models_inputs_do_not_hold_what_is_missing() -> None:
+    """Two scenes that differ in what is hidden, and show the same X2/M, are told alike."""
+    scene = without(_scene(), {Missing.HIGH_TENSION, Missing.DETECTOR, Missing.CONVERGENCE})
+    other = without(_scene(kv=200.0), {Missing.HIGH_TENSION, Missing.DETECTOR, Missing.CONVERGENCE})
+    ratios = [
+        predict(shipped_library(), replace(s, missing=frozenset())).expected_ratio for s in (scene, other)
+    ]
+    other = replace(other, ratio=scene.ratio * ratios[0] / ratios[1], optics=replace(other.optics))
+    first, second = encode(shipped_library(), scene), encode(shipped_library(), other)
+    np.testing.assert_allclose(first.mean, second.mean, atol=0.03)
+    np.testing.assert_allclose(first.context[:-34], second.context[:-34], atol=0.15)
+
+
+def test_a_missing_vacancy_orientation_is_spread_over_three() -> None:
+    scene = _scene(complexes=True)
+    beside = [c.vacancy_beside for c in scene.candidates].index(True)
+    plain = next(i for i, c in enumerate(scene.candidates) if c.role is Role.DOPANT)
+    prediction = predict(shipped_library(), scene).candidates
+    assert np.linalg.matrix_rank(prediction[beside].components["spread"], tol=1e-9) == 2
+    assert "spread" not in prediction[plain].components
+    assert prediction[beside].mean.sum() < prediction[plain].mean.sum()
+
+
+def test_compositions_put_a_new_element_between_its_neighbours() -> None:
+    def of(metal: str) -> np.ndarray:
+        return composition(classes.candidates("MoS2", [metal])[1])
+
+    assert of("Os").shape == (COMPOSITION_WIDTH,)
+    near, far = np.abs(of("Os") - of("Re")).sum(), np.abs(of("Os") - of("Ti")).sum()
+    assert near < far / 3
+    pair, one = (composition(c) for c in classes.candidates("MoS2", [])[2:4])
+    np.testing.assert_allclose(pair[:16], 2 * one[:16])
+    assert encode(shipped_library(), _scene()).context.shape == (CONTEXT_WIDTH,)
+    assert sum(CONTEXT_PARTS.values()) == CONTEXT_WIDTH
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda listed: (), "empty"),
+        (lambda listed: listed[1:], "0 columns of the host"),
+        (lambda listed: (*listed, listed[1]), "Name each once"),
+        (lambda listed: (*listed, listed[0]), "2 columns of the host"),
+        (
+            lambda listed: (*listed, Candidate(Role.DOPANT, "W_W", "W", listed[0].sublattice)),
+            "same column",
+        ),
+    ],
+)
+def test_a_candidate_list_that_cannot_be_is_refused(spoil, said: str) -> None:
+    scene = _scene()
+    with pytest.raises(InputError, match=said):
+        encode(shipped_library(), replace(scene, candidates=spoil(scene.candidates)))

@@ -27,6 +27,7 @@ def bundle() -> Bundle:
 
 
 def inputs(patches: int, candidates: int) -> dict[str, np.ndarray]:
+    from stemctx_core.compositions import COMPOSITION_WIDTH, CONTEXT_WIDTH
     from stemctx_core.features import FEATURES
 
     rng = np.random.default_rng(patches)
@@ -37,6 +38,8 @@ def inputs(patches: int, candidates: int) -> dict[str, np.ndarray]:
         "log_det": np.zeros(candidates, np.float32),
         "scale": np.ones((candidates, FEATURES), np.float32),
         "log_dose": np.full(1, 11.0, np.float32),
+        "composition": rng.normal(size=(candidates, COMPOSITION_WIDTH)).astype(np.float32),
+        "context": rng.normal(size=CONTEXT_WIDTH).astype(np.float32),
     }
 
 
@@ -92,7 +95,8 @@ def test_the_shipped_model_compiles_with_tensorrt_rtx_ahead_of_time(bundle: Bund
 
     from realtime.engines.tensorrt import TensorRtError, build_plan
 
-    assert len(build_plan(tensorrt_rtx, bundle.onnx_bytes, ("SM86", "SM89", "SM120"))) > 10_000
+    for model in (bundle, load_bundle(half=True)):
+        assert len(build_plan(tensorrt_rtx, model.onnx_bytes, ("SM86", "SM89", "SM120"))) > 10_000
     with pytest.raises(TensorRtError, match="cannot read"):
         build_plan(tensorrt_rtx, b"\x08\x07not a graph", ("SM89",))
 
