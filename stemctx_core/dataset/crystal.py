@@ -13,7 +13,7 @@ from stemctx_core import classes
 from stemctx_core.classes import Candidate, Role
 from stemctx_core.dataset.population import populate
 from stemctx_core.dataset.regions import GrainBoundary, Hole, Line, SecondLayer
-from stemctx_core.dataset.sites import DISTURBED, honeycomb, with_boundary, with_second_layer
+from stemctx_core.dataset.sites import DISTURBED, MARGIN_ANGSTROM, honeycomb, with_boundary, with_second_layer
 from stemctx_core.errors import InputError
 from stemctx_core.materials import Host
 from stemctx_core.simulation.relaxation import relaxation_angstrom
@@ -142,6 +142,7 @@ def grow_crystal(
     recipe: CrystalRecipe,
     extent_angstrom: tuple[float, float],
     rng: np.random.Generator,
+    margin_angstrom: float = MARGIN_ANGSTROM,
 ) -> Crystal:
     """Make a crystal that covers a field and a margin around it.
 
@@ -151,6 +152,8 @@ def grow_crystal(
         Height and width of the field.
     rng
         The same state gives the same crystal.
+    margin_angstrom
+        How far the crystal goes on beyond the field.
 
     Raises
     ------
@@ -167,11 +170,15 @@ def grow_crystal(
     offset = (start_y, start_x) if recipe.offset_angstrom is None else recipe.offset_angstrom
     shapes = (*recipe.holes, *((recipe.edge,) if recipe.edge else ()))
     void = Void(shapes, rng.uniform(0, 2 * np.pi, (len(shapes), 3)), extent_angstrom)
-    sites = honeycomb(a, rotation, offset, extent_angstrom)
+    sites = honeycomb(a, rotation, offset, extent_angstrom, margin_angstrom)
     if recipe.boundary is not None:
-        sites = with_boundary(sites, a, rotation, offset, recipe.boundary, extent_angstrom, rng)
+        sites = with_boundary(
+            sites, a, rotation, offset, recipe.boundary, extent_angstrom, margin_angstrom, rng
+        )
     if recipe.second_layer is not None:
-        sites = with_second_layer(sites, a, rotation, offset, recipe.second_layer, extent_angstrom, rng)
+        sites = with_second_layer(
+            sites, a, rotation, offset, recipe.second_layer, extent_angstrom, margin_angstrom, rng
+        )
     depth = void.depth_angstrom(sites.positions_angstrom)
     sites, depth = sites.chosen(depth < 0), depth[depth < 0]
     column = populate(sites, listed, shares, recipe.clustering, a, rng)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import msgspec
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from stemctx_core.classes import HOST_ROLES, Candidate
 from stemctx_core.dataset.cases import Case
 from stemctx_core.dataset.crystal import Crystal, CrystalRecipe, grow_crystal
+from stemctx_core.dataset.sites import MARGIN_ANGSTROM
 from stemctx_core.errors import InputError
 from stemctx_core.simulation.imaging import ImagingChain, Scan, check_dose
 from stemctx_core.simulation.library import ResponseLibrary
@@ -170,17 +171,14 @@ def labelled_frame(library: ResponseLibrary, recipe: FrameRecipe, seed: int) -> 
         raise InputError(f"The seed of a frame is {seed}. Give a whole number from 0 upwards.")
     px, case = recipe.pixel_size_angstrom, recipe.case
     extent = (recipe.shape[0] * px, recipe.shape[1] * px)
-    crystal = grow_crystal(case.host, case.dopants, recipe.crystal, extent, np.random.default_rng([seed, 0]))
+    bare = Scan(recipe.shape, px, (), recipe.dose_e_per_angstrom2, seed)
+    margin = MARGIN_ANGSTROM + 1.2 * px * recipe.chain.reach_px(bare)
+    rng = np.random.default_rng([seed, 0])
+    crystal = grow_crystal(case.host, case.dopants, recipe.crystal, extent, rng, margin)
     columns, optics = [c.column for c in crystal.candidates], _optics(recipe)
     tables = [response_tables(library, columns, o) for o in optics]
-    scan = Scan(
-        shape=recipe.shape,
-        pixel_size_angstrom=px,
-        reference=tuple(_reference(crystal.candidates, table) for table in tables),
-        dose_e_per_angstrom2=recipe.dose_e_per_angstrom2,
-        seed=seed,
-        covered=_covered(crystal, recipe),
-    )
+    reference = tuple(_reference(crystal.candidates, table) for table in tables)
+    scan = replace(bare, reference=reference, covered=_covered(crystal, recipe))
     positions = recipe.chain.displaced(crystal.positions_angstrom / px, scan)
     fractions = np.empty((len(optics), *recipe.shape), np.float32)
     for d, (o, table) in enumerate(zip(optics, tables, strict=True)):

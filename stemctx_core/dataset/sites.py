@@ -70,6 +70,7 @@ def honeycomb(
     rotation_rad: float,
     offset_angstrom: Pair,
     extent_angstrom: Pair,
+    margin_angstrom: float = MARGIN_ANGSTROM,
     grain: int = 0,
     layer: int = 0,
 ) -> LatticeSites:
@@ -86,7 +87,7 @@ def honeycomb(
     middle = np.array(extent_angstrom) / 2
     reach = (
         float(np.hypot(*extent_angstrom)) / 2
-        + MARGIN_ANGSTROM
+        + margin_angstrom
         + float(np.hypot(*offset_angstrom))
         + 2 * a_angstrom
     )
@@ -95,7 +96,7 @@ def honeycomb(
     metal = np.stack([i.ravel(), j.ravel()], axis=1) @ basis + middle + np.array(offset_angstrom)
     sites = np.concatenate([metal, metal + basis.sum(axis=0) / 3])
     sublattice = np.repeat(np.array([0, 1], np.int8), len(metal))
-    near = np.all((sites > -MARGIN_ANGSTROM) & (sites < np.array(extent_angstrom) + MARGIN_ANGSTROM), axis=1)
+    near = np.all((sites > -margin_angstrom) & (sites < np.array(extent_angstrom) + margin_angstrom), axis=1)
     sites, sublattice = sites[near], sublattice[near]
     return LatticeSites(
         sites,
@@ -118,6 +119,7 @@ def with_boundary(
     offset_angstrom: Pair,
     boundary: GrainBoundary,
     extent_angstrom: Pair,
+    margin_angstrom: float,
     rng: np.random.Generator,
 ) -> LatticeSites:
     """A second grain beyond the boundary's line; where both would stand too close, the first grain's site stays."""
@@ -130,7 +132,9 @@ def with_boundary(
         normal = direction(line.azimuth_rad)
         distance = float(np.array(offset_angstrom) @ normal) - line.offset * min(extent_angstrom)
         start = np.array(offset_angstrom) - 2 * distance * normal
-    second = honeycomb(a_angstrom, turned, (float(start[0]), float(start[1])), extent_angstrom, grain=1)
+    second = honeycomb(
+        a_angstrom, turned, (float(start[0]), float(start[1])), extent_angstrom, margin_angstrom, grain=1
+    )
     on_first = line.beyond(first.positions_angstrom, extent_angstrom, phases)
     on_second = line.beyond(second.positions_angstrom, extent_angstrom, phases)
     first, second = first.chosen(on_first <= 0), second.chosen(on_second > 0)
@@ -151,6 +155,7 @@ def with_second_layer(
     offset_angstrom: Pair,
     second: SecondLayer,
     extent_angstrom: Pair,
+    margin_angstrom: float,
     rng: np.random.Generator,
 ) -> LatticeSites:
     """A second sheet beyond its line."""
@@ -158,7 +163,9 @@ def with_second_layer(
     bond = a_angstrom / math.sqrt(3) * direction(rotation_rad + np.pi / 6)
     start = np.array(offset_angstrom) + second.shift * bond
     turned = rotation_rad + second.twist_rad
-    above = honeycomb(a_angstrom, turned, (float(start[0]), float(start[1])), extent_angstrom, layer=1)
+    above = honeycomb(
+        a_angstrom, turned, (float(start[0]), float(start[1])), extent_angstrom, margin_angstrom, layer=1
+    )
     above = above.chosen(second.line.beyond(above.positions_angstrom, extent_angstrom, phases) > 0)
     both = sheet.joined(above)
     beside = second.line.beyond(both.positions_angstrom, extent_angstrom, phases) > -DISTURBED * a_angstrom

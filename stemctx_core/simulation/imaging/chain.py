@@ -114,6 +114,14 @@ class ImagingChain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 moved += step.displacement_px(positions_px, scan)  # type: ignore[union-attr]
         return moved
 
+    def reach_px(self, scan: Scan) -> float:
+        """How far from its place at most a column appears in this frame, for what has to be there beyond its edges."""
+        y, x = (np.linspace(0, n - 1, 33) for n in scan.shape)
+        frame = np.stack(np.meshgrid(y, x, indexing="ij"), axis=-1).reshape(-1, 2)
+        moved = float(np.abs(self.displaced(frame, scan) - frame).max())
+        jitter = [step.row_offset_px(scan) for step in self.steps if isinstance(step, LineJitter)]
+        return moved + float(np.abs(jitter).max() if jitter else 0.0)
+
     def intensities(self, fractions: Images, scan: Scan) -> Images:
         """Noiseless intensities of all detectors as they reach them, beam fluctuations included.
 
