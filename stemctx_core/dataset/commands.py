@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,6 +27,7 @@ _FRAME_SHARD = 16
 def register(simulate: typer.Typer) -> None:
     """Add the commands of this room below `stemctx simulate`."""
     simulate.add_typer(dataset, name="dataset")
+    simulate.command()(benchmark)
 
 
 @dataset.callback()
@@ -209,6 +211,28 @@ def verify(
             discard(folder, number)
         _make(folder, configuration.recipe, library, workers, None)
     typer.echo(f"All {configuration.recipe.shards} shards of {folder} are whole.")
+
+
+def benchmark(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    seconds: Annotated[float, typer.Option(help="For each of the five measurements.")] = 10.0,
+    workers: Annotated[int, typer.Option(help="Processes; one is measured too.")] = 2,
+) -> None:
+    """Measure how fast labelled sites are rendered, against a direct sum in NumPy."""
+    from stemctx_core.dataset.benchmark import measure
+
+    if not (seconds > 0 and workers >= 1):
+        raise InputError("A benchmark needs some seconds and one worker or more. Give both above zero.")
+    result = measure(seconds, workers)
+    if as_json:
+        typer.echo(json.dumps(result, indent=1))
+        return
+    typer.echo(f"sites of whole frames   {result['sites_per_s']:12,.0f} /s with {workers} workers")
+    typer.echo(f"patches                 {result['patches_per_s']:12,.0f} /s")
+    typer.echo(f"55 million sites in     {result['seconds_for_55_million']:12,.0f} s")
+    typer.echo(f"resident memory         {result['rss_mb']:12,.0f} MB")
+    typer.echo(f"a direct sum in NumPy   {result['reference_patches_per_s']:12,.0f} patches/s, one process")
+    typer.echo(f"load average            {result['load_average']:12.1f}")
 
 
 def _angles(text: str) -> tuple[float, float]:
