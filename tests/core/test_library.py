@@ -19,6 +19,7 @@ from stemctx_core.simulation.library import (
 )
 from stemctx_core.simulation.optics import Optics
 from stemctx_core.simulation.radial import blur, blur_matrix, rayleigh_weights
+from stemctx_core.simulation.storage import pack, unpack
 
 MAADF = (50.0, 120.0)
 HAADF = (70.0, 200.0)
@@ -153,6 +154,81 @@ def test_fast_responses_are_the_exact_ones(library: ResponseLibrary) -> None:
         for profile, moves, one in zip(at_rest, motion, fast, strict=True):
             exact = blur_matrix(float(np.hypot(optics.sigma_angstrom, moves))) @ profile
             np.testing.assert_allclose(one, exact, rtol=0, atol=1e-4 * profile.max())
+
+
+def test_a_node_is_held_as_it_was_simulated(library: ResponseLibrary) -> None:
+    """Interpolation passes through its nodes, and is smooth between them."""
+    detector = (70.0, 200.0)
+    at = np.arange(20, 40.1, 0.5)
+    peaks = np.array([library.response("W", Optics(80, a, *detector, 0.45))[0] for a in at])
+    assert (np.diff(peaks) > 0).all()
+    assert np.abs(np.diff(peaks, 3)).max() < 2e-3 * peaks.max()
+    still = library.response("W", Optics(80, 30, *detector, 0.45))
+    np.testing.assert_allclose(still, library.profile("W", 80, *detector, 0.45))
+
+
+def test_defocus_widens_a_column_and_keeps_its_signal(library: ResponseLibrary) -> None:
+    focused = library.response("Se+Se", Optics(80, 30, 70, 200, 0.45))
+    away = [library.response("Se+Se", Optics(80, 30, 70, 200, 0.45, defocus_nm=d)) for d in (1, 2, 3, 4, 5, 6)]
+    peaks = [focused[0], *(p[0] for p in away)]
+    assert (np.diff(peaks) < 0).all()
+    weights = PROFILE_RADII_ANGSTROM * (PROFILE_RADII_ANGSTROM < 5)
+    assert (away[2] @ weights) == pytest.approx(focused @ weights, rel=0.1)
+    np.testing.assert_array_equal(
+        library.response("Se+Se", Optics(80, 30, 70, 200, 0.45, defocus_nm=-3)), away[2]
+    )
+
+
+def test_astigmatism_turns_with_the_sign_of_the_defocus(library: ResponseLibrary) -> None:
+    def turning(defocus_nm: float, astigmatism_nm: float) -> np.ndarray | None:
+        return library.astigmatic("W", Optics(80, 30, 70, 200, 0.45, defocus_nm, astigmatism_nm))
+
+    assert turning(3, 0) is None
+    assert turning(0, 2) is None
+    over, under = turning(3, 2), turning(-3, 2)
+    assert over is not None
+    assert under is not None
+    np.testing.assert_allclose(over, -under)
+    peak = library.response("W", Optics(80, 30, 70, 200, 0.45, 3, 2))[0]
+    # Longest along the azimuth: more signal there, nothing on the column itself.
+    assert over[20] > 0.02 * peak
+    assert abs(over[0]) < 1e-6 * peak
+
+
+@pytest.mark.parametrize(
+    ("optics", "says"),
+    [
+        (Optics(80, 30, 70, 200, 0.45, defocus_nm=8), r"8 nm is beyond the 6 nm"),
+        (Optics(80, 38, 70, 200, 0.45, defocus_nm=2), r"of 25 to 35 mrad at 80 kV out of focus"),
+        (Optics(120, 30, 70, 200, 0.45, defocus_nm=2), r"120 kV in focus only.*--defocus-nm 2"),
+        (Optics(80, 30, 70, 200, 0.45, 0, 5), r"beyond the 4 nm"),
+        (Optics(80, 35, 70, 200, 0.45, 0, 1), r"for convergences of 27.5 to 32.5 mrad"),
+        (Optics(300, 30, 70, 200, 0.45, 0, 1), r"no astigmatism at 300 kV"),
+        (Optics(80, 30, 70, 200, -0.1), r"cannot be negative"),
+        (Optics(80, 30, 70, 200, 0.4, np.nan), r"The defocus is nan"),
+        (Optics(80, 0, 70, 200, 0.4), r"0 mrad cannot be"),
+    ],
+)
+def test_a_probe_outside_the_nodes_is_refused(library: ResponseLibrary, optics: Optics, says: str) -> None:
+    for ask in (library.check, lambda o: library.response("W", o), lambda o: library.astigmatic("W", o)):
+        with pytest.raises(LibraryError, match=says):
+            ask(optics)
+
+
+def test_stored_differences_are_within_a_thousandth() -> None:
+    values = np.random.default_rng(3).normal(size=(4, 25, 40)) * np.geomspace(1e-6, 1e-2, 40)
+    steps, step = pack(values)
+    error = np.abs(unpack(steps, step) - values)
+    assert (error <= 5e-4 * np.abs(values).max(axis=1, keepdims=True)).all()
+
+
+def test_a_full_disk_leaves_nothing_in_half(tmp_path: Path) -> None:
+    folder = tmp_path / "full"
+    folder.mkdir()
+    (folder / "new.npz.part").symlink_to("/dev/full")
+    with pytest.raises(LibraryError, match="No space left on device"):
+        write_library(folder / "new.npz", {"radii_angstrom": np.zeros(300_000)}, {"what": "test"})
+    assert list(folder.iterdir()) == []
 
 
 def test_thermal_weights_are_a_distribution() -> None:

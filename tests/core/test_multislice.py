@@ -15,8 +15,9 @@ from scipy.interpolate import CubicSpline
 from stemctx_core.errors import InputError, LibraryError
 from stemctx_core.simulation import columns
 from stemctx_core.simulation.build import BuildPlan, build_library
-from stemctx_core.simulation.commands import _plan
+from stemctx_core.simulation.held_out_probes import interpolation_errors
 from stemctx_core.simulation.library import ResponseLibrary, shipped_library
+from stemctx_core.simulation.library_commands import _plan
 from stemctx_core.simulation.multislice import (
     MultisliceSettings,
     column_response,
@@ -24,6 +25,9 @@ from stemctx_core.simulation.multislice import (
     required_sampling_angstrom,
     ring_response,
 )
+from stemctx_core.simulation.nodes import Node, relatives
+from stemctx_core.simulation.optics import Optics
+from stemctx_core.simulation.parts import Parts
 
 HAADF = (70, 200)
 MAADF = (50, 120)
@@ -142,7 +146,7 @@ def _parts(folder: Path) -> dict[str, int]:
 @pytest.mark.abtem
 def test_a_killed_build_goes_on_where_it_was(tmp_path: Path) -> None:
     output, work = tmp_path / "small.npz", tmp_path / "parts"
-    options = ["--high-tension-kv", "80", "--column", "V", "--column", "Cr"]
+    options = ["--high-tension-kv", "80", "--column", "V", "--column", "Cr", "--convergence-mrad", "30"]
     command = [*COMMAND, "--output", str(output), "--work-folder", str(work), *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         deadline = time.monotonic() + 60
@@ -196,13 +200,82 @@ def test_a_damaged_part_is_named(tmp_path: Path) -> None:
 )
 def test_bad_plans(energies: list[float] | None, keys: list[str] | None, convergence: float, says: str) -> None:
     with pytest.raises(InputError, match=says):
-        _plan(energies, keys, convergence)
+        _plan(energies, keys, [convergence])
+
+
+@pytest.mark.parametrize("value", [-2.0, 0.0, float("nan"), 3e4])
+def test_bad_aberrations(value: float) -> None:
+    with pytest.raises(InputError, match="nm defocus cannot be"):
+        _plan(None, None, None, [value])
+    with pytest.raises(InputError, match="nm astigmatism cannot be"):
+        _plan(None, None, None, None, [value])
+
+
+def test_a_plan_with_nodes() -> None:
+    plan = _plan([80.0], ["W", "Se+Se"], [30.0, 25.0], [4.0], [2.0])
+    assert set(plan.nodes[80.0]) == {
+        Node(25.0), Node(25.0, 4.0), Node(30.0, 4.0), Node(30.0, 0.0, 2.0), Node(30.0, 4.0, 2.0)
+    }  # fmt: skip
+    names = [job.name for job in plan.jobs()]
+    assert len(set(names)) == len(names)
+    assert "Se+Se 80 kV, 30 mrad, defocus 4 nm, astigmatism 2 nm" in names
+
+
+def test_metals_stand_for_one_another_out_of_focus() -> None:
+    every = columns.standard_columns()
+    assert relatives("Mo", Node(25.0), every) == {}
+    assert relatives("W", Node(30.0, 4.0), every) == {}
+    assert relatives("Mo", Node(30.0, 4.0), ("Mo", "Se+Se")) == {}
+    assert relatives("Mo", Node(30.0, 4.0), every) == pytest.approx({"Zn": 0.2, "Rh": 0.8})
+    assert relatives("S+Se", Node(30.0, 4.0), every) == {"S+S": 0.5, "Se+Se": 0.5}
+    assert relatives("O+Se", Node(30.0, 4.0), every) == {}
+
+
+def test_a_work_folder_of_another_grid_is_refused(tmp_path: Path) -> None:
+    Parts(tmp_path).claim(BuildPlan().settings(80))
+    Parts(tmp_path).claim(BuildPlan().settings(80))
+    with pytest.raises(LibraryError, match=r"another grid \(grid_points differ, see grid_80kv.json\)"):
+        Parts(tmp_path).claim(MultisliceSettings(80, grid_points=400))
+
+
+def test_a_full_disk_stops_a_build_cleanly(tmp_path: Path) -> None:
+    parts = Parts(tmp_path)
+    (tmp_path / "V.tmp.npy").symlink_to("/dev/full")
+    with pytest.raises(LibraryError, match=r"No space left on device.*goes on where it was"):
+        parts.save(tmp_path / "V.npy", np.zeros(300_000, np.float32))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.abtem
+@pytest.mark.parametrize("probe", [Node(27.5), Node(30.0, 3.0), Node(30.0, 3.0, 3.0)])
+def test_a_probe_between_the_nodes(probe: Node) -> None:
+    found = interpolation_errors(shipped_library(), 80.0, ("V",), (probe,))
+    assert len(found) == 2
+    for error in found:
+        assert abs(error.moved_percent) > 4
+        assert error.worst_percent < 1
+        assert error.turning_percent < 1
+
+
+@pytest.mark.abtem
+def test_a_small_library_with_nodes(tmp_path: Path) -> None:
+    plan = BuildPlan((80.0,), ("V",), nodes={80.0: (Node(30.0, 4.0), Node(30.0, 4.0, 2.0))})
+    build_library(plan, tmp_path / "out.npz", tmp_path / "parts")
+    built, held = ResponseLibrary(tmp_path / "out.npz"), shipped_library()
+    optics = Optics(80, 30, *HAADF, 0.45, 4, 2)
+    for ask in (ResponseLibrary.response, ResponseLibrary.astigmatic):
+        ours, theirs = ask(built, "V", optics), ask(held, "V", optics)
+        assert ours is not None
+        assert theirs is not None
+        np.testing.assert_allclose(ours, theirs, atol=0.005 * held.profile("V", 80, *HAADF, 0.45)[0])
 
 
 def test_the_plan_without_options_is_the_shipped_library() -> None:
-    plan = _plan(None, None, 30.0)
+    plan = _plan(None, None)
     assert plan.high_tensions_kv == shipped_library().high_tensions_kv
     assert set(plan.columns) == set(shipped_library().columns)
+    for kv in plan.high_tensions_kv:
+        assert set(plan.nodes[kv]) == set(shipped_library().grid(kv).nodes)
     for kv in plan.high_tensions_kv:
         assert (
             plan.settings(kv).sampling_angstrom == shipped_library().provenance["sampling_angstrom"][f"{kv:g}"]

@@ -11,6 +11,7 @@ from stemctx_core.simulation.library import PROFILE_RADII_ANGSTROM, shipped_libr
 from stemctx_core.simulation.render import (
     REACH_ANGSTROM,
     Optics,
+    astigmatic_tables,
     count_electrons,
     render_columns,
     response_table,
@@ -130,6 +131,37 @@ def test_no_columns_no_signal(tables: NDArray[np.float32]) -> None:
 def test_optics_outside_the_library_are_refused() -> None:
     with pytest.raises(LibraryError):
         response_tables(shipped_library(), COLUMNS, Optics(80, 30, 20, 200, 0.45))
+
+
+def test_an_astigmatic_column_is_longest_along_its_azimuth() -> None:
+    azimuth = 0.5
+    optics = Optics(80, 30, 70, 200, 0.45, 3, 2, azimuth)
+    tables = response_tables(shipped_library(), ("W",), optics)
+    turning = astigmatic_tables(shipped_library(), ("W",), optics)
+    assert turning is not None
+    at, one = np.array([[40.0, 40.0]]), np.array([0])
+    image = render_columns((81, 81), 0.1, at, one, tables, None, turning, azimuth)
+    plain = render_columns((81, 81), 0.1, at, one, tables)
+    assert image[40, 40] == plain[40, 40]
+    assert image.sum(dtype=float) == pytest.approx(plain.sum(dtype=float), rel=1e-4)
+    y, x = np.mgrid[-40:41, -40:41]
+    near = image * (np.hypot(y, x) < 15)
+    along = np.arctan2(2 * (near * x * y).sum(), (near * (x * x - y * y)).sum()) / 2
+    assert along == pytest.approx(azimuth, abs=0.01)
+    # The same picture as from the two profiles.
+    r, angle = 0.1 * np.hypot(y, x), np.arctan2(y, x)
+    response = shipped_library().response("W", optics)
+    part = shipped_library().astigmatic("W", optics)
+    assert part is not None
+    slow = np.interp(r, PROFILE_RADII_ANGSTROM, response) + np.cos(2 * (angle - azimuth)) * np.interp(
+        r, PROFILE_RADII_ANGSTROM, part
+    )
+    inside = r < 3.9
+    np.testing.assert_allclose(image[inside], slow[inside], atol=2e-3 * slow.max())
+
+
+def test_without_astigmatism_nothing_turns() -> None:
+    assert astigmatic_tables(shipped_library(), COLUMNS, OPTICS) is None
 
 
 def test_counts_follow_the_dose() -> None:
