@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
-from scipy.special import ive
+from scipy.special import i0e, ive
 
 PROFILE_STEP_ANGSTROM: Final = 0.05
 PROFILE_RADII_ANGSTROM: Final = np.arange(0.0, 8.0, PROFILE_STEP_ANGSTROM)
@@ -105,7 +105,7 @@ def blur_matrix(sigma_angstrom: float, order: int = 0) -> NDArray[np.float64]:
     near = np.exp(-((to - of) ** 2) / (2 * variance))
     area = of * PROFILE_STEP_ANGSTROM
     area[:, 0] = PROFILE_STEP_ANGSTROM**2 / 8
-    round_kernel = near * ive(0, to * of / variance) * area
+    round_kernel = near * i0e(to * of / variance) * area
     kernel = round_kernel if order == 0 else near * ive(order, to * of / variance) * area
     blurred: NDArray[np.float64] = kernel / round_kernel.sum(axis=1, keepdims=True)
     return blurred
