@@ -45,14 +45,14 @@ class LessContext:
 
     @classmethod
     def beside(cls, bundle: Path | None) -> LessContext:
-        """The models in the folder `baselines` beside a bundle, or the shipped ones."""
+        """The models in the folder `baselines` in or beside a bundle, or the shipped ones."""
         if importlib.util.find_spec("stemctx_core.baselines") is None:
             return cls({}, "this version has no baselines")
         from stemctx_core.baselines import load_baselines
 
-        beside = None if bundle is None else bundle.parent / "baselines"
+        near = [] if bundle is None else [bundle / "baselines", bundle.parent / "baselines"]
         try:
-            return cls(load_baselines(beside if beside and beside.is_dir() else None), "")
+            return cls(load_baselines(next((p for p in near if p.is_dir()), None)), "")
         except BundleError as error:
             return cls({}, str(error))
 

@@ -56,7 +56,7 @@ def logarithmic(ax: Any) -> None:
 
 def label(ax: Any, title: str = "", x: str = "", y: str = "") -> None:
     """Words of an axis in the report's size."""
-    ax.set_title(title, fontsize=10, color=_INK, loc="left", fontweight="semibold")
+    ax.set_title(title, fontsize=10, color=_INK, loc="left", fontweight="bold")
     ax.set_xlabel(x, fontsize=9, color=_SOFT)
     ax.set_ylabel(y, fontsize=9, color=_SOFT)
 
