@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,16 +18,17 @@ from stemctx_core.classifier import Classifier, load_bundle
 from stemctx_core.conformal import ConformalSets
 from stemctx_core.context import ImagingContext, Known
 from stemctx_core.decision import NO_LATTICE_HERE, OBSTACLES, Thresholds
-from stemctx_core.encoding import Nuisance
+from stemctx_core.encoding import Nuisance, host_columns
 from stemctx_core.engine import Engine
 from stemctx_core.errors import FrameError, InputError, LibraryError
 from stemctx_core.evidence import EvidenceMaker, SiteEvidence, Sites, View, timed
 from stemctx_core.frame_checks import check_image, pixel_size_words
 from stemctx_core.lattice import SiteGrid, find_sites
+from stemctx_core.pairing import combine
 from stemctx_core.patches import SAMPLES, CutPatches, extract_patches
 from stemctx_core.results import EDGE, EngineInfo, FrameIdentity, FrameResult, Refusal
 from stemctx_core.simulation.library import ResponseLibrary, shipped_library
-from stemctx_core.simulation.render import Optics
+from stemctx_core.simulation.render import Optics, response_tables
 from stemctx_core.verdict import refused, verdict
 from stemctx_core.verdict import site_prior as site_prior
 
@@ -111,6 +113,65 @@ class FrameAnalyzer:
         identity = frame or FrameIdentity(valid_rows=_rows(image), shape=_shape(image))
         timing: dict[str, float] = {}
         return self.judge(lambda: self.evidence(image, context, timing), context, identity, timing)
+
+    def analyze_detectors(
+        self,
+        seen: Sequence[tuple[NDArray[Any], ImagingContext]],
+        frame: FrameIdentity | None = None,
+    ) -> FrameResult:
+        """Judge one scan that several detectors saw, such as HAADF and MAADF, by all of them together.
+
+        Parameters
+        ----------
+        seen
+            Image and context of each detector; images of one shape, contexts that differ in nothing but the angles
+            and the channel. The sites are found by the detector that shows both sublattices best, and the result
+            carries its context.
+        frame
+            Which frame it is.
+        """
+        timing: dict[str, float] = {}
+        if not seen:
+            raise InputError("No detector was given. Give an image and its context for each.")
+        image, context = seen[0]
+        identity = frame or FrameIdentity(valid_rows=_rows(image), shape=_shape(image))
+        used = [context]
+
+        def evidence() -> SiteEvidence:
+            ordered = self._clearest_first(seen)
+            image, used[0] = ordered[0]
+            context = used[0]
+            optics = _optics(context)
+            with timed(timing, "sites"):
+                grid = self._grid(image, context, optics)
+            each = [self._maker.evidence(_view(i, grid, c, _optics(c), timing), timing) for i, c in ordered]
+            return combine(each, context.candidates)
+
+        result = self.judge(evidence, context, identity, timing)
+        return replace(result, context=used[0])
+
+    def _clearest_first(
+        self, seen: Sequence[tuple[NDArray[Any], ImagingContext]]
+    ) -> list[tuple[NDArray[Any], ImagingContext]]:
+        """Detectors of one scan, the one that shows the fainter sublattice best before the others."""
+        image, context = seen[0]
+        clearness = []
+        for other_image, other in seen:
+            same = _as_of(other, context)
+            if other_image.shape != image.shape or same != context:
+                raise FrameError(
+                    "different_scans",
+                    "The detectors' images differ in shape, or their contexts in more than angles and channel.",
+                    "Give images of one scan, each with the context of its detector.",
+                )
+            check_image(other_image)
+            optics = _optics(other)
+            self._check_library(optics)
+            columns = host_columns(materials.host(other.host))
+            peaks = response_tables(self.library, columns, optics)[:, 0]
+            clearness.append(float(peaks.min() / np.sqrt(peaks.mean())))
+        order = sorted(range(len(seen)), key=lambda k: -clearness[k])
+        return [seen[k] for k in order]
 
     def analyze_patches(
         self,
@@ -224,6 +285,13 @@ def _optics(context: ImagingContext) -> Optics:
         context.value("inner_mrad"),
         context.value("outer_mrad"),
         _TYPICAL_SIGMA_ANGSTROM,
+    )
+
+
+def _as_of(one: ImagingContext, other: ImagingContext) -> ImagingContext:
+    """A context with the detector of another one."""
+    return msgspec.structs.replace(
+        one, inner_mrad=other.inner_mrad, outer_mrad=other.outer_mrad, channel=other.channel
     )
 
 

@@ -85,6 +85,8 @@ class SiteEvidence:
         (n,) int8 index into `stemctx_core.decision.OBSTACLES`: why a site is not judged, 0 where it is.
     log_dose
         Logarithm to base 10 of electrons per Å² times the peak of the brighter host column, as the model knows it.
+    hidden
+        Defects that this dose cannot show, each with the host's column.
     """
 
     sites: Sites
@@ -95,6 +97,7 @@ class SiteEvidence:
     log_likelihood: NDArray[np.float32]
     obstacle: NDArray[np.int8]
     warnings: tuple[str, ...]
+    hidden: tuple[tuple[str, str], ...] = ()
 
 
 class EvidenceMaker:
@@ -160,9 +163,6 @@ class EvidenceMaker:
             hidden = hidden_defects(
                 predictions.candidates, candidates, *noise, self._prevalence, self._needed_probability
             )
-            if hidden:
-                named = ", ".join(f"{defect} from {own}" for defect, own in hidden)
-                warnings.append(f"Cannot be told apart at this dose: {named}.")
         with timed(timing, "posterior"):
             log_likelihood = np.zeros((len(judged), len(candidates)), np.float32)
             log_likelihood[judged] = self._classifier.log_likelihood(kept, encoded)
@@ -180,6 +180,7 @@ class EvidenceMaker:
             log_likelihood=log_likelihood,
             obstacle=obstacle,
             warnings=tuple(warnings),
+            hidden=tuple(hidden),
         )
 
     def _scene(self, view: View, calibration: FrameCalibration) -> Scene:

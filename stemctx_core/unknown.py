@@ -89,7 +89,7 @@ def distances(
         prediction = predictions.candidates[row]
         covariance = prediction.covariance(nuisance, dose_e_per_angstrom2, background)
         covariance += _NEIGHBOUR_AMPLITUDE**2 * _neighbours(predictions, candidates, int(row))
-        away = features[mine] - prediction.mean
+        away = features[mine] - encoded.mean[row]
         again[mine] = np.mean(np.linalg.solve(np.linalg.cholesky(covariance), away.T) ** 2, axis=0)
     return Distances(plain, again, usual)
 

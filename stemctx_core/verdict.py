@@ -63,7 +63,7 @@ def verdict(
             reason=verdicts.reason,
         ),
         reasons=verdicts.reasons,
-        warnings=evidence.warnings,
+        warnings=(*evidence.warnings, *_hidden_words(evidence)),
         calibration=CalibrationSummary(
             pixel_size_angstrom=sites.pixel_size_angstrom,
             gain=calibration.gain,
@@ -76,6 +76,13 @@ def verdict(
             jitter_angstrom=evidence.nuisance.jitter_angstrom,
         ),
     )
+
+
+def _hidden_words(evidence: SiteEvidence) -> list[str]:
+    if not evidence.hidden:
+        return []
+    named = ", ".join(f"{defect} from {own}" for defect, own in evidence.hidden)
+    return [f"Cannot be told apart at this dose: {named}."]
 
 
 def refused(
