@@ -45,7 +45,7 @@ def check_values(optics: Optics) -> None:
 def check_probe(grid: NodeGrid, optics: Optics, kv: float) -> None:
     """Refuse a convergence, defocus or astigmatism outside the nodes at an energy."""
     convergence = optics.convergence_semi_angle_mrad
-    held = grid.defocused_convergences_mrad if optics.defocus_nm else grid.convergences_mrad
+    held = tuple(grid.defoci_nm) if optics.defocus_nm else grid.convergences_mrad
     if not held:
         raise LibraryError(
             f"The library holds {kv:g} kV in focus only, not a defocus of {optics.defocus_nm:g} nm. Build one with "
@@ -59,10 +59,11 @@ def check_probe(grid: NodeGrid, optics: Optics, kv: float) -> None:
             f"{' out of focus' if optics.defocus_nm else ''}, {convergence:g} mrad is too far from them. Build one "
             f"with 'stemctx simulate library --convergence-mrad {convergence:g}'."
         )
-    most = grid.defoci_nm[-1]
+    most = grid.farthest_defocus_nm(convergence)
     if abs(optics.defocus_nm) > most:
         raise LibraryError(
-            f"A defocus of {optics.defocus_nm:g} nm is beyond the {most:g} nm that the library holds at {kv:g} kV. "
+            f"A defocus of {optics.defocus_nm:g} nm is beyond the {most:g} nm that the library holds at {kv:g} kV and "
+            f"{convergence:g} mrad. "
             "Focus the probe, or build a library with a larger '--defocus-nm'."
         )
     if optics.astigmatism_nm:

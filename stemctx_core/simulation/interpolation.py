@@ -56,17 +56,19 @@ class NodeGrid:
         )
 
     @cached_property
-    def defocused_convergences_mrad(self) -> tuple[float, ...]:
-        """Convergences held at every defocus, rising."""
-        held = [
-            {n.convergence_semi_angle_mrad for n in self.round if n.defocus_nm == d} for d in self.defoci_nm[1:]
-        ]
-        return tuple(sorted(set.intersection(*held))) if held else ()
+    def defoci_nm(self) -> dict[float, tuple[float, ...]]:
+        """Magnitudes of defocus, from 0, at each convergence that is held out of focus."""
+        held: dict[float, set[float]] = {}
+        for node in self.round:
+            if node.defocus_nm and node.convergence_semi_angle_mrad in self.convergences_mrad:
+                held.setdefault(node.convergence_semi_angle_mrad, {0.0}).add(node.defocus_nm)
+        return {convergence: tuple(sorted(held[convergence])) for convergence in sorted(held)}
 
-    @cached_property
-    def defoci_nm(self) -> tuple[float, ...]:
-        """Magnitudes of defocus held, from 0."""
-        return tuple(sorted({0.0} | {n.defocus_nm for n in self.round}))
+    def farthest_defocus_nm(self, convergence_semi_angle_mrad: float) -> float:
+        """Largest magnitude of defocus at a convergence."""
+        if convergence_semi_angle_mrad in self.defoci_nm:
+            return self.defoci_nm[convergence_semi_angle_mrad][-1]
+        return min((defoci[-1] for defoci in self.defoci_nm.values()), default=0.0)
 
     @cached_property
     def astigmatic_defoci_nm(self) -> tuple[float, ...]:
@@ -101,10 +103,10 @@ class NodeGrid:
         for convergence, share in zip(in_focus, _lagrange(in_focus, convergence_semi_angle_mrad), strict=True):
             add(convergence, 0.0, share)
         if defocus_nm:
-            across = usable(self.defocused_convergences_mrad)
-            along = _even(self.defoci_nm, defocus_nm)
+            across = usable(tuple(self.defoci_nm))
             for convergence, share in zip(across, _lagrange(across, convergence_semi_angle_mrad), strict=True):
-                for defocus, factor in zip(self.defoci_nm[1:], along[1:], strict=True):
+                defoci = self.defoci_nm[convergence]
+                for defocus, factor in zip(defoci[1:], _even(defoci, defocus_nm)[1:], strict=True):
                     add(convergence, defocus, share * factor)
                     add(convergence, 0.0, -share * factor)
         return shares
