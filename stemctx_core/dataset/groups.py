@@ -35,6 +35,8 @@ MISSING_RATES: Final = {
     Missing.BACKGROUND: 0.15,
     Missing.RATIO: 0.05,
 }
+#: Share of the training scenes of which nothing is known from the frame: source size and background are hidden both.
+UNCALIBRATED_RATE: Final = 0.12
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,8 @@ def hide(told: Scene, truth: Scene, rng: np.random.Generator) -> Scene:
     Source size and background are hidden only where the truth lies in the range that is then assumed.
     """
     drawn = {m for m, rate in MISSING_RATES.items() if rng.random() < rate}
+    if rng.random() < UNCALIBRATED_RATE:
+        drawn |= {Missing.SOURCE_SIZE, Missing.BACKGROUND}
     for missing, value, (middle, sd) in (
         (Missing.SOURCE_SIZE, truth.optics.sigma_angstrom, UNKNOWN_SIGMA_ANGSTROM),
         (Missing.BACKGROUND, truth.background, UNKNOWN_BACKGROUND),

@@ -35,7 +35,7 @@ def training_batch(config: TrainingConfig, number: int) -> Batch:
         case = random_case(rng, shape.dopants, _OUTER_LIMIT_MRAD, library)
         truth = random_truth(rng, case, random_candidates(rng, case, shape))
         told = hide(tell(truth, rng), truth, rng)
-        groups.append(make_group(library, truth, config.repeats, rng, told=told))
+        groups.append(make_group(library, truth, config.repeats, rng, told=told, only_features=True))
     return collate(groups)
 
 
