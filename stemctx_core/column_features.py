@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
 from stemctx_core.classes import Sublattice
-from stemctx_core.features import FEATURES, projection
+from stemctx_core.features import projection
 from stemctx_core.neighbourhood import column_geometry, neighbourhood
 from stemctx_core.simulation.render import REACH_ANGSTROM, SQUARED_STEP
 
 _SPACING_ANGSTROM: Final = 0.1
+#: Columns farther than this do not move the features by thermal or static displacement (lattice constants).
+NEAR: Final = 1.75
 #: Entries of a response table that serve as nodes; its steps are in r².
 NODES: Final = np.unique(
     np.rint(np.arange(0, REACH_ANGSTROM + 1e-6, _SPACING_ANGSTROM) ** 2 / SQUARED_STEP).astype(int)
@@ -49,24 +51,27 @@ def laplacian() -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class ColumnMaps:
-    """Matrices of the columns around a site; N nodes, n columns, the site's own first.
+    """Matrices of the columns around a site; N nodes, K features, kind 0 metal and 1 chalcogen.
 
     Attributes
     ----------
-    value
-        (N, n, FEATURES) features of a column.
-    move
-        (N, n, 2, FEATURES) their change per Å that it moves along u and v.
-    together
-        (2, N, FEATURES) features of all other metal columns, and of all other chalcogen columns.
+    own, own_move
+        (N, K) features of the site's own column, and (N, 2, K) their change per Å that it moves along u and v.
+    near, near_move
+        For each kind, (N, n, K) and (N, n, 2, K) of its n other columns within `NEAR` of the site, nearest first.
+    all, all_move
+        (2, N, K) and (2, N, 2, K) of all other columns of a kind together.
     counting
-        (3, N, FEATURES, FEATURES) covariance of the features for one electron per sample and unit response: own
-        column, all other metal columns, all other chalcogen columns.
+        (3, N, K, K) covariance of the features for one electron per sample and unit response: own column, all other
+        metal columns, all other chalcogen columns.
     """
 
-    value: NDArray[np.float64]
-    move: NDArray[np.float64]
-    together: NDArray[np.float64]
+    own: NDArray[np.float64]
+    own_move: NDArray[np.float64]
+    near: tuple[NDArray[np.float64], NDArray[np.float64]]
+    near_move: tuple[NDArray[np.float64], NDArray[np.float64]]
+    all: NDArray[np.float64]
+    all_move: NDArray[np.float64]
     counting: NDArray[np.float64]
 
 
@@ -74,31 +79,72 @@ class ColumnMaps:
 def column_maps(centre: Sublattice, a_angstrom: float) -> ColumnMaps:
     """Matrices for a site of a sublattice and a lattice constant (Å)."""
     seen = np.flatnonzero(np.any(projection() != 0, axis=0))
-    weights = projection()[:, seen]
-    geometry, near = column_geometry(centre, a_angstrom), neighbourhood(centre)
-    table = _spline(np.sqrt(np.arange(NODES[-1] + 1) * SQUARED_STEP))
-    table = np.concatenate([table, table[-1:]])
-    count = len(near.positions)
-    value = np.zeros((len(NODES), count, FEATURES))
-    move = np.zeros((len(NODES), count, 2, FEATURES))
-    intensity = np.zeros((3, len(seen), len(NODES)))
-    for j in range(count):
-        cell, share = geometry.cell[j, seen], geometry.share[j, seen, None]
-        reached = np.flatnonzero(cell < NODES[-1] - 1)
-        if not len(reached):
-            continue
-        cell, share = cell[reached], share[reached]
-        step = table[cell + 1] - table[cell]
-        patch = table[cell] + step * share
-        value[:, j] = patch.T @ weights[:, reached].T
-        for axis in (0, 1):
-            away = geometry.away[j, axis, seen[reached], None] * (-2.0 / SQUARED_STEP)
-            move[:, j, axis] = (step * away).T @ weights[:, reached].T
-        part = 0 if j == 0 else 1 if near.on_metal[j] else 2
-        intensity[part, reached] += patch
-    counting = (weights * np.moveaxis(intensity, 2, 1)[:, :, None, :]) @ weights.T
-    other = np.arange(count) > 0
-    together = np.stack(
-        [value[:, other & near.on_metal].sum(axis=1), value[:, other & ~near.on_metal].sum(axis=1)]
+    weights = projection()[:, seen].T
+    around = neighbourhood(centre)
+    distance = np.linalg.norm(around.positions, axis=1)
+    close: tuple[list[_Column], list[_Column]] = ([], [])
+    together = [_Column.empty(len(seen)) for _ in range(3)]
+    for j in range(len(around.positions)):
+        column = _Column.at(centre, a_angstrom, j, seen)
+        kind = 0 if around.on_metal[j] else 1
+        together[0 if j == 0 else 1 + kind].add(column)
+        if j > 0 and distance[j] < NEAR:
+            close[kind].append(column)
+    counting = [(t.patch.T[:, None, :] * weights.T) @ weights for t in together]
+    return ColumnMaps(
+        own=together[0].features(weights),
+        own_move=together[0].moves(weights),
+        near=(
+            _stacked([c.features(weights) for c in close[0]]),
+            _stacked([c.features(weights) for c in close[1]]),
+        ),
+        near_move=(
+            _stacked([c.moves(weights) for c in close[0]]),
+            _stacked([c.moves(weights) for c in close[1]]),
+        ),
+        all=np.stack([t.features(weights) for t in together[1:]]),
+        all_move=np.stack([t.moves(weights) for t in together[1:]]),
+        counting=np.stack(counting),
     )
-    return ColumnMaps(value, move, together, counting)
+
+
+@dataclass
+class _Column:
+    """What a column adds to the samples for each node, (samples, N), and per Å along u and v, (2, samples, N)."""
+
+    patch: NDArray[np.float64]
+    gradient: NDArray[np.float64]
+
+    @classmethod
+    def empty(cls, samples: int) -> _Column:
+        return cls(np.zeros((samples, len(NODES))), np.zeros((2, samples, len(NODES))))
+
+    @classmethod
+    def at(cls, centre: Sublattice, a_angstrom: float, j: int, seen: NDArray[np.intp]) -> _Column:
+        geometry, table = column_geometry(centre, a_angstrom), _table()
+        cell, share = geometry.cell[j, seen], geometry.share[j, seen, None]
+        reached = cell < NODES[-1] - 1
+        step = np.where(reached[:, None], table[cell + 1] - table[cell], 0.0)
+        away = geometry.away[j][:, seen, None] * (-2.0 / SQUARED_STEP)
+        return cls(np.where(reached[:, None], table[cell] + step * share, 0.0), away * step)
+
+    def add(self, other: _Column) -> None:
+        self.patch += other.patch
+        self.gradient += other.gradient
+
+    def features(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        return self.patch.T @ weights
+
+    def moves(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.moveaxis(np.swapaxes(self.gradient, 1, 2) @ weights, 0, 1)
+
+
+@lru_cache(maxsize=1)
+def _table() -> NDArray[np.float64]:
+    """(entries, nodes) matrix from node values to the entries of a response table, and one entry more."""
+    table = _spline(np.sqrt(np.arange(NODES[-1] + 1) * SQUARED_STEP))
+    return np.concatenate([table, table[-1:]])
+
+
+def _stacked(columns: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    return np.ascontiguousarray(np.stack(columns, axis=1))

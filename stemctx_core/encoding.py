@@ -11,7 +11,6 @@ was never trained on enters through its simulated response.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,6 @@ from stemctx_core.classes import Candidate, Role, Sublattice
 from stemctx_core.column_features import NODES, ColumnMaps, column_maps, laplacian
 from stemctx_core.compositions import compositions, context_vector
 from stemctx_core.features import FEATURES, level, projection
-from stemctx_core.neighbourhood import neighbourhood
 from stemctx_core.patches import PITCH
 from stemctx_core.plausible import plausible_optics
 from stemctx_core.scene import MISSING_OPTICS as MISSING_OPTICS
@@ -32,9 +30,6 @@ from stemctx_core.scene import host_columns as host_columns
 from stemctx_core.scene import host_rows as host_rows
 from stemctx_core.simulation.library import ResponseLibrary
 from stemctx_core.simulation.render import response_tables
-
-#: Columns farther than this do not move the features by thermal or static displacement (lattice constants).
-_NEAR: Final = 1.75
 
 
 @dataclass(frozen=True)
@@ -185,15 +180,15 @@ def predict(library: ResponseLibrary, scene: Scene) -> Predictions:
     for row, candidate in enumerate(scene.candidates):
         near = around[candidate.sublattice]
         nodes, curved = columns.mean[row], columns.curved[row]
-        signal = nodes @ near.maps.value[:, 0]
+        signal = nodes @ near.maps.own
         beside = near.beside if candidate.vacancy_beside else np.zeros((1, FEATURES))
         features = near.features + signal + beside.mean(axis=0)
-        moves = np.tensordot(nodes, near.maps.move[:, 0], 1)
+        moves = np.tensordot(nodes, near.maps.own_move, 1)
         shift = near.moves + moves
-        curvature = near.curvature + curved @ near.maps.value[:, 0]
+        curvature = near.curvature + curved @ near.maps.own
         on_chalcogen = candidate.sublattice is Sublattice.CHALCOGEN
         away = beside - beside.mean(axis=0)
-        differing = near.differing + columns.differing[:, row] @ near.maps.value[:, 0]
+        differing = near.differing + columns.differing[:, row] @ near.maps.own
         counting = near.counting + np.tensordot(nodes, near.maps.counting[0], 1)
         components = {
             "jitter_angstrom": near.jitter + moves.T @ moves,
@@ -330,44 +325,28 @@ class _Surroundings:
 
 
 def _surroundings(scene: Scene, columns: _Columns, centre: Sublattice) -> _Surroundings:
-    rows = host_rows(scene.candidates)
-    near = neighbourhood(centre)
+    rows = list(host_rows(scene.candidates))
     maps = column_maps(centre, scene.host.a_angstrom)
-    positions, on_metal = near.positions, near.on_metal
-    kinds = [np.flatnonzero(on_metal), np.flatnonzero(~on_metal)]
-    kinds = [k[k > 0] for k in kinds]
-    features = np.zeros((len(positions), FEATURES))
-    moves = np.zeros((len(positions), 2, FEATURES))
-    change = np.zeros(len(positions))
-    curvature = np.zeros(FEATURES)
-    differing = np.zeros((len(columns.differing), FEATURES))
-    counting = np.zeros((FEATURES, FEATURES))
-    for k, (row, chosen) in enumerate(zip(rows, kinds, strict=True)):
-        nodes, together = columns.mean[row], maps.together[k]
-        features[chosen] = np.tensordot(nodes, maps.value, 1)[chosen]
-        moves[chosen] = np.tensordot(nodes, maps.move, 1)[chosen]
-        curvature += columns.curved[row] @ together
-        differing += columns.differing[:, row] @ together
-        counting += np.tensordot(nodes, maps.counting[1 + k], 1)
-        change[chosen] = _typical_change(scene, columns.mean, row)
-    close = np.flatnonzero(np.linalg.norm(positions, axis=1) < _NEAR)
-    close = close[close > 0]
-    flat = moves[close].reshape(-1, FEATURES)
-    difference = change[close, None] * features[close]
+    host = columns.mean[rows]
+    together = np.einsum("kn,knf->kf", host, maps.all)
+    near = [np.tensordot(host[k], maps.near[k], 1) for k in (0, 1)]
+    moves = np.concatenate([np.tensordot(host[k], maps.near_move[k], 1) for k in (0, 1)]).reshape(-1, FEATURES)
+    change = [_typical_change(scene, columns.mean, row) for row in rows]
+    features = np.concatenate(near)
+    difference = np.concatenate([c * n for c, n in zip(change, near, strict=True)])
     missing_one = columns.mean[-1] - columns.mean[rows[1]]
-    beside = np.tensordot(missing_one, maps.value[:, kinds[1][:3]], 1)
     return _Surroundings(
         maps=maps,
-        features=features.sum(axis=0) + scene.nuisance.defects * difference.sum(axis=0),
-        chalcogen=features[kinds[1]].sum(axis=0),
-        moves=moves.sum(axis=0),
-        curvature=curvature,
-        jitter=flat.T @ flat,
-        amplitude=features[close].T @ features[close],
+        features=together.sum(axis=0) + scene.nuisance.defects * difference.sum(axis=0),
+        chalcogen=together[1],
+        moves=np.tensordot(host, maps.all_move, 2),
+        curvature=np.einsum("kn,knf->f", columns.curved[rows], maps.all),
+        jitter=moves.T @ moves,
+        amplitude=features.T @ features,
         defects=difference.T @ difference,
-        counting=counting,
-        beside=beside,
-        differing=differing,
+        counting=np.tensordot(host, maps.counting[1:], 2),
+        beside=np.tensordot(missing_one, maps.near[1][:, :3], 1),
+        differing=np.einsum("okn,knf->of", columns.differing[:, rows], maps.all),
     )
 
 

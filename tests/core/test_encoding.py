@@ -128,7 +128,7 @@ def _distance(a: EncodedScene, b: EncodedScene) -> float:
 def test_what_is_missing_is_averaged_over_and_widens_the_covariance(missing: Missing) -> None:
     scene = _scene()
     known, less = encode(shipped_library(), scene), encode(shipped_library(), without(scene, {missing}))
-    if missing is not Missing.HIGH_TENSION:  # which the frame's X2/M may give away
+    if missing not in (Missing.HIGH_TENSION, Missing.DETECTOR):  # which the frame's X2/M all but gives away
         assert less.log_det.sum() > known.log_det.sum()
     assert _distance(known, less) < 2.0
     assert np.isfinite(less.whiten).all()
