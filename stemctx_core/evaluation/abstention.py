@@ -35,7 +35,7 @@ def rule_figures(judged: Arrays, threshold: float, what: str) -> dict[str, Any]:
     confidence, right = posterior.max(axis=1), posterior.argmax(axis=1) == label
     answered = confidence >= threshold
     coverage, accuracy = metrics.accuracy_coverage(confidence, right)
-    points = np.unique(np.linspace(0, len(coverage) - 1, _CURVE_POINTS + 1).astype(int))[1:]
+    points = np.unique(np.linspace(0, len(coverage), _CURVE_POINTS + 1).astype(int))[1:] - 1
     return {
         "patches": len(label),
         "answered_from_probability": metrics.rounded(threshold, 4),

@@ -156,7 +156,20 @@ def _reference(measured: Measured, bench: Bench, show: Show) -> None:
         for dose in DOSES:
             drawn = jobs.benchmark_jobs(plan, seed, mode, dose)[: plan.reference_cases]
             name = f"bayes-{mode.name}-{dose:.0e}"
-            measured.referred[mode, dose] = bench.run(name, drawn, Task(reference=True), advance)
+            judged = bench.run(name, drawn, Task(reference=True), advance)
+            measured.referred[mode, dose] = _finite(measured, judged, f"{mode}, {dose:.0e} e/Å²")
+
+
+def _finite(measured: Measured, judged: Arrays, where: str) -> Arrays:
+    """The patches that the reference has a posterior for; how many it has none for is told."""
+    finite = np.isfinite(judged["bayes"].max(axis=1))
+    if finite.all():
+        return judged
+    failed = int(np.count_nonzero(~finite))
+    measured.skipped[f"Bayes reference of some patches, {where}"] = (
+        f"{failed} of {len(finite)} patches without a finite posterior are left out of the comparison"
+    )
+    return {k: v[finite] for k, v in judged.items()}
 
 
 def _unseen(measured: Measured, bench: Bench, show: Show) -> None:
@@ -176,9 +189,8 @@ def _unseen(measured: Measured, bench: Bench, show: Show) -> None:
             label = f"unseen{number}-{dose:.0e}"
             measured.unseen[name, dose] = bench.run(label, drawn, Task(), advance)
             if referred:
-                measured.unseen_referred[name, dose] = bench.run(
-                    f"bayes-{label}", drawn, Task(reference=True), advance
-                )
+                judged = bench.run(f"bayes-{label}", drawn, Task(reference=True), advance)
+                measured.unseen_referred[name, dose] = _finite(measured, judged, f"{name}, {dose:.0e} e/Å²")
 
 
 def _perturbed(measured: Measured, bench: Bench, show: Show) -> None:
