@@ -56,6 +56,7 @@ DETECTORS_MRAD: Final = ((70.0, 200.0), (50.0, 120.0))
 _KV: Final = 80.0
 _DOSE: Final = 1e5
 _PX: Final = 0.2
+_VACANCIES: Final = {Role.CHALCOGEN_VACANCY: 0.15, Role.CHALCOGEN_DIVACANCY: 0.12}
 _GREYS: Final = 48
 _PATCH_PX: Final = 72
 
@@ -207,8 +208,8 @@ def imperfections_picture(library: ResponseLibrary) -> Figure:
         ("edge of the flake", grown(edge=Line(0.4, 0.1, 0.8))),
         ("second layer, 2H", grown(second_layer=SecondLayer(line=Line(-0.5, 0.0, 0.5)))),
         ("second layer, 9° twisted", grown(second_layer=SecondLayer(0.157, 0.0, Line(-0.5, 0.0, 0.5)))),
-        ("dopants in clusters, 6 %", grown(clustering=0.8, prevalence={Role.DOPANT: 0.06})),
-        ("vacancies, 10 %", grown(prevalence={Role.CHALCOGEN_VACANCY: 0.1})),
+        ("dopants in clusters, 12 %", grown(clustering=0.7, prevalence={Role.DOPANT: 0.12})),
+        ("vacancies: 15 % Se, 12 % Se2", grown(prevalence=_VACANCIES)),
         ("typical chain", msgspec.structs.replace(base, chain=ImagingChain.typical())),
     ]
     across = 7

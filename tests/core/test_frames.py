@@ -22,7 +22,7 @@ from stemctx_core.dataset.regions import GrainBoundary, Hole, Line, SecondLayer
 from stemctx_core.errors import InputError, LatticeError, LibraryError
 from stemctx_core.lattice import SiteGrid, find_sites
 from stemctx_core.results import DECISIONS, Decision
-from stemctx_core.simulation.imaging import ImagingChain
+from stemctx_core.simulation.imaging import Drift, ImagingChain
 from stemctx_core.simulation.library import shipped_library
 from stemctx_core.simulation.render import Optics
 
@@ -101,6 +101,17 @@ def test_columns_stand_where_the_labels_say() -> None:
     # Scan lines jitter; on average nothing is off.
     np.testing.assert_allclose(np.median(off, axis=0) * 0.2, 0, atol=0.02)
     assert np.std(off, axis=0).max() * 0.2 < 0.12
+
+
+def test_a_specimen_that_drifts_far_still_fills_the_frame() -> None:
+    frame = make(recipe(chain=ImagingChain((Drift((25.0, -20.0)),)), dose_e_per_angstrom2=1e6))
+    blocks = frame.images[0].reshape(8, 32, 8, 32).mean(axis=(1, 3))
+    assert blocks.min() > 0.8 * np.median(blocks)
+
+
+def test_defocus_reaches_the_image() -> None:
+    sharp, soft = (make(recipe(dose_e_per_angstrom2=1e7, defocus_nm=c)).images[0] for c in (0.0, 3.0))
+    assert soft.std() < 0.95 * sharp.std()
 
 
 def test_both_detectors_see_the_same_scan() -> None:
