@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -237,5 +236,10 @@ def _stages(run: list[Rate]) -> dict[str, float]:
 
 
 def _rss_mb() -> float:
+    """Largest resident memory so far; not a number where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return float("nan")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1e6 if sys.platform == "darwin" else 1e3)

@@ -15,14 +15,21 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from stemctx_core.dataset.shards import Configuration, configuration_here, versions, write_shard
+from stemctx_core.dataset.shards import (
+    Configuration,
+    configuration_here,
+    read_record,
+    shard_name,
+    versions,
+    write_shard,
+)
 from stemctx_core.errors import InputError
 from stemctx_core.simulation.library import ResponseLibrary, shipped_library
 
 if TYPE_CHECKING:
     from distributed import Client
 
-_CONNECT_TIMEOUT_S: Final = 10
+_CONNECT_TIMEOUT_S: Final = 5
 #: Each worker renders on one core; what uses threads inside it is told so.
 _ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
 
@@ -34,7 +41,7 @@ def opened_library(path: str | None) -> ResponseLibrary:
 
 
 def make_shard(folder: str, order: bytes, library_path: str | None, number: int) -> int:
-    """Write one shard where this process stands; returns its number of samples.
+    """Write one shard where this process stands, unless it is there; returns its number of samples.
 
     Parameters
     ----------
@@ -57,6 +64,10 @@ def make_shard(folder: str, order: bytes, library_path: str | None, number: int)
         )
     if not Path(folder).is_dir():
         raise InputError(f"A worker has no folder {folder}. Choose one that all workers share.")
+    there = read_record(Path(folder), number)
+    if there is not None and there.configuration == here and (Path(folder) / shard_name(number)).is_dir():
+        # dask asks again for what was finished by a worker that has died since.
+        return there.samples
     return write_shard(Path(folder), here, library, number).samples
 
 
