@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemctx_core import materials
-from stemctx_core.calibration import expected_ratio
 from stemctx_core.classes import Candidate, Role
 from stemctx_core.classifier import Classifier, load_bundle
 from stemctx_core.conformal import ConformalSets
@@ -23,17 +22,16 @@ from stemctx_core.engine import Engine
 from stemctx_core.errors import FrameError, InputError, LibraryError
 from stemctx_core.evidence import EvidenceMaker, SiteEvidence, Sites, View, timed
 from stemctx_core.frame_checks import check_image, pixel_size_words
+from stemctx_core.knowledge import Knowledge, knowledge
 from stemctx_core.lattice import SiteGrid, find_sites
 from stemctx_core.pairing import combine
 from stemctx_core.patches import SAMPLES, CutPatches, extract_patches
 from stemctx_core.results import EDGE, EngineInfo, FrameIdentity, FrameResult, Refusal
 from stemctx_core.simulation.library import ResponseLibrary, shipped_library
-from stemctx_core.simulation.render import Optics, response_tables
+from stemctx_core.simulation.render import response_tables
 from stemctx_core.verdict import refused, verdict
 from stemctx_core.verdict import site_prior as site_prior
 
-#: Source size at which X2/M is looked up before the frame's own is known.
-_TYPICAL_SIGMA_ANGSTROM: Final = 0.45
 #: Below this part of the frame's typical lattice contrast there is no crystal to judge.
 LEAST_COHERENCE: Final = 0.35
 
@@ -141,10 +139,12 @@ class FrameAnalyzer:
             ordered = self._clearest_first(seen)
             image, used[0] = ordered[0]
             context = used[0]
-            optics = _optics(context)
             with timed(timing, "sites"):
-                grid = self._grid(image, context, optics)
-            each = [self._maker.evidence(_view(i, grid, c, _optics(c), timing), timing) for i, c in ordered]
+                grid = _grid(image, context, knowledge(self.library, context))
+            each = [
+                self._maker.evidence(_view(i, grid, c, knowledge(self.library, c), timing), timing)
+                for i, c in ordered
+            ]
             return combine(each, context.candidates)
 
         result = self.judge(evidence, context, identity, timing)
@@ -165,10 +165,8 @@ class FrameAnalyzer:
                     "Give images of one scan, each with the context of its detector.",
                 )
             check_image(other_image)
-            optics = _optics(other)
-            self._check_library(optics)
             columns = host_columns(materials.host(other.host))
-            peaks = response_tables(self.library, columns, optics)[:, 0]
+            peaks = response_tables(self.library, columns, knowledge(self.library, other).optics)[:, 0]
             clearness.append(float(peaks.min() / np.sqrt(peaks.mean())))
         order = sorted(range(len(seen)), key=lambda k: -clearness[k])
         return [seen[k] for k in order]
@@ -188,12 +186,11 @@ class FrameAnalyzer:
         values = np.ascontiguousarray(patches.patches, np.float32).reshape(len(positions_px), SAMPLES)
 
         def evidence() -> SiteEvidence:
-            optics = _optics(context)
-            self._check_library(optics)
+            known = knowledge(self.library, context)
             if not np.isfinite(values).all():
                 raise FrameError("not_finite", "Some patches hold NaN or infinity.", "Leave those patches out.")
             obstacle = np.zeros(len(values), np.int8)
-            return self._maker.evidence(View(values, sites, obstacle, context, optics, None), timing)
+            return self._maker.evidence(View(values, sites, obstacle, context, known, None), timing)
 
         return self.judge(evidence, context, frame, timing)
 
@@ -232,21 +229,11 @@ class FrameAnalyzer:
             Why the frame cannot be judged.
         """
         timing = {} if timing is None else timing
-        optics = _optics(context)
-        self._check_library(optics)
+        known = knowledge(self.library, context)
         check_image(image)
         with timed(timing, "sites"):
-            grid = self._grid(image, context, optics)
-        return self._maker.evidence(_view(image, grid, context, optics, timing), timing)
-
-    def _grid(self, image: NDArray[Any], context: ImagingContext, optics: Optics) -> SiteGrid:
-        host = materials.host(context.host)
-        return find_sites(image, host, expected_ratio(self.library, host, optics), _hint(context))
-
-    def _check_library(self, optics: Optics) -> None:
-        self.library.check(
-            optics.high_tension_kv, optics.convergence_semi_angle_mrad, optics.inner_mrad, optics.outer_mrad
-        )
+            grid = _grid(image, context, known)
+        return self._maker.evidence(_view(image, grid, context, known, timing), timing)
 
     def conclude(
         self,
@@ -270,24 +257,6 @@ class FrameAnalyzer:
         )
 
 
-def _optics(context: ImagingContext) -> Optics:
-    missing = context.missing()
-    if missing:
-        named = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
-        raise FrameError(
-            "missing_context",
-            f"The imaging context is incomplete ({named}).",
-            "Give the missing values, or map the instrument controls that hold them.",
-        )
-    return Optics(
-        context.value("high_tension_kv"),
-        context.value("convergence_semi_angle_mrad"),
-        context.value("inner_mrad"),
-        context.value("outer_mrad"),
-        _TYPICAL_SIGMA_ANGSTROM,
-    )
-
-
 def _as_of(one: ImagingContext, other: ImagingContext) -> ImagingContext:
     """A context with the detector of another one."""
     return msgspec.structs.replace(
@@ -300,8 +269,12 @@ def _hint(context: ImagingContext) -> float | None:
     return pixel.value if isinstance(pixel, Known) else None
 
 
+def _grid(image: NDArray[Any], context: ImagingContext, known: Knowledge) -> SiteGrid:
+    return find_sites(image, materials.host(context.host), known.expected_ratio, _hint(context))
+
+
 def _view(
-    image: NDArray[Any], grid: SiteGrid, context: ImagingContext, optics: Optics, timing: dict[str, float]
+    image: NDArray[Any], grid: SiteGrid, context: ImagingContext, known: Knowledge, timing: dict[str, float]
 ) -> View:
     """Patches of a frame at the sites of a grid."""
     hint = _hint(context)
@@ -315,7 +288,7 @@ def _view(
     obstacle[~patches.whole] = OBSTACLES.index(EDGE)
     sites = Sites(grid.positions_px, grid.sublattice, grid.pixel_size_angstrom)
     off = grid.pixel_size_angstrom / hint if hint else None
-    return View(patches.values, sites, obstacle, context, optics, off, tuple(warnings))
+    return View(patches.values, sites, obstacle, context, known, off, tuple(warnings))
 
 
 def _rows(image: NDArray[Any]) -> int:

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stemctx_core.classes import Candidate, Sublattice
-from stemctx_core.classifier import posterior_from
+from stemctx_core.classifier import Classifier, load_bundle, posterior_from
 from stemctx_core.conformal import COVERAGES, fit_conformal
+from stemctx_core.dataset.groups import make_group
+from stemctx_core.dataset.truth import random_case, random_truth
+from stemctx_core.simulation.library import ResponseLibrary, shipped_library
 from stemctx_core.verdict import site_prior
+
+#: Scenes of this seed are drawn for nothing else.
+_SEED: Final = 20260718
+_REPEATS: Final = 6
+_OUTER_LIMIT_MRAD: Final = 235.0
 
 
 @dataclass(frozen=True)
@@ -33,6 +44,48 @@ class HeldOut:
     label: NDArray[np.int64]
     candidates: tuple[Candidate, ...]
     log_dose: float
+
+
+def held_out_scenes(
+    classifier: Classifier, library: ResponseLibrary, scenes: int, seed: int = _SEED
+) -> list[HeldOut]:
+    """Scenes over the training ranges, of one dopant each, judged by a model."""
+    judged = []
+    for number in range(scenes):
+        rng = np.random.default_rng([seed, number])
+        truth = random_truth(rng, random_case(rng, 1, _OUTER_LIMIT_MRAD, library))
+        group = make_group(library, truth, _REPEATS, rng)
+        judged.append(
+            HeldOut(
+                classifier.log_likelihood(group.patches, group.encoded),
+                group.label,
+                truth.candidates,
+                float(group.encoded.log_dose[0]),
+            )
+        )
+    return judged
+
+
+def fit_bundle(folder: Path, scenes: int = 3000, seed: int = _SEED) -> dict[str, Any]:
+    """Fit prediction sets for a model and write them into its card, which appears whole or not at all.
+
+    Returns
+    -------
+    dict
+        The card's ``conformal``.
+
+    Raises
+    ------
+    BundleError
+        A folder that is no model bundle.
+    """
+    classifier = Classifier(load_bundle(folder))
+    fitted = fit_card(held_out_scenes(classifier, shipped_library(), scenes, seed))
+    card = {**classifier.bundle.card, "conformal": {**fitted, "scenes": scenes, "seed": seed}}
+    temporary = folder / "card.json.part"
+    temporary.write_text(json.dumps(card, indent=1) + "\n")
+    os.replace(temporary, folder / "card.json")
+    return fitted
 
 
 def fit_card(samples: Sequence[HeldOut], coverages: Sequence[float] = COVERAGES) -> dict[str, Any]:

@@ -22,9 +22,9 @@ from stemctx_core.encoding import Nuisance, Scene, assemble, host_rows, predict
 from stemctx_core.errors import FrameError
 from stemctx_core.features import projection
 from stemctx_core.host_check import check_host
+from stemctx_core.knowledge import Knowledge
 from stemctx_core.separation import hidden_defects
 from stemctx_core.simulation.library import ResponseLibrary
-from stemctx_core.simulation.render import Optics
 
 _ROUNDING: Final = 0.0025
 
@@ -58,6 +58,8 @@ class View:
         (n, SAMPLES) float32 in the intensity units of the frame.
     obstacle
         (n,) int8 index into `stemctx_core.decision.OBSTACLES`: why a site is not judged, 0 where it is.
+    known
+        The optics, and what of them is missing.
     pixel_size_off
         Pixel size by the lattice over the calibrated one, None where none is known.
     warnings
@@ -68,7 +70,7 @@ class View:
     sites: Sites
     obstacle: NDArray[np.int8]
     context: ImagingContext
-    optics: Optics
+    known: Knowledge
     pixel_size_off: float | None
     warnings: tuple[str, ...] = ()
 
@@ -143,12 +145,13 @@ class EvidenceMaker:
         host, candidates = materials.host(view.context.host), view.context.candidates
         judged = view.obstacle == 0
         sublattice = view.sites.sublattice[judged]
-        warnings = list(view.warnings)
+        optics = view.known.optics
+        warnings = [*view.warnings, *view.known.warnings]
         with timed(timing, "calibration"):
             kept = flatten(view.patches[judged], sublattice, view.sites.positions_px[judged])
-            calibration = calibrate(self._library, host, view.optics, kept, sublattice)
-            check_host(self._library, host, view.optics, calibration, view.pixel_size_off)
-            warnings += _ratio_words(calibration)
+            calibration = calibrate(self._library, host, optics, kept, sublattice)
+            check_host(self._library, host, view.known.plausible, calibration, view.pixel_size_off)
+            warnings += [] if view.known.missing else _ratio_words(calibration)
             predictions = self._predict(self._scene(view, calibration))
             unit = calibration.gain * predictions.reference
             # In place: the patches of a large frame are most of the memory that is used.
@@ -188,11 +191,12 @@ class EvidenceMaker:
         return Scene(
             host=materials.host(view.context.host),
             candidates=view.context.candidates,
-            optics=replace(view.optics, sigma_angstrom=_rounded(calibration.sigma_angstrom)),
+            optics=replace(view.known.optics, sigma_angstrom=_rounded(calibration.sigma_angstrom)),
             dose_e_per_angstrom2=1.0,
             background=0.0,
             ratio=_rounded(calibration.ratio),
             nuisance=replace(self._nuisance, defects=_rounded(calibration.defects)),
+            missing=view.known.missing,
         )
 
 

@@ -9,6 +9,7 @@ mean unit cell itself does not help: once source size and ratio are fitted, it t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Final
@@ -37,7 +38,7 @@ _SIGMA_STEP: Final = 0.05
 def likelier_host(
     library: ResponseLibrary,
     host: Host,
-    optics: Optics,
+    plausible: Sequence[Optics],
     calibration: FrameCalibration,
     pixel_size_off: float | None,
 ) -> tuple[Host, float]:
@@ -45,21 +46,24 @@ def likelier_host(
 
     Parameters
     ----------
+    plausible
+        The optics, or all that they may be where some of them are not known.
     calibration
         Of the frame as the declared host.
     pixel_size_off
         Pixel size by the declared host's lattice over the calibrated one; None where no pixel size is known.
     """
     sigma = round(calibration.sigma_angstrom / _SIGMA_STEP) * _SIGMA_STEP
-    ratios = _ratios(library, replace(optics, sigma_angstrom=sigma))
-    seen = float(np.log(calibration.ratio)) + ratios[host.name]
+    ratios = [_ratios(library, replace(optics, sigma_angstrom=sigma)) for optics in plausible]
+    seen = float(np.log(calibration.ratio * calibration.expected_ratio))
     scores = {}
-    for name, expected in ratios.items():
+    for name in ratios[0]:
         known, rare = materials.host(name), name not in materials.hosts()
         if rare and name != host.name and pixel_size_off is None:
             continue
         # The sublattices may be named the wrong way round.
-        score = max(_log_density(a, *_RATIO) for a in (seen - expected, -seen - expected))
+        away = min(abs(either - r[name]) for r in ratios for either in (seen, -seen))
+        score = _log_density(away, *_RATIO)
         if pixel_size_off is not None:
             stretch = np.log(pixel_size_off * known.a_angstrom / host.a_angstrom)
             score += _log_density(float(stretch), *_PIXEL)
@@ -74,12 +78,12 @@ def likelier_host(
 def check_host(
     library: ResponseLibrary,
     host: Host,
-    optics: Optics,
+    plausible: Sequence[Optics],
     calibration: FrameCalibration,
     pixel_size_off: float | None,
 ) -> None:
     """Raise `FrameError` where another host explains the frame much better; see `likelier_host`."""
-    other, odds = likelier_host(library, host, optics, calibration, pixel_size_off)
+    other, odds = likelier_host(library, host, plausible, calibration, pixel_size_off)
     if odds < BELIEVED:
         return
     seen = calibration.ratio * calibration.expected_ratio

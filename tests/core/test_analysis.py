@@ -176,6 +176,20 @@ def test_another_material_is_not_confidently_labelled(analyzer: FrameAnalyzer) -
     assert result.refusal.code == "calibration"
 
 
+@pytest.mark.parametrize("host", ["WSe2", "MoS2"])
+def test_a_missing_convergence_angle_is_averaged_over(host: str, analyzer: FrameAnalyzer) -> None:
+    recipe = replace(PLAIN, host=host, dopant="Nb")
+    frame = make_frame(recipe)
+    unknown = Missing("no control answers")
+    result = analyzer.analyze(frame.image, context_of(recipe, convergence_semi_angle_mrad=unknown))
+    assert result.refusal is None, result.refusal
+    assert any(w.startswith("Not known") and "no control answers" in w for w in result.warnings)
+    assert result.context.convergence_semi_angle_mrad == unknown
+    told = detection(frame, result)
+    whole = detection(frame, analyzer.analyze(frame.image, context_of(recipe)))
+    assert told == pytest.approx(whole, abs=0.03)
+
+
 @pytest.mark.parametrize("kind", ["u2", "i4", "f8", ">f4"])
 def test_any_real_pixel_type(kind: str, analyzer: FrameAnalyzer) -> None:
     frame = make_frame(replace(PLAIN, shape=(256, 256)))

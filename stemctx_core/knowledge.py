@@ -1,0 +1,102 @@
+"""The optics of a context, and what of them is missing.
+
+Without the convergence angle the candidates are predicted for all that are plausible, which hardly costs anything.
+Without energy or detector a frame is refused: averaged over them, host columns were flagged by the hundred in some
+materials.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+
+from stemctx_core import materials
+from stemctx_core.context import ImagingContext
+from stemctx_core.encoding import Nuisance, Scene
+from stemctx_core.errors import FrameError
+from stemctx_core.materials import Host
+from stemctx_core.plausible import host_ratio, plausible_optics
+from stemctx_core.scene import Missing
+from stemctx_core.simulation.library import ResponseLibrary
+from stemctx_core.simulation.optics import Optics
+
+#: Source size at which X2/M is looked up before the frame's own is known.
+TYPICAL_SIGMA_ANGSTROM: Final = 0.45
+#: What a missing convergence angle is taken for where the library is asked what else it could be.
+_TYPICAL_CONVERGENCE_MRAD: Final = 30.0
+_CAN_BE_MISSING: Final = frozenset({"convergence_semi_angle_mrad"})
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """Optics of a frame as far as they are known.
+
+    Attributes
+    ----------
+    optics
+        As declared, or from the middle of what is plausible.
+    missing
+        What of them is not known.
+    plausible
+        All that they may be; only `optics` where nothing is missing.
+    expected_ratio
+        X2/M to name the sublattices by; 1, which leaves it to the columns, where it may be above or below.
+    warnings
+        What was missing, in words.
+    """
+
+    optics: Optics
+    missing: frozenset[Missing]
+    plausible: tuple[Optics, ...]
+    expected_ratio: float
+    warnings: tuple[str, ...] = ()
+
+
+def knowledge(library: ResponseLibrary, context: ImagingContext) -> Knowledge:
+    """What a context says of the optics.
+
+    Raises
+    ------
+    FrameError
+        Where energy or detector are missing.
+    LibraryError
+        Where the library has no answer for what is known.
+    """
+    host = materials.host(context.host)
+    reasons = context.missing()
+    named = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+    if not reasons.keys() <= _CAN_BE_MISSING:
+        raise FrameError(
+            "missing_context",
+            f"The imaging context is incomplete ({named}).",
+            "Give the missing values, or map the instrument controls that hold them.",
+        )
+    declared = Optics(
+        context.value("high_tension_kv"),
+        _TYPICAL_CONVERGENCE_MRAD if reasons else context.value("convergence_semi_angle_mrad"),
+        context.value("inner_mrad"),
+        context.value("outer_mrad"),
+        TYPICAL_SIGMA_ANGSTROM,
+    )
+    if not reasons:
+        library.check(declared)
+        return Knowledge(declared, frozenset(), (declared,), host_ratio(library, host, declared))
+    missing = frozenset({Missing.CONVERGENCE})
+    plausible = _plausible(library, host, declared, missing)
+    logs = np.array([np.log(host_ratio(library, host, o)) for o in plausible])
+    middle = plausible[int(np.argmin(abs(logs - logs.mean())))]
+    either = logs.min() < 0 < logs.max()
+    words = f"Not known ({named}): averaged over what is plausible."
+    return Knowledge(middle, missing, plausible, 1.0 if either else float(np.exp(logs.mean())), (words,))
+
+
+@lru_cache(maxsize=64)
+def _plausible(
+    library: ResponseLibrary, host: Host, declared: Optics, missing: frozenset[Missing]
+) -> tuple[Optics, ...]:
+    scene = Scene(host, (), declared, 1.0, 0.0, 1.0, Nuisance(), missing | {Missing.RATIO})
+    points = plausible_optics(library, scene)
+    return tuple(replace(optics, sigma_angstrom=TYPICAL_SIGMA_ANGSTROM) for optics, _ in points)
