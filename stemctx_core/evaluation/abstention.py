@@ -57,10 +57,14 @@ def threshold_for(judged: Arrays, what: str, wanted: float = WANTED_ACCURACY) ->
     return float(np.sort(confidence)[::-1][enough[-1]]) if len(enough) else 1.0
 
 
-def halves(judged: Arrays) -> tuple[Arrays, Arrays]:
-    """Patches of scenes with even and with odd numbers."""
-    even = judged["scene"] % 2 == 0
-    return {k: v[even] for k, v in judged.items()}, {k: v[~even] for k, v in judged.items()}
+def fitted_rule(judged: Arrays, what: str) -> dict[str, Any] | None:
+    """`rule_figures` of every other scene with the threshold that the others ask for; None with a single scene."""
+    scenes = np.unique(judged["scene"])
+    if len(scenes) < 2:
+        return None
+    mine = np.isin(judged["scene"], scenes[::2])
+    fitted, held = ({k: v[chosen] for k, v in judged.items()} for chosen in (mine, ~mine))
+    return rule_figures(held, threshold_for(fitted, what), what)
 
 
 def sets_missing(card: dict[str, Any]) -> str:

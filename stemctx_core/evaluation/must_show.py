@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from stemctx_core.evaluation.ablation import SCORER
 from stemctx_core.evaluation.conditions import HONESTLY_TOLD, SET_COVERAGE
-from stemctx_core.evaluation.scenes import Mode
+from stemctx_core.evaluation.scenes import Mode, power_of_ten
 
 Figure = dict[str, float | None]
 _NO_REFERENCE: Final = "the Bayes reference"
@@ -77,7 +77,7 @@ def must_show(told: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _power(dose: float) -> str:
-    return f"10{str(len(str(round(dose))) - 1).translate(str.maketrans('0123456789', '⁰¹²³⁴⁵⁶⁷⁸⁹'))} e/Å²"
+    return f"{power_of_ten(dose)} e/Å²"
 
 
 def _far_z(told: dict[str, Any]) -> Iterator[Demand]:

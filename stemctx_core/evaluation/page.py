@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from stemctx_core.evaluation import plots_dose, plots_patches
 from stemctx_core.evaluation.report import WORST_CASES
-from stemctx_core.evaluation.scenes import Mode
+from stemctx_core.evaluation.scenes import Mode, power_of_ten
 from stemctx_core.report_page import Html, page, picture, power, table, tag, text, tile
 
 _MINUS: Final = "\u2212"
@@ -161,7 +161,7 @@ def _demands(told: Told) -> Html:
         figure = d["measured"]
         digits = _digits(figure)
         rows.append((line, d["what"], d["target"], number(figure, digits), mark, d["note"]))
-    heads = ("demand", "where", "target|", "measured ± s.e.>", "", "beside it")
+    heads = ("demand", "where", "target|", "measured ± s.e.>", "|", "beside it")
     return _section(
         "What was demanded",
         "Standard errors are of scenes, since several patches share one. A line is met or missed by its point estimate.",
@@ -179,7 +179,7 @@ def _rows(told: Told) -> Html:
     heads = ("labels|", "mode|", "dose>", "patches>", "accuracy>", "entropy (nats)>", "NLL (nats)>", "ECE>", "predictions alone>")  # fmt: skip
     rows = [
         (
-            r["labels"], r["mode"], power(r["dose_e_per_angstrom2"], 1), r["scorer"]["patches"],
+            r["labels"], r["mode"], power_of_ten(r["dose_e_per_angstrom2"]), r["scorer"]["patches"],
             *(number(r["scorer"][k]) for k in ("accuracy", "entropy_nats", "negative_log_likelihood", "calibration_error")),
             number(r["predictions_alone"]["accuracy"]),
         )
@@ -199,7 +199,7 @@ def _distances(told: Told) -> Html:
         sigmas = "–" if not excess["se"] else f"{excess['value'] / excess['se']:.1f}".replace("-", _MINUS)
         rows.append(
             (
-                d["labels"], d["mode"], power(d["dose_e_per_angstrom2"], 1), d["patches"],
+                d["labels"], d["mode"], power_of_ten(d["dose_e_per_angstrom2"]), d["patches"],
                 number(d["scorer"]["accuracy"]), number(d["bayes"]["accuracy"]), number(d["gap_points"], 2),
                 number(d["divergence_nats"]), number(d["bayes"]["entropy_nats"]),
                 number(d["bayes"]["negative_log_likelihood"]), sigmas,
@@ -216,7 +216,7 @@ def _ablation(told: Told) -> Html:
             role, species = m["role"], m["species"]
             rows.append(
                 (
-                    entry["labels"], power(entry["dose_e_per_angstrom2"], 1), m["model"],
+                    entry["labels"], power_of_ten(entry["dose_e_per_angstrom2"]), m["model"],
                     *(number(v["accuracy"]) for v in (role, species)),
                     *(number(v["entropy_nats"]) for v in (role, species)),
                     *(number(v.get("entropy_cut"), 3) for v in (role, species)),
@@ -231,7 +231,7 @@ def _ablation(told: Told) -> Html:
 def _worst(told: Told) -> Html:
     worst = sorted(told["cases"], key=lambda c: c["accuracy"])[:WORST_CASES]
     doses = list(worst[0]["doses"])
-    heads = ("case", *(f"{power_of(d)}>" for d in doses), "mean>", "confused most often")
+    heads = ("case", *(f"{power_of_ten(float(d))}>" for d in doses), "mean>", "confused most often")
     rows = [
         (
             c["case"],
@@ -243,11 +243,6 @@ def _worst(told: Told) -> Html:
     ]
     words = f"The {len(worst)} hardest of {len(told['cases'])} cases, accuracy by dose (e/Å²)"
     return tag("div", tag("h3", words), table(heads, rows, small=True))
-
-
-def power_of(dose: str) -> str:
-    """``1e+04`` as a power of ten."""
-    return f"10{str(int(dose[-2:])).translate(str.maketrans('0123456789', '⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
 
 
 def _map(told: Told) -> Html:
@@ -266,7 +261,7 @@ def _robustness(told: Told) -> Html:
     heads = ("library|", "dose>", "accuracy>", "entropy (nats)>", "ECE>", "near-Z confident errors>", "both in set>", "truth in set>")  # fmt: skip
     rows = [
         (
-            r["library"], power(r["dose_e_per_angstrom2"], 1), number(r["scorer"]["accuracy"]),
+            r["library"], power_of_ten(r["dose_e_per_angstrom2"]), number(r["scorer"]["accuracy"]),
             number(r["scorer"]["entropy_nats"]), number(r["scorer"]["calibration_error"]),
             *(number(r["near_z_pairs"].get(k), 3) for k in ("confident_errors", "both_in_set", "truth_in_set")),
         )
@@ -285,15 +280,15 @@ def _abstention(told: Told) -> Html:
             ("scorer_at_98_percent", "scorer, threshold for 98 % from other scenes"),
             ("bayes_at_98_percent", "Bayes, threshold for 98 % from other scenes"),
         ):
-            if key in entry:
+            if entry.get(key):
                 e = entry[key]
                 rows.append(
-                    (power(entry["dose_e_per_angstrom2"], 1), words, f"{e['answered_from_probability']:.3f}", number(e["coverage"]), number(e["accuracy"]))
+                    (power_of_ten(entry["dose_e_per_angstrom2"]), words, f"{e['answered_from_probability']:.3f}", number(e["coverage"]), number(e["accuracy"]))
                 )  # fmt: skip
     parts = [table(heads, rows, small=True)]
     sets = [
         (
-            power(entry["dose_e_per_angstrom2"], 1), f"{s['asked_coverage']:.0%}", number(s["coverage"]), number(s["mean_size"], 3),
+            power_of_ten(entry["dose_e_per_angstrom2"]), f"{s['asked_coverage']:.0%}", number(s["coverage"]), number(s["mean_size"], 3),
             number(s["single"]), number(s["accuracy_of_single"]),
         )
         for entry in told["abstention"]
@@ -308,7 +303,7 @@ def _abstention(told: Told) -> Html:
 def _prevalence(told: Told) -> Html:
     heads = ("dose>", "role|", "precision>", "recall>", "average precision>")
     rows = [
-        (power(e["dose_e_per_angstrom2"], 1), role, number(f["precision"], 3), number(f["recall"], 3), f"{f['average_precision'] or 0:.3f}")
+        (power_of_ten(e["dose_e_per_angstrom2"]), role, number(f["precision"], 3), number(f["recall"], 3), f"{f['average_precision'] or 0:.3f}")
         for e in told["prevalence"]
         for role, f in e["roles"].items()
     ]  # fmt: skip

@@ -6,10 +6,11 @@ import io
 from collections.abc import Sequence
 from typing import Any, Final
 
-import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatterSciNotation, NullFormatter
+
+from stemctx_core.evaluation.scenes import power_of_ten
 
 #: Okabe and Ito's colours, by what they stand for in every plot.
 SCORER: Final = "#0072B2"
@@ -23,7 +24,6 @@ _INK: Final = "#1b1f24"
 _SOFT: Final = "#59636e"
 _GRID: Final = "#e3e7eb"
 _DPI: Final = 150
-_RAISED: Final = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def new(rows: int, columns: int, height_inches: float, **kwargs: Any) -> tuple[Figure, Any]:
@@ -80,7 +80,7 @@ def legend_below(figure: Figure, axes: Sequence[Any], columns: int = 5) -> None:
 
 def power(dose: float) -> str:
     """A dose as a power of ten, with a space that does not break."""
-    return f"10{str(round(np.log10(dose))).translate(_RAISED)} e/Å²"
+    return f"{power_of_ten(dose)} e/Å²"
 
 
 def png(figure: Figure) -> bytes:

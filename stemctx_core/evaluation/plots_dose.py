@@ -16,6 +16,7 @@ _MODELS: Final = {
     IMAGE_ONLY: (plots.IMAGE, "o"),
     "condition": ("#E69F00", "s"),
     "host": ("#CC79A7", "D"),
+    "candidates": ("#D55E00", "P"),
     PREDICTIONS: (plots.PREDICTIONS, "v"),
     SCORER: (plots.SCORER, "^"),
 }
@@ -136,6 +137,7 @@ def unseen(told: dict[str, Any]) -> bytes:
             row["scorer"]["accuracy"]["value"], color=plots.SCORER, linewidth=1, linestyle=":", label="scorer, the 576 cases"
         )  # fmt: skip
         ax.set_yticks(places, names)
+        ax.set_xlim(right=1.005)
         plots.label(ax, plots.power(dose), "accuracy, L7")
     plots.legend_below(figure, list(axes.flat))
     return plots.png(figure)

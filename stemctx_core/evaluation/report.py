@@ -200,18 +200,12 @@ def _abstention(measured: Measured) -> list[dict[str, Any]]:
         judged = measured.main[Mode.FRAME, dose]
         told: dict[str, Any] = {"dose_e_per_angstrom2": dose}
         told["scorer"] = abstention.rule_figures(judged, rule, "learned")
-        fitted, held = abstention.halves(judged)
-        told["scorer_at_98_percent"] = abstention.rule_figures(
-            held, abstention.threshold_for(fitted, "learned"), "learned"
-        )
+        told["scorer_at_98_percent"] = abstention.fitted_rule(judged, "learned")
         if (Mode.FRAME, dose) in measured.referred:
             referred = measured.referred[Mode.FRAME, dose]
             told["scorer_on_reference_patches"] = abstention.rule_figures(referred, rule, "learned")
             told["bayes"] = abstention.rule_figures(referred, rule, "bayes")
-            fitted, held = abstention.halves(referred)
-            told["bayes_at_98_percent"] = abstention.rule_figures(
-                held, abstention.threshold_for(fitted, "bayes"), "bayes"
-            )
+            told["bayes_at_98_percent"] = abstention.fitted_rule(referred, "bayes")
             told["coverage_less_bayes_points"] = metrics.clustered_mean(
                 100.0
                 * (
