@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,17 +9,12 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
-from PIL import Image
-from scipy.spatial import cKDTree
 
 from stemctx_core import classes, materials
 from stemctx_core.classes import HOST_ROLES, Candidate, Role
-from stemctx_core.colours import ROLE_COLOURS
 from stemctx_core.dataset.cases import Case
 from stemctx_core.dataset.crystal import CrystalRecipe
 from stemctx_core.dataset.frames import FrameRecipe, LabelledFrame, labelled_frame
@@ -48,6 +42,7 @@ from stemctx_core.simulation.imaging import (
     Warp,
 )
 from stemctx_core.simulation.library import ResponseLibrary
+from stemctx_core.simulation.panels import contrast, palette_png, panel_grid, scale_bar, show, wrapped
 from stemctx_core.simulation.relaxation import relaxation_angstrom
 from stemctx_core.simulation.render import Optics, count_electrons, render_columns, response_tables
 
@@ -57,7 +52,6 @@ _KV: Final = 80.0
 _DOSE: Final = 1e5
 _PX: Final = 0.2
 _VACANCIES: Final = {Role.CHALCOGEN_VACANCY: 0.15, Role.CHALCOGEN_DIVACANCY: 0.12}
-_GREYS: Final = 48
 _PATCH_PX: Final = 72
 
 
@@ -86,7 +80,7 @@ def write_gallery(
         progress(name)
         path = folder / f"simulated_{name}"
         part = path.with_name(path.name + ".part")
-        part.write_bytes(_png(draw(library)))
+        part.write_bytes(palette_png(draw(library)))
         os.replace(part, path)
         written.append(path)
     return written
@@ -108,7 +102,7 @@ def _class_candidates(host: str) -> list[Candidate]:
 def classes_picture(library: ResponseLibrary) -> Figure:
     """Every class, relaxed, for two hosts and two detectors; contrast is the same along a row."""
     roles = list(Role)
-    figure, axes = _grid(2 * len(HOSTS), len(roles), 1.12, top=0.62, left=0.62)
+    figure, axes = panel_grid(2 * len(HOSTS), len(roles), 1.12, top=0.62, left=0.62)
     for row in range(2 * len(HOSTS)):
         host, detector = HOSTS[row // 2], DETECTORS_MRAD[row % 2]
         listed = _class_candidates(host)
@@ -116,7 +110,7 @@ def classes_picture(library: ResponseLibrary) -> Figure:
         top = 1.25 * float(np.percentile(patches[0], 99.5))
         for k, (candidate, patch) in enumerate(zip(listed, patches, strict=True)):
             ax = axes[row][k]
-            _show(ax, patch, 0.0, top)
+            show(ax, patch, 0.0, top)
             middle = (patch.shape[0] - 1) / 2
             if candidate.role not in HOST_ROLES:
                 colour = ROLE_STYLE[candidate.role][0]
@@ -124,9 +118,9 @@ def classes_picture(library: ResponseLibrary) -> Figure:
             ax.set_xlabel(candidate.species.replace("vac_", "vac "), fontsize=6.5, labelpad=1)
             if row == 0:
                 name = "host metal" if candidate.role is Role.METAL else "host pair"
-                ax.set_title(_wrapped(ROLE_STYLE.get(candidate.role, ("", "", name))[2]), fontsize=7, pad=3)
+                ax.set_title(wrapped(ROLE_STYLE.get(candidate.role, ("", "", name))[2]), fontsize=7, pad=3)
         axes[row][0].set_ylabel(f"{host}\n{detector[0]:g}-{detector[1]:g} mrad", fontsize=7.5)
-        _scale_bar(axes[row][0], 5.0, "5 Å")
+        scale_bar(axes[row][0], 5.0, "5 Å")
     figure.suptitle(
         f"Every class at {_KV:g} kV, 30 mrad, 10⁵ e/Å², neighbours relaxed; black is no electron, the contrast is the same along a row",
         fontsize=9,
@@ -213,15 +207,15 @@ def imperfections_picture(library: ResponseLibrary) -> Figure:
         ("typical chain", msgspec.structs.replace(base, chain=ImagingChain.typical())),
     ]
     across = 7
-    figure, axes = _grid(len(recipes) // across, across, 1.7, top=0.45, left=0.1)
+    figure, axes = panel_grid(len(recipes) // across, across, 1.7, top=0.45, left=0.1)
     for k, (name, recipe) in enumerate(recipes):
         image = labelled_frame(library, recipe, 5).images[0].astype(np.float32)
         ax = axes[k // across][k % across]
-        low, high = _contrast(image)
-        _show(ax, image, low, high)
+        low, high = contrast(image)
+        show(ax, image, low, high)
         ax.set_title(name, fontsize=6.8, pad=2)
     for row in axes:
-        _scale_bar(row[0], 10.0, "1 nm", 0.3)
+        scale_bar(row[0], 10.0, "1 nm", 0.3)
     figure.suptitle("One imperfection a frame: V-doped WSe2, 80 kV, 70-200 mrad", fontsize=9)
     return figure
 
@@ -247,14 +241,14 @@ def frames_picture(library: ResponseLibrary) -> Figure:
         chain=ImagingChain.typical(),
     )
     difficult = msgspec.structs.replace(base, crystal=dirty, chain=ImagingChain.difficult())
-    figure, axes = _grid(1, 4, 3.05, top=0.56, left=0.1, bottom=0.08)
+    figure, axes = panel_grid(1, 4, 3.05, top=0.56, left=0.1, bottom=0.08)
     for f, (name, recipe) in enumerate((("typical", base), ("difficult", difficult))):
         frame = labelled_frame(library, recipe, 2)
         for d, (inner, outer) in enumerate(recipe.detectors_mrad):
             ax, image = axes[0][2 * f + d], frame.images[d].astype(np.float32)
-            _show(ax, image, *_contrast(image))
+            show(ax, image, *contrast(image))
             ax.set_title(f"{name}, {inner:g}-{outer:g} mrad", fontsize=8.5, pad=3)
-            _scale_bar(ax, 20.0, "2 nm")
+            scale_bar(ax, 20.0, "2 nm")
             if f == 0 and d == 0:
                 figure.legend(handles=_mark(ax, frame), loc="lower center", ncols=9, fontsize=7, frameon=False)
     figure.suptitle(
@@ -279,85 +273,3 @@ def _mark(ax: Any, frame: LabelledFrame) -> list[Line2D]:
                 label=f"{spoken}: {len(mine)}",
             )
     return handles
-
-
-# --- drawing
-
-
-def _grid(
-    rows: int, columns: int, inches: float, top: float, left: float, bottom: float = 0.0
-) -> tuple[Figure, list[list[Any]]]:
-    """A figure of square panels, with room above for titles and below for labels."""
-    gap = 0.24
-    width, height = left + columns * (inches + 0.05) + 0.05, top + rows * (inches + gap) + bottom
-    figure = Figure(figsize=(width, height), dpi=100)
-    FigureCanvasAgg(figure)
-    axes = [
-        [
-            figure.add_axes(
-                (
-                    (left + c * (inches + 0.05)) / width,
-                    1 - (top + r * (inches + gap) + inches) / height,
-                    inches / width,
-                    inches / height,
-                )
-            )
-            for c in range(columns)
-        ]
-        for r in range(rows)
-    ]
-    return figure, axes
-
-
-def _show(ax: Any, image: NDArray[np.float32], low: float, high: float) -> None:
-    height, width = image.shape
-    ax.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="bicubic")
-    ax.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), xticks=[], yticks=[])
-    for spine in ax.spines.values():
-        spine.set_visible(False)
-
-
-def _contrast(image: NDArray[np.float32]) -> tuple[float, float]:
-    low, high = np.percentile(image, (0.5, 99.7))
-    return float(low), float(max(high, low + 1e-6))
-
-
-def _scale_bar(ax: Any, length_angstrom: float, words: str, px: float = _PX) -> None:
-    right, bottom = ax.get_xlim()[1], ax.get_ylim()[0]
-    bar, thick = length_angstrom / px, 0.018 * bottom
-    ax.add_patch(Rectangle((0.05 * right, 0.94 * bottom), bar, thick, color="white", ec="black", lw=0.4))
-    ax.text(
-        0.05 * right + bar / 2, 0.925 * bottom, words, color="white", ha="center", va="bottom", fontsize=6.5,
-        bbox={"facecolor": "black", "alpha": 0.55, "pad": 0.8, "lw": 0},
-    )  # fmt: skip
-
-
-def _wrapped(words: str) -> str:
-    """Words of a title over two lines of about the same length."""
-    parts = words.split(" ")
-    cut = min(range(1, len(parts) + 1), key=lambda k: abs(len(" ".join(parts[:k])) - len(words) / 2))
-    return (" ".join(parts[:cut]) + "\n" + " ".join(parts[cut:])).strip()
-
-
-def _png(figure: Figure) -> bytes:
-    """The figure as a PNG of a palette, greys and the roles' colours over them: a third of the size, and it looks the same."""
-    drawn, packed = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png")
-    drawn.seek(0)
-    greys = [(g, g, g) for g in np.linspace(0, 255, _GREYS).astype(int).tolist()]
-    full = [tuple(int(c[k : k + 2], 16) for k in (1, 3, 5)) for c in ROLE_COLOURS.values()]
-    mixed = [
-        tuple(round(s * v + (1 - s) * g) for v in c)
-        for c in dict.fromkeys(full)
-        for s in (1, 0.8, 0.6)
-        for g in (0, 90, 255)
-    ]
-    palette = np.array([*greys, *mixed])
-    with Image.open(drawn) as picture:
-        pixels = np.asarray(picture.convert("RGB"))
-    colours, where = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
-    nearest = cKDTree(palette).query(colours)[1][where].astype(np.uint8)
-    small = Image.fromarray(nearest.reshape(pixels.shape[:2]), mode="P")
-    small.putpalette(palette.ravel().tolist())
-    small.save(packed, format="PNG", optimize=True)
-    return packed.getvalue()
