@@ -26,7 +26,7 @@ from stemctx_core.simulation.optics import Optics
 #: Source size at which X2/M is looked up before the frame's own is known.
 TYPICAL_SIGMA_ANGSTROM: Final = 0.45
 #: What a missing convergence angle is taken for where the library is asked what else it could be.
-_TYPICAL_CONVERGENCE_MRAD: Final = 30.0
+TYPICAL_CONVERGENCE_MRAD: Final = 30.0
 _CAN_BE_MISSING: Final = frozenset({"convergence_semi_angle_mrad"})
 
 
@@ -76,7 +76,7 @@ def knowledge(library: ResponseLibrary, context: ImagingContext) -> Knowledge:
         )
     declared = Optics(
         context.value("high_tension_kv"),
-        _TYPICAL_CONVERGENCE_MRAD if reasons else context.value("convergence_semi_angle_mrad"),
+        TYPICAL_CONVERGENCE_MRAD if reasons else context.value("convergence_semi_angle_mrad"),
         context.value("inner_mrad"),
         context.value("outer_mrad"),
         TYPICAL_SIGMA_ANGSTROM,

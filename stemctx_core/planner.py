@@ -18,9 +18,11 @@ from scipy.stats import norm
 
 from stemctx_core import materials
 from stemctx_core.classes import Candidate
-from stemctx_core.context import ImagingContext
+from stemctx_core.context import ImagingContext, Known
 from stemctx_core.encoding import Nuisance, Prediction, Scene, predict
 from stemctx_core.errors import InputError
+from stemctx_core.knowledge import TYPICAL_CONVERGENCE_MRAD
+from stemctx_core.scene import Missing
 from stemctx_core.separation import separation
 from stemctx_core.simulation.library import ResponseLibrary
 from stemctx_core.simulation.render import Optics
@@ -206,15 +208,16 @@ def scene_of(
     Raises
     ------
     InputError
-        Where the context is incomplete or cannot be.
+        Where energy or detector are not known, or the context cannot be.
     """
     context.validated()
+    convergence = context.convergence_semi_angle_mrad
     return Scene(
         host=materials.host(context.host),
         candidates=context.candidates,
         optics=Optics(
             context.value("high_tension_kv"),
-            context.value("convergence_semi_angle_mrad"),
+            convergence.value if isinstance(convergence, Known) else TYPICAL_CONVERGENCE_MRAD,
             context.value("inner_mrad"),
             context.value("outer_mrad"),
             sigma_angstrom,
@@ -223,6 +226,7 @@ def scene_of(
         background=background,
         ratio=1.0,
         nuisance=nuisance or Nuisance(),
+        missing=frozenset() if isinstance(convergence, Known) else frozenset({Missing.CONVERGENCE}),
     )
 
 

@@ -6,6 +6,7 @@ import itertools
 import math
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import typer
@@ -108,13 +109,20 @@ def test_thresholds_that_cross_are_said() -> None:
 
 
 def test_a_context_that_is_not_known_or_not_held_is_said() -> None:
-    with pytest.raises(LibraryError, match="300 kV"):
-        dose_to_tell(LIBRARY, _context(kv=300.0), "V_W", "W")
+    with pytest.raises(LibraryError, match="380 kV"):
+        dose_to_tell(LIBRARY, _context(kv=380.0), "V_W", "W")
     incomplete = ImagingContext(
         "WSe2", ("V",), Missing("not read"), *(Known(v, Source.USER) for v in (30.0, 70.0, 200.0))
     )
     with pytest.raises(InputError, match="not read"):
         dose_to_tell(LIBRARY, incomplete, "V_W", "W")
+
+
+def test_a_missing_convergence_angle_costs_hardly_any_dose() -> None:
+    whole = _context()
+    partly = msgspec.structs.replace(whole, convergence_semi_angle_mrad=Missing("not read"))
+    doses = [dose_to_tell(LIBRARY, c, "V_W", "W", 0.01).dose_e_per_angstrom2 for c in (whole, partly)]
+    assert doses[1] == pytest.approx(doses[0], rel=0.2)
 
 
 def test_the_best_condition_is_the_one_of_least_dose() -> None:
