@@ -83,7 +83,13 @@ def measure(seconds: float, workers: int) -> dict[str, Any]:
         "rss_mb": max(sum(r.rss_mb for r in run) for run in (most, most_patches)) + _rss_mb(),
         "workers": workers,
         "scaling": {
-            str(n): {"sites_per_s": _rate(frames[n]), "patches_per_s": _rate(patches[n])} for n in counts
+            str(n): {
+                "sites_per_s": _rate(frames[n]),
+                "patches_per_s": _rate(patches[n]),
+                "sites_per_processor_s": _processor_rate(frames[n]),
+                "patches_per_processor_s": _processor_rate(patches[n]),
+            }
+            for n in counts
         },
         "stages": {"frames_us_per_site": _stages(frames[1]), "patches_us_per_patch": _stages(patches[1])},
         "reference_patches_per_s": reference,
