@@ -47,7 +47,8 @@ def train(
 
     Nothing is stored: patches of the 576 benchmark cases (and of continuous angles between them) are rendered while
     training runs. The result is a bundle that 'stemctx serve --bundle' and 'stemctx analyze --bundle' take, with the
-    baselines of the paper's form in a folder of it. On several GPUs: torchrun --nproc-per-node=gpu -m stemctx_core.cli train.
+    baselines of the paper's form in a folder of it. A GPU is used where there is one, several by
+    torchrun --nproc-per-node=gpu --no-python stemctx train.
 
     Example: stemctx train --quick --output runs/quick
     """
