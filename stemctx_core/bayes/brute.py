@@ -47,7 +47,7 @@ def brute_log_posterior(
     if told.nuisance.response > 0 or any(c.vacancy_beside for c in told.candidates):
         raise InputError("Brute force knows no response errors and no complexes. Give a scene without them.")
     known = told_by(told) if nuisance is None else nuisance
-    quantum = model.quantum(group.patches, group.rendered.electrons, told)
+    quantum = model.quantum(group.patches, group.rendered.electrons)
     counts = group.rendered.electrons[:, model.disc()].astype(np.float64)
     middles = (np.arange(_SOURCES) + 0.5) / _SOURCES
     sources = known.sigma_angstrom.at(ndtri(middles))

@@ -6,22 +6,23 @@ the reference R = max(T_M(0), T_X2(0)):
     λ_s = ε · [Σ_j α_j T_{k_j}(|s - x_j - d_j - δ|; σ) + b R].
 
 The classifier is given p_s = (n_s / (ε R) - b') g with a told background b' and a gain g near 1. All n_s are whole
-numbers, hence p_s + b' is a multiple of q = g / (ε R), and whoever sees a patch can read off q and the counts. So an
-observer of patch and told scene loses nothing by the calibration, and what is uncertain of the dose becomes
+numbers, hence p_s moves in steps of q = g / (ε R), and whoever sees a patch can read off q and the counts. So an
+observer of patch and told scene loses nothing by the calibration, and what is uncertain of the dose becomes an unknown
+gain of an image in units of the reference, and one weak constraint by the told dose ε'. (The value at no counts,
+-g b', would betray g itself; that comes of how patches are made, no frame tells it, and it is not used.)
 
-    λ_s = (g / q) · [Σ_j α_j T_{k_j} / R + b],    ln(g / (q R)) = ln ε ~ N(ln ε', 0.1):
+    λ_s = (g / q) · [Σ_j α_j T_{k_j} / R + b],    ln(g / (q R)) = ln ε ~ N(ln ε', 0.1).
 
-an unknown gain times an image in units of the reference, and one weak constraint by the told dose ε'. Unknown, each
-with the distribution of `knowledge` around what is told: g, b, σ, the ratio X2/M (a factor on that sublattice), the
-shift δ ~ N(0, τ_s²) of the patch, a displacement d_j ~ N(0, τ_j²) of each column, an amplitude α_j, the error of each
+Unknown, each with the distribution of `knowledge` around what is told: g, b, σ, the ratio X2/M (a factor on that
+sublattice), the shift δ ~ N(0, τ_s²) of the patch, a displacement d_j ~ N(0, τ_j²) of each column, an amplitude α_j, the error of each
 candidate's response (shared by all columns of its kind), the scales of these scatters (known to 15 %), and which
 neighbours are defects. The dose and the ratio are given flat priors, as are σ and b in a calibrated frame: truth is
 then distributed around what is told as what is told is around truth.
 
 The unknowns are a vector z of standard normal scores: gain, background, σ, ratio, shift (2), then two scores a
 displaced column, and amplitudes and the candidates' responses where these are uncertain. The scales of the scatters
-are integrated out of their prior. Neighbours whose displacement, or replacement, could not be felt at the given dose are left where, and
-what, they are: their Fisher information about it is below `_FELT`. The samples are those within
+are integrated out of their prior. Neighbours whose displacement, or replacement, could not be felt at the given dose
+are left where, and what, they are: their Fisher information about it is below `_FELT`. The samples are those within
 `patches.HALF_WIDTH`, the same that the features use.
 """
 
@@ -109,10 +110,11 @@ def disc() -> NDArray[np.bool_]:
     return inside
 
 
-def quantum(patches: NDArray[np.float32], electrons: NDArray[np.float32], told: Scene) -> float:
+def quantum(patches: NDArray[np.float32], electrons: NDArray[np.float32]) -> float:
     """What one electron adds to a calibrated patch: gain over electrons a sample and reference."""
-    counts = electrons.astype(np.float64)
-    return float(np.sum((patches.astype(np.float64) + told.background) * counts) / np.sum(counts**2))
+    counts = electrons.astype(np.float64) - electrons.mean(dtype=np.float64)
+    values = patches.astype(np.float64) - patches.mean(dtype=np.float64)
+    return float(np.sum(values * counts) / np.sum(counts**2))
 
 
 def log_dose_told(told: Scene, quantum_of_patch: float) -> float:

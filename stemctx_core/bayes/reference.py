@@ -115,7 +115,7 @@ def reference(
     tables = model.source_tables(library, told, nodes)
     sites = [model.site(told, known, nodes, tables, centre) for centre in Sublattice]
     listed = [_hypotheses(told, centre) for centre in Sublattice]
-    quantum = model.quantum(group.patches, group.rendered.electrons, told)
+    quantum = model.quantum(group.patches, group.rendered.electrons)
     inside = model.disc()
     posterior = np.zeros((len(group.patches), len(told.candidates)))
     effective = np.full(len(group.patches), np.nan)
@@ -252,12 +252,19 @@ def _one(
         rng = np.random.default_rng(seed)
         normal = rng.standard_normal((pairs, max(site.size for site in sites)))
         uniform = rng.random((pairs, max(len(site.replaced) for site in sites)))
+        laplace = [s.evidence.copy() for s in solved]
         for s, matters in zip(solved, chosen, strict=True):
             evidence.refine(
                 s.site, patch, s.hypotheses.forced, s.work, s.changes, s.scores, s.kinds, s.factors, s.evidence,
                 s.shares, matters, normal, uniform,
             )  # fmt: skip
         effective = min(float(s.shares.min()) for s in solved)
+        # Laplace's error is much the same for all hypotheses: what was not sampled is corrected like the best one.
+        first = int(np.argmax([t.max() for t in totals]))
+        top = int(np.argmax(totals[first]))
+        error = solved[first].evidence[top] - laplace[first][top]
+        for s, matters in zip(solved, chosen, strict=True):
+            s.evidence[~matters] += error
     result = np.full(len(told.candidates), -np.inf)
     for s in solved:
         for row, value in zip(s.hypotheses.row, s.total(told.nuisance.defects), strict=True):
