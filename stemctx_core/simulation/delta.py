@@ -161,7 +161,8 @@ class HostResponses(ResponseLibrary):
 
     A column key does not say where the column stands. Metals are taken to stand on the metal site, chalcogens on
     the chalcogen site, and an empty site, where there is nothing to correct but a little of the neighbours' own
-    correction, gets none; `DeltaLibrary.correction` tells the antisites apart.
+    correction, gets none; `standing` tells them apart. Columns of two unlike atoms are
+    corrected in proportion to the host's pair.
     """
 
     def __init__(self, deltas: DeltaLibrary, host: Host) -> None:
@@ -173,6 +174,16 @@ class HostResponses(ResponseLibrary):
         """See `ResponseLibrary.responses`."""
         plain = super().responses(keys, optics)
         return plain + self.corrections(keys, optics)
+
+    def standing(self, sublattice: Sublattice, column: str, optics: Optics) -> NDArray[np.float64]:
+        """Response of a column that stands on a sublattice, so that antisites are told from the host's own columns."""
+        at_rest = self._deltas.correction(self._host, sublattice, column, optics)
+        plain = super().responses((column,), optics)[0]
+        blurred: NDArray[np.float64] = blur(
+            at_rest[None], np.array([np.hypot(optics.sigma_angstrom, _motion_angstrom(column))])
+        )[0]
+        corrected: NDArray[np.float64] = plain + blurred
+        return corrected
 
     def corrections(self, keys: tuple[str, ...] | list[str], optics: Optics) -> NDArray[np.float64]:
         """What `responses` adds, (columns, radii)."""

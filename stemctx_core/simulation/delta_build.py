@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -18,22 +19,31 @@ from stemctx_core.classes import Sublattice
 from stemctx_core.materials import Host
 from stemctx_core.simulation import columns
 from stemctx_core.simulation.delta import FIRST_RING_MRAD, LAST_RADIUS_ANGSTROM, key
+from stemctx_core.simulation.library import ResponseLibrary
 from stemctx_core.simulation.multislice import RING_MRAD
 from stemctx_core.simulation.reference import REFERENCE_VERSION, Probe, supercell_rings
 from stemctx_core.simulation.reference_runs import load, save
 from stemctx_core.simulation.storage import write_library
-from stemctx_core.simulation.supercells import Supercell, atoms_at_rest, grid_for, host_column, perfect
+from stemctx_core.simulation.supercells import (
+    Atom,
+    Grid,
+    Supercell,
+    atoms_at_rest,
+    grid_for,
+    host_column,
+    perfect,
+)
+from stemctx_core.simulation.superposition import REACH_ANGSTROM
 
 #: Dopants that are computed; others lie between them in Z.
 DOPANTS: Final = ("Ti", "Fe", "Cu", "Rh", "Ta", "Au")
 RADII_ANGSTROM: Final = (0.0, 0.3, 0.6, 0.9, 1.3, 1.8, 2.4)
-#: Differences need no finer grid than this (Å).
-_COARSEST_ANGSTROM: Final = 0.05
+#: Root mean square distance of a pair's atoms sideways (Å), √2 times 0.07 Å per axis and atom.
+PAIR_DISPLACEMENT_ANGSTROM: Final = 0.14
 #: Directions that stand for all under the site's threefold axis and mirror, and their share of a circle.
 _DIRECTIONS_DEG: Final = (90.0, 270.0, 0.0)
 _SHARES: Final = (0.25, 0.25, 0.5)
-#: Distances at which a column alone is taken, beyond half the cell.
-_ALONE_RADII: Final = np.concatenate([np.arange(0, 1.5, 0.15), np.arange(1.5, 3, 0.25), np.arange(3, 9.1, 0.5)])
+_PENALTY: Final = 0.02
 
 
 @dataclass(frozen=True)
@@ -68,11 +78,15 @@ class DeltaPlan:
 
 
 def build_deltas(
-    plan: DeltaPlan, output: Path, work_folder: Path, progress: Callable[[int, int, str], None]
+    plan: DeltaPlan,
+    library: ResponseLibrary,
+    output: Path,
+    work_folder: Path,
+    progress: Callable[[int, int, str], None],
 ) -> dict[str, object]:
-    """Compute what is not in the work folder yet, then write the library.
+    """Simulate what is not in the work folder yet, then write the corrections of a column library.
 
-    Each host at each energy is one part. Returns the provenance.
+    Each host at each energy is one part; parts do not depend on the column library. Returns the provenance.
     """
     work_folder.mkdir(parents=True, exist_ok=True)
     jobs = [(materials.host(name), kv) for name in plan.hosts for kv in plan.high_tensions_kv]
@@ -81,18 +95,19 @@ def build_deltas(
         progress(done, len(jobs), f"{host.name} {kv:g} kV")
         path = work_folder / _part_name(plan, host, kv)
         if not path.exists():
-            save(path, host_corrections(plan, host, kv))
-        arrays[f"{host.name}_{kv:g}"] = load(path)
+            save(path, lattice_rings(plan, host, kv))
+        arrays[f"{host.name}_{kv:g}"] = host_corrections(plan, host, kv, load(path), library)
     progress(len(jobs), len(jobs), "writing")
     provenance: dict[str, object] = {
         "what": "fraction of the beam in 5 mrad rings that a column scatters in the lattice beyond what it does alone",
+        "library_sha256": library.sha256,
         "high_tensions_kv": list(plan.high_tensions_kv),
         "convergence_semi_angle_mrad": plan.convergence_semi_angle_mrad,
         "keys": {name: plan.keys(materials.host(name)) for name in plan.hosts},
         "radii_angstrom": list(RADII_ANGSTROM),
         "first_ring_mrad": FIRST_RING_MRAD,
         "ring_width_mrad": RING_MRAD,
-        "state": "atoms at rest, one slice a plane of atoms, averaged over directions",
+        "state": "pairs tilted by their thermal displacement, one slice a plane of atoms, averaged over directions",
         "versions": {name: importlib.metadata.version(name) for name in ("abtem", "ase", "numpy")},
     }
     write_library(output, arrays, provenance)
@@ -100,40 +115,110 @@ def build_deltas(
 
 
 def _part_name(plan: DeltaPlan, host: Host, kv: float) -> str:
-    what = repr((REFERENCE_VERSION, host, plan.keys(host), plan.probe(kv), RADII_ANGSTROM))
-    return f"delta_{host.name}_{kv:g}kv_{hashlib.sha256(what.encode()).hexdigest()[:10]}.npy"
+    what = repr(
+        (REFERENCE_VERSION, PAIR_DISPLACEMENT_ANGSTROM, host, plan.keys(host), plan.probe(kv), RADII_ANGSTROM)
+    )
+    return f"lattice_{host.name}_{kv:g}kv_{hashlib.sha256(what.encode()).hexdigest()[:10]}.npy"
 
 
-def host_corrections(plan: DeltaPlan, host: Host, kv: float) -> NDArray[np.float32]:
-    """(keys, radii, rings) of a host at an energy, in the order of `DeltaPlan.keys`."""
-    probe = plan.probe(kv)
-    cell = perfect(host)
-    grid = grid_for(host, kv, probe.outer_mrad, _COARSEST_ANGSTROM)
-    centres = {s: _central(cell, s) for s in Sublattice}
-    positions = {s: _around(cell, centres[s]) for s in Sublattice}
+def lattice_rings(plan: DeltaPlan, host: Host, kv: float) -> NDArray[np.float32]:
+    """(keys, positions, rings) of a lattice with each defect in turn, around it, as `DeltaPlan.keys` lists them.
 
-    def rings(of: Supercell, at: NDArray[np.float64], only: int | None = None) -> NDArray[np.float64]:
-        atoms = [a for a in atoms_at_rest(of, grid) if only in (None, a.site)]
-        first = round(FIRST_RING_MRAD / RING_MRAD)
-        if not atoms:
-            return np.zeros((len(at), round(probe.outer_mrad / RING_MRAD) - first))
-        return supercell_rings(host, atoms, grid, at, probe)[:, first:].astype(np.float64)
+    The first two are the perfect lattice around either host column.
+    """
+    probe, cell = plan.probe(kv), perfect(host)
+    grid = _grid(plan, host, kv)
+    first = round(FIRST_RING_MRAD / RING_MRAD)
+    taken = []
+    for sublattice, column in (*((s, host_column(host, s)) for s in Sublattice), *plan.defects(host)):
+        site = _central(cell, sublattice)
+        atoms = tilted_pairs(cell.with_columns({site: column}), grid)
+        taken.append(supercell_rings(host, atoms, grid, _around(cell, site), probe)[:, first:])
+    return np.stack(taken)
 
-    def alone(of: Supercell, site: int, radii: NDArray[np.float64]) -> NDArray[np.float64]:
-        away = of.places_angstrom[site] + radii[:, None] * np.array([1.0, 0.0])
-        return rings(of, away, site)
 
-    whole = {s: rings(cell, positions[s]) for s in Sublattice}
-    own = {s: alone(cell, centres[s], _ALONE_RADII) for s in Sublattice}
-    corrections = list(_shared_out(cell, positions, whole, own))
-    radii = np.array(RADII_ANGSTROM)
-    own_near = {s: CubicSpline(_ALONE_RADII, own[s], axis=0)(radii) for s in Sublattice}
-    for sublattice, column in plan.defects(host):
-        site = centres[sublattice]
-        changed = cell.with_columns({site: column})
-        in_lattice = _mean_over_directions(rings(changed, positions[sublattice]) - whole[sublattice])
-        corrections.append(in_lattice - (alone(changed, site, radii) - own_near[sublattice]))
+def host_corrections(
+    plan: DeltaPlan, host: Host, kv: float, lattice: NDArray[np.float32], library: ResponseLibrary
+) -> NDArray[np.float32]:
+    """(keys, radii, rings) that a column library lacks of `lattice_rings`."""
+    cell, grid = perfect(host), _grid(plan, host, kv)
+    shape = lattice.shape[-1]
+    corrections = list(_shared_out(cell, grid, lattice[:2].astype(np.float64), library, kv))
+    for row, (sublattice, column) in enumerate(plan.defects(host), start=2):
+        if columns.is_pair(column) and not _tilts(column):
+            # Right above each other unlike atoms are not as they are thermally: corrected in proportion to the host's.
+            peak, host_peak = (
+                _Alone(library, key, kv, 0.0, shape).at(np.zeros(1))[0]
+                for key in (column, host_column(host, sublattice))
+            )
+            corrections.append(corrections[list(Sublattice).index(sublattice)] * (peak / host_peak - 1))
+            continue
+        whole = lattice[list(Sublattice).index(sublattice)]
+        in_lattice = _mean_over_directions(lattice[row].astype(np.float64) - whole)
+        own, native = (
+            _Alone(library, key, kv, _tilt_angstrom(key, host, grid), shape).at(np.array(RADII_ANGSTROM))
+            for key in (column, host_column(host, sublattice))
+        )
+        corrections.append(in_lattice - (own - native))
     return np.stack(corrections).astype(np.float32)
+
+
+def _grid(plan: DeltaPlan, host: Host, kv: float) -> Grid:
+    return grid_for(host, kv, plan.probe(kv).outer_mrad)
+
+
+def tilted_pairs(cell: Supercell, grid: Grid) -> tuple[Atom, ...]:
+    """Atoms at rest, but those of pairs of one element as far apart sideways as they are thermally, at 45° to x and y.
+
+    At 45° to the directions of the probe the tilt itself drops out of the mean over directions; of unlike atoms it
+    would not, and they stay above each other.
+    """
+    shifts = _tilt_px(cell.host, grid)
+    moved = []
+    for atom in atoms_at_rest(cell, grid):
+        side = round(math.copysign(1, atom.height_angstrom)) if _tilts(cell.sites[atom.site].column) else 0
+        moved.append(replace(atom, x_px=atom.x_px + side * shifts[0], y_px=atom.y_px + side * shifts[1]))
+    return tuple(moved)
+
+
+def _tilts(column: str) -> bool:
+    return columns.is_pair(column) and len(set(columns.elements(column))) == 1
+
+
+def _tilt_px(host: Host, grid: Grid) -> tuple[int, ...]:
+    return tuple(
+        round(PAIR_DISPLACEMENT_ANGSTROM / math.sqrt(2) / pixel / 2) for pixel in grid.pixel_angstrom(host)
+    )
+
+
+def _tilt_angstrom(column: str, host: Host, grid: Grid) -> float:
+    if not _tilts(column):
+        return 0.0
+    return math.hypot(
+        *(2 * n * p for n, p in zip(_tilt_px(host, grid), grid.pixel_angstrom(host), strict=True))
+    )
+
+
+class _Alone:
+    """A column of the library by distance of the probe, ring by ring, its atoms a distance apart."""
+
+    def __init__(self, library: ResponseLibrary, column: str, kv: float, apart: float, rings: int) -> None:
+        self._rings = rings
+        self._spline = None
+        if column != columns.VACANT:
+            radii, displacements, stored = library.rings_at_rest(column, kv)
+            shares = np.array([np.interp(apart, displacements, row) for row in np.eye(len(displacements))])
+            self._last = float(radii[-1])
+            profile = np.tensordot(shares, stored[..., :rings], axes=1)
+            self._spline = CubicSpline(radii, profile, bc_type=("clamped", "natural"))
+
+    def at(self, distances: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(distances, rings)."""
+        if self._spline is None:
+            return np.zeros((*distances.shape, self._rings))
+        tail = np.exp(-np.clip(distances - self._last, 0, None)) * (distances < REACH_ANGSTROM)
+        values: NDArray[np.float64] = self._spline(np.minimum(distances, self._last)) * tail[..., None]
+        return values
 
 
 def _central(cell: Supercell, sublattice: Sublattice) -> int:
@@ -147,9 +232,8 @@ def _around(cell: Supercell, site: int) -> NDArray[np.float64]:
     angles = np.radians(_DIRECTIONS_DEG)
     unit = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     ring = np.array(RADII_ANGSTROM[1:])[:, None, None] * unit
-    positions: NDArray[np.float64] = cell.places_angstrom[site] + np.concatenate(
-        [np.zeros((1, 2)), ring.reshape(-1, 2)]
-    )
+    around = np.concatenate([np.zeros((1, 2)), ring.reshape(-1, 2)])
+    positions: NDArray[np.float64] = cell.places_angstrom[site] + around
     return positions
 
 
@@ -160,28 +244,27 @@ def _mean_over_directions(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _shared_out(
-    cell: Supercell,
-    positions: dict[Sublattice, NDArray[np.float64]],
-    whole: dict[Sublattice, NDArray[np.float64]],
-    own: dict[Sublattice, NDArray[np.float64]],
+    cell: Supercell, grid: Grid, lattice: NDArray[np.float64], library: ResponseLibrary, kv: float
 ) -> Iterator[NDArray[np.float64]]:
     """The perfect lattice less the sum of its columns, as one radial function for each of the two columns.
 
     Least squares over all positions, each function linear between `RADII_ANGSTROM` and zero from
     `LAST_RADIUS_ANGSTROM`; a small penalty on their size settles what the positions do not.
     """
-    at = np.concatenate([positions[s] for s in Sublattice])
-    target = np.concatenate([whole[s] for s in Sublattice])
+    at = np.concatenate([_around(cell, _central(cell, s)) for s in Sublattice])
+    target = lattice.reshape(len(at), -1).copy()
     nodes = np.append(RADII_ANGSTROM, LAST_RADIUS_ANGSTROM)
     hats = np.eye(len(nodes))[:-1]
-    splines = {s: CubicSpline(_ALONE_RADII, own[s], axis=0) for s in Sublattice}
     design = np.zeros((len(at), len(Sublattice), len(hats)))
-    for site, place in zip(cell.sites, cell.places_angstrom, strict=True):
-        distance = np.linalg.norm(cell.offset_angstrom(at, place), axis=1)
-        near = distance < _ALONE_RADII[-1]
-        target[near] -= splines[site.sublattice](distance[near])
-        which = list(Sublattice).index(site.sublattice)
-        design[:, which] += np.stack([np.interp(distance, nodes, hat) for hat in hats], axis=1)
+    for which, sublattice in enumerate(Sublattice):
+        column = host_column(cell.host, sublattice)
+        alone = _Alone(library, column, kv, _tilt_angstrom(column, cell.host, grid), target.shape[-1])
+        for site, place in zip(cell.sites, cell.places_angstrom, strict=True):
+            if site.sublattice is sublattice:
+                distance = np.linalg.norm(cell.offset_angstrom(at, place), axis=1)
+                target -= alone.at(distance)
+                design[:, which] += np.stack([np.interp(distance, nodes, hat) for hat in hats], axis=1)
     flat = design.reshape(len(at), -1)
-    solved = np.linalg.solve(flat.T @ flat + 0.02 * np.eye(flat.shape[1]), flat.T @ target)
-    yield from solved.reshape(len(Sublattice), len(hats), -1)
+    solved = np.linalg.solve(flat.T @ flat + _PENALTY * np.eye(flat.shape[1]), flat.T @ target)
+    shared = solved.reshape(len(Sublattice), len(hats), -1).astype(np.float64)
+    yield from shared

@@ -53,12 +53,13 @@ def run_all(
     workers: int,
     progress: Callable[[int, int, str], None],
 ) -> None:
-    """Every configuration of every cell that is not in the folder yet.
+    """Every configuration of every cell that is not in the folder yet, `HeldOutCell.configurations` of each.
 
     The first configuration of every cell comes before the second of any, so that a run cut short has seen all hosts.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    jobs = [(cell, k) for k in range(configurations) for cell in cells]
+    most = max(cell.configurations(configurations) for cell in cells)
+    jobs = [(cell, k) for k in range(most) for cell in cells if k < cell.configurations(configurations)]
     left = [(cell, k) for cell, k in jobs if not (folder / cell.part_name(k)).exists()]
     done = len(jobs) - len(left)
     if workers == 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,32 +11,37 @@ from scipy.interpolate import CubicSpline
 
 from stemctx_core import elements
 from stemctx_core.simulation import columns
-from stemctx_core.simulation.library import PROFILE_RADII_ANGSTROM, ResponseLibrary
+from stemctx_core.simulation.delta import HostResponses
+from stemctx_core.simulation.library import ResponseLibrary
+from stemctx_core.simulation.optics import Optics
+from stemctx_core.simulation.radial import PROFILE_RADII_ANGSTROM
 from stemctx_core.simulation.supercells import Atom, Grid, Supercell
 
 #: Columns farther than this from the probe are left out (Å); the periodic cell holds no more.
 REACH_ANGSTROM: Final = float(PROFILE_RADII_ANGSTROM[-1])
 
+#: What the direction of a pair's displacement changes ends here (Å).
+_TURNING_REACH_ANGSTROM: Final = 3.0
+_DIRECTIONS: Final = 8
+
 Detector = tuple[float, float]
 
 
-class Profiles(Protocol):
-    """Anything that gives a column's response on `PROFILE_RADII_ANGSTROM`, as `ResponseLibrary.profile` does."""
-
-    def profile(
-        self, column: str, high_tension_kv: float, inner_mrad: float, outer_mrad: float, sigma_angstrom: float
-    ) -> NDArray[np.float64]:
-        """See `ResponseLibrary.profile`."""
-
-
 def thermal_sum(
-    library: Profiles, cell: Supercell, kv: float, detector: Detector, positions: NDArray[np.float64]
+    library: ResponseLibrary, cell: Supercell, kv: float, detector: Detector, positions: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Superposition of thermally averaged columns, without a source, at (..., 2) positions (Å)."""
+    """Superposition of thermally averaged columns, without a source, at (..., 2) positions (Å).
+
+    Corrected columns of a host are taken as they are where they stand.
+    """
     places = cell.places_angstrom
+    optics = Optics(kv, library.convergence_semi_angle_mrad, *detector, 0.0)
     total = np.zeros(positions.shape[:-1])
     for index, site in enumerate(cell.sites):
-        profile = library.profile(site.column, kv, *detector, 0.0)
+        if isinstance(library, HostResponses):
+            profile = library.standing(site.sublattice, site.column, optics)
+        else:
+            profile = library.response(site.column, optics)
         total += _at(profile, _distances(cell, positions, places[index]))
     return total
 
@@ -52,9 +57,9 @@ def frozen_sum(
 ) -> NDArray[np.float64]:
     """Superposition of columns whose atoms stand where one thermal configuration has them: a control variate.
 
-    A pair counts by the distance of its two atoms, from the mean over directions that the library holds. Put at its
-    middle it would average to `thermal_sum`; where its atoms differ it is put nearer to the one that scatters more,
-    which follows the reference much better, and averages to `thermal_sum` plus `off_centre_mean`.
+    A pair counts by the distance of its two atoms, from the mean over directions that the library holds, at its
+    displaced middle; and by how two atoms apart in just that direction differ from their mean over directions. The
+    latter averages to nothing, so that the mean over configurations is `thermal_sum`.
     """
     pixel = np.array(grid.pixel_angstrom(cell.host))
     at_rest = {
@@ -62,66 +67,68 @@ def frozen_sum(
     }
     total = np.zeros(positions.shape[:-1])
     for index, site in enumerate(cell.sites):
-        places = [np.array([a.x_px, a.y_px]) * pixel for a in atoms if a.site == index]
-        if places:
-            shares = np.array(_brightness(site.column))
-            apart = float(np.linalg.norm(places[0] - places[-1]))
-            distances = _distances(cell, positions, shares @ np.array(places))
-            total += at_rest[site.column].at(apart, distances)
-    return total
-
-
-def off_centre_mean(
-    library: ResponseLibrary,
-    cell: Supercell,
-    kv: float,
-    detector: Detector,
-    positions: NDArray[np.float64],
-    samples: int = 400,
-) -> NDArray[np.float64]:
-    """Mean of `frozen_sum` over configurations, less `thermal_sum`; from pairs of unlike atoms only."""
-    rng = np.random.default_rng(0)
-    total = np.zeros(positions.shape[:-1])
-    for index, site in enumerate(cell.sites):
-        shares = np.array(_brightness(site.column))
-        if len(shares) < 2 or shares[0] == shares[1]:
+        if site.column == columns.VACANT:
             continue
-        at_rest = _AtRest(library, site.column, kv, detector)
-        rms = np.array([columns.thermal_rms_angstrom(e) for e in columns.elements(site.column)])
-        moves = rng.normal(size=(samples, 2, 2)) * rms[:, None]
-        # Every displacement with its opposite: what is odd in it averages to nothing.
-        for move in np.concatenate([moves, -moves]):
-            place, apart = cell.places_angstrom[index], float(np.linalg.norm(move[0] - move[1]))
-            bright = at_rest.at(apart, _distances(cell, positions, place + shares @ move))
-            middle = at_rest.at(apart, _distances(cell, positions, place + move.mean(axis=0)))
-            total += (bright - middle) / (2 * samples)
+        places = np.array([(a.x_px, a.y_px) for a in atoms if a.site == index]) * pixel
+        own, middle = at_rest[site.column], places.mean(axis=0)
+        apart = float(np.linalg.norm(places[0] - places[-1]))
+        distances = _distances(cell, positions, middle)
+        total += own.at(apart, distances)
+        near = distances < _TURNING_REACH_ANGSTROM
+        if apart and near.any():
+            total[near] += _turning(own, cell, positions[near], middle, places[-1] - places[0])
     return total
 
 
-def _brightness(column: str) -> tuple[float, ...]:
-    """Share of each atom of a column in what it scatters, by Z^1.6; only a weight of the control variate."""
-    strength = np.array([elements.atomic_number(e) ** 1.6 for e in columns.elements(column)])
-    return tuple(float(s) for s in strength / strength.sum()) if len(strength) else ()
+def _turning(
+    own: _AtRest,
+    cell: Supercell,
+    positions: NDArray[np.float64],
+    middle: NDArray[np.float64],
+    apart: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """What the direction of a pair's displacement adds: two atoms, each like the pair at rest, less their mean."""
+
+    def two_atoms(turned: NDArray[np.float64]) -> NDArray[np.float64]:
+        first, second = (_distances(cell, positions, middle + side * turned / 2) for side in (-1, 1))
+        both: NDArray[np.float64] = own.shares[0] * own.at(0.0, first) + own.shares[1] * own.at(0.0, second)
+        return both
+
+    angles = 2 * np.pi * np.arange(_DIRECTIONS) / _DIRECTIONS
+    turns = [np.array([[np.cos(t), -np.sin(t)], [np.sin(t), np.cos(t)]]) @ apart for t in angles]
+    length = np.array([np.linalg.norm(apart)])
+    size = own.at(float(length[0]), np.zeros(1)) / own.at(0.0, length / 2)
+    turning: NDArray[np.float64] = size * (two_atoms(apart) - np.mean([two_atoms(t) for t in turns], axis=0))
+    return turning
 
 
 class _AtRest:
-    """A column's response by distance of the probe, for atoms of a pair at any distance from each other."""
+    """A column's response by distance of the probe, for atoms of a pair at any distance from each other.
+
+    Attributes
+    ----------
+    shares
+        Of each atom in what the column scatters, by Z^1.6; only a weight of the control variate.
+    """
 
     def __init__(self, library: ResponseLibrary, column: str, kv: float, detector: Detector) -> None:
-        weights = library.ring_weights(*detector)
+        self._radii, self._displacements, rings = library.rings_at_rest(column, kv)
+        weights = library.ring_weights(*detector)[: rings.shape[-1]]
         used = weights > 0
-        radii, self._displacements, rings = library.rings_at_rest(column, kv)
-        self._last = float(radii[-1])
-        detected = rings[..., used] @ weights[used]
-        self._splines = CubicSpline(radii, detected, axis=1, bc_type=("clamped", "natural"))
+        self._detected = rings[..., used] @ weights[used]
+        self._splines: dict[float, CubicSpline] = {}
+        strength = np.array([elements.atomic_number(e) ** 1.6 for e in columns.elements(column)])
+        self.shares = strength / strength.sum()
 
     def at(self, apart: float, distances: NDArray[np.float64]) -> NDArray[np.float64]:
-        shares = np.array(
-            [np.interp(apart, self._displacements, row) for row in np.eye(len(self._displacements))]
-        )
-        inside = np.tensordot(shares, self._splines(np.minimum(distances, self._last)), axes=1)
-        tail = np.exp(-np.clip(distances - self._last, 0, None))
-        values: NDArray[np.float64] = np.where(distances < REACH_ANGSTROM, np.clip(inside, 0, None) * tail, 0.0)
+        if apart not in self._splines:
+            shares = [np.interp(apart, self._displacements, row) for row in np.eye(len(self._displacements))]
+            profile = np.array(shares) @ self._detected
+            self._splines[apart] = CubicSpline(self._radii, profile, bc_type=("clamped", "natural"))
+        last = float(self._radii[-1])
+        inside = np.clip(self._splines[apart](np.minimum(distances, last)), 0, None)
+        tail = np.exp(-np.clip(distances - last, 0, None))
+        values: NDArray[np.float64] = np.where(distances < REACH_ANGSTROM, inside * tail, 0.0)
         return values
 
 

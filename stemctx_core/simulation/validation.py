@@ -22,7 +22,7 @@ from stemctx_core.simulation.library import ResponseLibrary
 from stemctx_core.simulation.reference import site_positions, site_signal
 from stemctx_core.simulation.reference_runs import load
 from stemctx_core.simulation.supercells import Supercell
-from stemctx_core.simulation.superposition import Detector, frozen_sum, off_centre_mean, thermal_sum
+from stemctx_core.simulation.superposition import Detector, frozen_sum, thermal_sum
 
 DETECTORS: Final[dict[str, Detector]] = {"HAADF": (70.0, 200.0), "MAADF": (50.0, 120.0)}
 #: What the column library has to reach in HAADF, percent of the host metal's signal.
@@ -115,8 +115,7 @@ def compare(
             ]
         )
         column_mean = thermal_sum(library, cell, kv, detector, positions)
-        control_mean = column_mean + off_centre_mean(library, cell, kv, detector, positions)
-        mean = control_mean + (reference - control).mean(axis=0)
+        mean = column_mean + (reference - control).mean(axis=0)
         unit = site_signal(mean)[metals].mean()
         left = _spread(site_signal(reference - control), unit)
         tiers = {"columns": column_mean}

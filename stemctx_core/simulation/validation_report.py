@@ -105,7 +105,7 @@ class Validation:
         lines += [
             f"Printed by `{how}`. Library `{self.provenance['library_sha256'][:12]}`"
             + (f", deltas `{self.provenance['deltas_sha256'][:12]}`" if self.provenance["deltas_sha256"] else "")
-            + f", abTEM {self.provenance['abtem']}, {self.provenance['configurations']} thermal configurations a cell.",
+            + f", abTEM {self.provenance['abtem']}, {self._configurations()} thermal configurations a cell.",
             "",
             "The reference is multislice of supercells that hold defects, atoms on whole pixels, one slice a plane of "
             "atoms, thermal displacements of whole pixels. It is taken at every column and on a ring of six positions "
@@ -150,6 +150,10 @@ class Validation:
         lines += self._classifier_lines()
         lines += self._study_lines()
         return "\n".join(lines).rstrip() + "\n"
+
+    def _configurations(self) -> str:
+        counts = sorted({c.configurations for c in self.cells})
+        return f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else "".join(map(str, counts))
 
     def _worst(self) -> list[tuple[str, ...]]:
         columns = [e for e in self.errors if e.tier == "columns" and e.detector == "HAADF"]
