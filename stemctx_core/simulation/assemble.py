@@ -61,7 +61,7 @@ def assemble(plan: BuildPlan, output: Path, parts: Parts) -> dict[str, object]:
             kv: [k * s.sampling_angstrom for k in PAIR_DISPLACEMENTS_PX] for kv, s in each.items()
         },
         "box_angstrom": next(iter(each.values())).box_angstrom,
-        "slices": "one an atomic plane",
+        "slices": "one an atomic plane, as thick as the planes are apart",
         "thermal_rms_angstrom": columns.THERMAL_RMS_ANGSTROM,
         "chalcogen_separation_angstrom": columns.CHALCOGEN_SEPARATION_ANGSTROM,
         "versions": {name: importlib.metadata.version(name) for name in ("abtem", "ase", "numpy")},
