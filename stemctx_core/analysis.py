@@ -29,6 +29,7 @@ from stemctx_core.patches import SAMPLES, CutPatches, extract_patches
 from stemctx_core.results import EDGE, EngineInfo, FrameIdentity, FrameResult, Refusal
 from stemctx_core.simulation.library import ResponseLibrary, shipped_library
 from stemctx_core.simulation.render import response_tables
+from stemctx_core.trained import TrainedRanges
 from stemctx_core.verdict import refused, verdict
 from stemctx_core.verdict import site_prior as site_prior
 
@@ -68,6 +69,7 @@ class FrameAnalyzer:
         self.nuisance = nuisance or Nuisance()
         self._maker = EvidenceMaker(classifier, self.library, self.nuisance, prevalence, self.thresholds.defect)
         self._sets = ConformalSets.from_card(classifier.bundle.card)
+        self._trained = TrainedRanges.from_card(classifier.bundle.card)
 
     @classmethod
     def shipped(
@@ -140,11 +142,8 @@ class FrameAnalyzer:
             image, used[0] = ordered[0]
             context = used[0]
             with timed(timing, "sites"):
-                grid = _grid(image, context, knowledge(self.library, context))
-            each = [
-                self._maker.evidence(_view(i, grid, c, knowledge(self.library, c), timing), timing)
-                for i, c in ordered
-            ]
+                grid = _grid(image, context, self._known(context))
+            each = [self._maker.evidence(_view(i, grid, c, self._known(c), timing), timing) for i, c in ordered]
             return combine(each, context.candidates)
 
         result = self.judge(evidence, context, identity, timing)
@@ -166,7 +165,7 @@ class FrameAnalyzer:
                 )
             check_image(other_image)
             columns = host_columns(materials.host(other.host))
-            peaks = response_tables(self.library, columns, knowledge(self.library, other).optics)[:, 0]
+            peaks = response_tables(self.library, columns, self._known(other).optics)[:, 0]
             clearness.append(float(peaks.min() / np.sqrt(peaks.mean())))
         order = sorted(range(len(seen)), key=lambda k: -clearness[k])
         return [seen[k] for k in order]
@@ -186,7 +185,7 @@ class FrameAnalyzer:
         values = np.ascontiguousarray(patches.patches, np.float32).reshape(len(positions_px), SAMPLES)
 
         def evidence() -> SiteEvidence:
-            known = knowledge(self.library, context)
+            known = self._known(context)
             if not np.isfinite(values).all():
                 raise FrameError("not_finite", "Some patches hold NaN or infinity.", "Leave those patches out.")
             obstacle = np.zeros(len(values), np.int8)
@@ -229,11 +228,16 @@ class FrameAnalyzer:
             Why the frame cannot be judged.
         """
         timing = {} if timing is None else timing
-        known = knowledge(self.library, context)
+        known = self._known(context)
         check_image(image)
         with timed(timing, "sites"):
             grid = _grid(image, context, known)
         return self._maker.evidence(_view(image, grid, context, known, timing), timing)
+
+    def _known(self, context: ImagingContext) -> Knowledge:
+        known = knowledge(self.library, context)
+        self._trained.check(known.optics, known.missing)
+        return known
 
     def conclude(
         self,

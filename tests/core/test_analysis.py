@@ -129,6 +129,15 @@ def test_wrong_angles_show_in_the_ratio(analyzer: FrameAnalyzer) -> None:
         ({"inner_mrad": Missing("not given")}, "missing_context", "inner_mrad"),
         ({"high_tension_kv": Known(380.0, Source.USER)}, "outside_library", "380 kV"),
         ({"inner_mrad": Known(31.0, Source.USER)}, "outside_library", "inner angle at least 35"),
+        # The library answers for these; no model was trained on them.
+        ({"high_tension_kv": Known(300.0, Source.USER)}, "outside_training", "beam energy 300 kV"),
+        (
+            {"convergence_semi_angle_mrad": Known(39.0, Source.USER)},
+            "outside_training",
+            "trained on 25 to 35 mrad",
+        ),
+        ({"inner_mrad": Known(120.0, Source.USER)}, "outside_training", "inner angle 120 mrad"),
+        ({"outer_mrad": Known(230.0, Source.USER)}, "outside_training", "outer less inner angle 160 mrad"),
         ({"high_tension_kv": Known(80000.0, Source.USER)}, "bad_context", "unit"),
         ({"host": "WSe3"}, "bad_context", "no host"),
         ({"pixel_size_angstrom": Known(0.27, Source.USER)}, "pixel_size_mismatch", "lattice"),
