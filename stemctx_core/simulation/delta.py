@@ -3,7 +3,8 @@
 A correction is a difference of multislice runs of one static supercell, so that the choices of grid and box cancel:
 of the perfect lattice against the sum of its columns, shared out to the two host columns, and of the lattice with a
 defect against the perfect one, less the same difference of the columns alone. Corrections are averaged over
-directions and kept ring by ring; a frame of this tier is the sum of corrected columns.
+directions, damped as thermal motion damps interference, and kept ring by ring; a frame of this tier is the sum of
+corrected columns.
 """
 
 from __future__ import annotations
@@ -161,8 +162,7 @@ class HostResponses(ResponseLibrary):
 
     A column key does not say where the column stands. Metals are taken to stand on the metal site, chalcogens on
     the chalcogen site, and an empty site, where there is nothing to correct but a little of the neighbours' own
-    correction, gets none; `standing` tells them apart. Columns of two unlike atoms are
-    corrected in proportion to the host's pair.
+    correction, gets none; `standing` tells them apart.
     """
 
     def __init__(self, deltas: DeltaLibrary, host: Host) -> None:

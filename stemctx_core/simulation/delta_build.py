@@ -20,7 +20,7 @@ from stemctx_core.materials import Host
 from stemctx_core.simulation import columns
 from stemctx_core.simulation.delta import FIRST_RING_MRAD, LAST_RADIUS_ANGSTROM, key
 from stemctx_core.simulation.library import ResponseLibrary
-from stemctx_core.simulation.multislice import RING_MRAD
+from stemctx_core.simulation.multislice import RING_MRAD, wavelength_angstrom
 from stemctx_core.simulation.reference import REFERENCE_VERSION, Probe, supercell_rings
 from stemctx_core.simulation.reference_runs import load, save
 from stemctx_core.simulation.storage import write_library
@@ -107,7 +107,8 @@ def build_deltas(
         "radii_angstrom": list(RADII_ANGSTROM),
         "first_ring_mrad": FIRST_RING_MRAD,
         "ring_width_mrad": RING_MRAD,
-        "state": "pairs tilted by their thermal displacement, one slice a plane of atoms, averaged over directions",
+        "state": "pairs tilted by their thermal displacement, unlike ones both ways; one slice a plane of atoms; averaged "
+        "over directions; damped by the Debye-Waller factor of the host's two atoms",
         "versions": {name: importlib.metadata.version(name) for name in ("abtem", "ase", "numpy")},
     }
     write_library(output, arrays, provenance)
@@ -115,9 +116,8 @@ def build_deltas(
 
 
 def _part_name(plan: DeltaPlan, host: Host, kv: float) -> str:
-    what = repr(
-        (REFERENCE_VERSION, PAIR_DISPLACEMENT_ANGSTROM, host, plan.keys(host), plan.probe(kv), RADII_ANGSTROM)
-    )
+    tilts = (PAIR_DISPLACEMENT_ANGSTROM, "unlike pairs both ways")
+    what = repr((REFERENCE_VERSION, tilts, host, plan.keys(host), plan.probe(kv), RADII_ANGSTROM))
     return f"lattice_{host.name}_{kv:g}kv_{hashlib.sha256(what.encode()).hexdigest()[:10]}.npy"
 
 
@@ -126,15 +126,30 @@ def lattice_rings(plan: DeltaPlan, host: Host, kv: float) -> NDArray[np.float32]
 
     The first two are the perfect lattice around either host column.
     """
-    probe, cell = plan.probe(kv), perfect(host)
-    grid = _grid(plan, host, kv)
+    wanted = (*((s, host_column(host, s)) for s in Sublattice), *plan.defects(host))
+    return np.stack([defect_rings(plan, host, kv, *defect) for defect in wanted])
+
+
+def defect_rings(
+    plan: DeltaPlan, host: Host, kv: float, sublattice: Sublattice, column: str
+) -> NDArray[np.float32]:
+    """(positions, rings) of a lattice around a column that stands in it.
+
+    Turned by half a circle, a pair of unlike atoms is another one: the mean of both is taken.
+    """
+    cell, grid = perfect(host), _grid(plan, host, kv)
     first = round(FIRST_RING_MRAD / RING_MRAD)
-    taken = []
-    for sublattice, column in (*((s, host_column(host, s)) for s in Sublattice), *plan.defects(host)):
-        site = _central(cell, sublattice)
-        atoms = tilted_pairs(cell.with_columns({site: column}), grid)
-        taken.append(supercell_rings(host, atoms, grid, _around(cell, site), probe)[:, first:])
-    return np.stack(taken)
+    site = _central(cell, sublattice)
+    changed = cell.with_columns({site: column})
+    unlike = columns.is_pair(column) and len(set(columns.elements(column))) > 1
+    taken = [
+        supercell_rings(host, tilted_pairs(changed, grid, turned), grid, _around(cell, site), plan.probe(kv))[
+            :, first:
+        ]
+        for turned in ((None, site) if unlike else (None,))
+    ]
+    mean: NDArray[np.float32] = np.mean(taken, axis=0)
+    return mean
 
 
 def host_corrections(
@@ -145,14 +160,6 @@ def host_corrections(
     shape = lattice.shape[-1]
     corrections = list(_shared_out(cell, grid, lattice[:2].astype(np.float64), library, kv))
     for row, (sublattice, column) in enumerate(plan.defects(host), start=2):
-        if columns.is_pair(column) and not _tilts(column):
-            # Right above each other unlike atoms are not as they are thermally: corrected in proportion to the host's.
-            peak, host_peak = (
-                _Alone(library, key, kv, 0.0, shape).at(np.zeros(1))[0]
-                for key in (column, host_column(host, sublattice))
-            )
-            corrections.append(corrections[list(Sublattice).index(sublattice)] * (peak / host_peak - 1))
-            continue
         whole = lattice[list(Sublattice).index(sublattice)]
         in_lattice = _mean_over_directions(lattice[row].astype(np.float64) - whole)
         own, native = (
@@ -160,29 +167,44 @@ def host_corrections(
             for key in (column, host_column(host, sublattice))
         )
         corrections.append(in_lattice - (own - native))
-    return np.stack(corrections).astype(np.float32)
+    return (np.stack(corrections) * thermal_damping(host, kv, shape)).astype(np.float32)
+
+
+def thermal_damping(host: Host, kv: float, rings: int) -> NDArray[np.float64]:
+    """(rings,) share of a static correction that is left when the atoms move.
+
+    Neighbouring columns add up to something else than their sum because their waves interfere. Atoms that move apart
+    from each other by u₁ and u₂ per axis leave exp(-q²(u₁² + u₂²)/2) of the interference at scattering vector q, the
+    Debye-Waller factor of the two (Loane, Xu and Silcox, Ultramicroscopy 40 (1992) 121). What is not interference is
+    damped with it, which is wrong beyond 150 mrad. Against the held-out cells, over bands from 50 to 200 mrad, the sum
+    of squared errors in units of the thermal noise is 3800, 6800 and 2100 for columns at 60, 80 and 200 kV, 2500, 5200
+    and 2500 with damped corrections, and 5200, 15200 and 7300 with undamped ones.
+    """
+    angles = (FIRST_RING_MRAD + RING_MRAD * (np.arange(rings) + 0.5)) * 1e-3
+    wave_vectors = 2 * np.pi * angles / wavelength_angstrom(kv)
+    square = np.mean([columns.thermal_rms_angstrom(e) ** 2 for e in (host.metal, host.chalcogen)])
+    damping: NDArray[np.float64] = np.exp(-(wave_vectors**2) * square)
+    return damping
 
 
 def _grid(plan: DeltaPlan, host: Host, kv: float) -> Grid:
     return grid_for(host, kv, plan.probe(kv).outer_mrad)
 
 
-def tilted_pairs(cell: Supercell, grid: Grid) -> tuple[Atom, ...]:
-    """Atoms at rest, but those of pairs of one element as far apart sideways as they are thermally, at 45° to x and y.
+def tilted_pairs(cell: Supercell, grid: Grid, turned: int | None = None) -> tuple[Atom, ...]:
+    """Atoms at rest, but those of pairs as far apart sideways as they are thermally, at 45° to x and y.
 
-    At 45° to the directions of the probe the tilt itself drops out of the mean over directions; of unlike atoms it
-    would not, and they stay above each other.
+    At 45° to the directions of the probe the tilt itself drops out of the mean over directions where both atoms are
+    alike, and of the mean with the pair of one site `turned` the other way where they are not.
     """
     shifts = _tilt_px(cell.host, grid)
     moved = []
     for atom in atoms_at_rest(cell, grid):
-        side = round(math.copysign(1, atom.height_angstrom)) if _tilts(cell.sites[atom.site].column) else 0
+        side = 0
+        if columns.is_pair(cell.sites[atom.site].column):
+            side = round(math.copysign(1, atom.height_angstrom)) * (-1 if atom.site == turned else 1)
         moved.append(replace(atom, x_px=atom.x_px + side * shifts[0], y_px=atom.y_px + side * shifts[1]))
     return tuple(moved)
-
-
-def _tilts(column: str) -> bool:
-    return columns.is_pair(column) and len(set(columns.elements(column))) == 1
 
 
 def _tilt_px(host: Host, grid: Grid) -> tuple[int, ...]:
@@ -192,7 +214,7 @@ def _tilt_px(host: Host, grid: Grid) -> tuple[int, ...]:
 
 
 def _tilt_angstrom(column: str, host: Host, grid: Grid) -> float:
-    if not _tilts(column):
+    if not columns.is_pair(column):
         return 0.0
     return math.hypot(
         *(2 * n * p for n, p in zip(_tilt_px(host, grid), grid.pixel_angstrom(host), strict=True))

@@ -62,10 +62,13 @@ def probe_radii_angstrom() -> NDArray[np.float64]:
 
 def required_sampling_angstrom(high_tension_kv: float, outer_mrad: float) -> float:
     """Largest pixel whose anti-aliasing limit (2/3 of Nyquist) still reaches the outer angle (Å)."""
+    return wavelength_angstrom(high_tension_kv) / (3.0 * outer_mrad * 1e-3)
+
+
+def wavelength_angstrom(high_tension_kv: float) -> float:
+    """Relativistic electron wavelength (Å), λ = 12.2643 Å / √(V + 0.978476e-6 V²)."""
     volts = high_tension_kv * 1e3
-    # Relativistic electron wavelength, λ = 12.2643 Å / √(V + 0.978476e-6 V²).
-    wavelength_angstrom = 12.2642597 / math.sqrt(volts * (1 + 0.978476e-6 * volts))
-    return wavelength_angstrom / (3.0 * outer_mrad * 1e-3)
+    return 12.2642597 / math.sqrt(volts * (1 + 0.978476e-6 * volts))
 
 
 def ring_response(

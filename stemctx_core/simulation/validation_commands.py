@@ -26,9 +26,9 @@ from stemctx_core.simulation.validation import compare
 from stemctx_core.simulation.validation_classifier import classifier_cost
 from stemctx_core.simulation.validation_report import Validation
 
-_CONFIGURATIONS = 2
+_CONFIGURATIONS = 4
 _QUICK_CONFIGURATIONS = 1
-_PATCHES = 12_000
+_PATCHES = 30_000
 
 
 def register(simulate: typer.Typer) -> None:
@@ -47,7 +47,11 @@ def validate(
     ] = None,
     configurations: Annotated[
         int | None,
-        typer.Option(min=2, help="Thermal configurations a cell, twice as many at 200 kV.", show_default="2"),
+        typer.Option(
+            min=2,
+            help="Thermal configurations a cell; two to four times as many where they differ most.",
+            show_default="4",
+        ),
     ] = None,
     library: Annotated[
         Path | None,

@@ -198,13 +198,13 @@ class Validation:
             "## What it costs the classifier",
             "",
             "The shipped classifier, full context, L7, on the same scenes rendered with columns and with deltas; what it "
-            "is told rests on columns in both, but for the ratio X2/M, which the analysis takes from the frame; the last column is where it does not.",
+            "is told rests on columns in both, but for the ratio X2/M, which the analysis takes from the frame.",
             "",
             *_table(
-                ("dose e/Å²", "patches", "accuracy on columns", "on deltas", "cost, points", "with the simulated X2/M"),
+                ("dose e/Å²", "patches", "accuracy on columns", "on deltas", "cost, points"),
                 [
                     (f"{c.dose_e_per_angstrom2:.0e}", str(c.patches), f"{c.accuracy_columns:.4f}",
-                     f"{c.accuracy_deltas:.4f}", f"{c.cost_points:+.2f} ± {c.standard_error_points:.2f}", f"{c.cost_without_ratio_points:+.2f}")
+                     f"{c.accuracy_deltas:.4f}", f"{c.cost_points:+.2f} ± {c.standard_error_points:.2f}")
                     for c in self.classifier
                 ],
             ),

@@ -12,9 +12,16 @@ from stemctx_core.dataset.groups import make_group
 from stemctx_core.errors import InputError, LibraryError
 from stemctx_core.evaluation.benchmark import benchmark_scene
 from stemctx_core.simulation.delta import DeltaLibrary, key, shipped_deltas
-from stemctx_core.simulation.delta_build import RADII_ANGSTROM, DeltaPlan, build_deltas
+from stemctx_core.simulation.delta_build import (
+    RADII_ANGSTROM,
+    DeltaPlan,
+    build_deltas,
+    thermal_damping,
+    tilted_pairs,
+)
 from stemctx_core.simulation.library import shipped_library
 from stemctx_core.simulation.optics import Optics
+from stemctx_core.simulation.supercells import grid_for, perfect
 from stemctx_core.simulation.validation_commands import deltas as deltas_command
 
 WSE2 = materials.host("WSe2")
@@ -120,6 +127,9 @@ def test_bad_options_are_refused_before_the_work(options: dict[str, object], say
 
 @pytest.mark.abtem
 def test_a_correction_is_what_is_shipped(tmp_path: Path) -> None:
+    import abtem
+
+    abtem.config.set({"fftw.planning_effort": "FFTW_ESTIMATE"})
     plan = OneDefect(("WSe2",), (80.0,))
     output, work = tmp_path / "deltas.npz", tmp_path / "parts"
     seen: list[tuple[int, int]] = []
@@ -150,3 +160,20 @@ def test_keys_say_where_a_column_stands() -> None:
     keys = DeltaPlan().keys(WSE2)
     assert {"M:vacant", "X:vacant", "M:Se+Se", "X:W", "X:O+Se", "X:S+Se", "X:Te+Te"} <= set(keys)
     assert len(keys) == len(set(keys))
+
+
+def test_unlike_pairs_tilt_both_ways_about_their_middle() -> None:
+    grid, cell = grid_for(WSE2, 80.0, 200.0), perfect(WSE2)
+    site = next(i for i, s in enumerate(cell.sites) if s.column == "Se+Se")
+    cell = cell.with_columns({site: "O+Se"})
+    one, other = ([a for a in tilted_pairs(cell, grid, turned) if a.site == site] for turned in (None, site))
+    assert [a.element for a in one] == [a.element for a in other] == ["O", "Se"]
+    assert [(a.x_px, a.y_px) for a in one] == [(a.x_px, a.y_px) for a in reversed(other)]
+    assert one[0].x_px != one[1].x_px
+
+
+def test_motion_damps_interference_at_large_angles() -> None:
+    damping = thermal_damping(WSE2, 80.0, 33)
+    assert np.all(np.diff(damping) < 0)
+    # At 102.5 mrad and 0.0418 Å, 15.4 rad/Å; W and Se move by 0.055 and 0.07 Å per axis.
+    assert damping[13] == pytest.approx(np.exp(-(15.4**2) * (0.055**2 + 0.07**2) / 2), rel=0.01)

@@ -81,7 +81,7 @@ def test_a_lone_column_is_its_profile() -> None:
 def test_the_gate(errors: list[float], cost: float, says: list[str], tmp_path: Path) -> None:
     sites = [a_site(i, e) for i, e in enumerate(errors)]
     found = Validation(
-        sites, [], {}, [ClassifierCost(1e4, 10_000, 0.9, 0.9 - cost / 100, cost, 0.05, cost)], PROVENANCE
+        sites, [], {}, [ClassifierCost(1e4, 10_000, 0.9, 0.9 - cost / 100, cost, 0.05)], PROVENANCE
     )
     failures = " ".join(found.failures())
     assert bool(failures) == bool(says)
