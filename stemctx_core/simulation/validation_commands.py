@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from stemctx_core.classifier import load_bundle
 from stemctx_core.errors import InputError
 from stemctx_core.simulation.delta import DeltaLibrary, shipped_deltas
 from stemctx_core.simulation.delta_build import DeltaPlan, build_deltas
@@ -49,7 +50,7 @@ def validate(
         int | None,
         typer.Option(
             min=2,
-            help="Thermal configurations a cell; two to four times as many where they differ most.",
+            help="Thermal configurations a cell; two to six times as many where they differ most.",
             show_default="4",
         ),
     ] = None,
@@ -101,6 +102,7 @@ def validate(
             "library_sha256": columns.sha256,
             "deltas_sha256": corrections.sha256 if corrections else None,
             "configurations": count,
+            "model_sha256": load_bundle(None).sha256 if costs else None,
             "abtem": importlib.metadata.version("abtem"),
         },
         quick,

@@ -197,8 +197,8 @@ class Validation:
         return [
             "## What it costs the classifier",
             "",
-            "The shipped classifier, full context, L7, on the same scenes rendered with columns and with deltas; what it "
-            "is told rests on columns in both, but for the ratio X2/M, which the analysis takes from the frame.",
+            f"The shipped classifier `{str(self.provenance.get('model_sha256'))[:12]}`, full context, L7, on the same "
+            "scenes rendered with columns and with deltas; what it is told rests on columns in both, but for the ratio X2/M, which the analysis takes from the frame.",
             "",
             *_table(
                 ("dose e/Å²", "patches", "accuracy on columns", "on deltas", "cost, points"),
