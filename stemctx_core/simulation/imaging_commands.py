@@ -10,7 +10,6 @@ import typer
 from rich.console import Console
 
 from stemctx_core.errors import InputError
-from stemctx_core.simulation.gallery import write_gallery
 from stemctx_core.simulation.library import ResponseLibrary, shipped_library
 
 
@@ -32,6 +31,9 @@ def gallery(
 
         stemctx simulate gallery --output docs/images
     """
+    # Drawing needs much that no other command does.
+    from stemctx_core.simulation.gallery import write_gallery
+
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
