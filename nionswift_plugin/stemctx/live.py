@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from stemctx_core.errors import InputError
@@ -144,6 +145,8 @@ def _say_summary(console: Console, report: LiveReport, output: Path) -> None:
         console.print(f"engine: {engine.name}, {engine.reason}")
         for line in _context_lines(summary["context"]):
             console.print(line)
+        for warning in report.last.result.warnings:
+            console.print(f"note: {escape(warning)}")
         console.print(f"written to {output}{os.sep}")
 
 

@@ -74,6 +74,7 @@ class PanelModel:
         self.entered: dict[str, Any] = {name: text("") for name, _, _ in QUANTITIES}
         self.flags_title: Any = text("No flags")
         self.flags: Any = Model.PropertyModel([])
+        self.notes: Any = text("")
 
     def show_status(self, status: LiveStatus, running: bool) -> None:
         """Show state, reason, engine, latency and counts."""
@@ -93,6 +94,7 @@ class PanelModel:
         if status.flags is FlagAge.GONE:
             put(self.flags, [])
             put(self.flags_title, "No flags")
+            put(self.notes, "")
 
     def show_scripts(self, count: int) -> None:
         """Show how many scripts have a session open."""
@@ -107,7 +109,8 @@ class PanelModel:
             put(self.quantity_tip[name], quantity.detail if isinstance(quantity, Known) else quantity.reason)
 
     def show_flags(self, result: FrameResult) -> None:
-        """List the flags, most probable first."""
+        """List the flags, most probable first, with what is to be known of the frame."""
+        put(self.notes, " ".join(result.warnings))
         rows = flag_rows(result)
         put(self.flags, rows)
         counts = ", ".join(f"{n} {species}" for species, n in result.flag_counts().items())
@@ -229,6 +232,7 @@ class PanelHandler(Declarative.Handler):  # type: ignore[misc]  # nion is untype
             said("Latency", "latency"),
             said("Frames", "frames"),
             u.create_label(text="@binding(model.flags_title.value)", word_wrap=True, max_width=320),
+            u.create_label(text="@binding(model.notes.value)", word_wrap=True, max_width=320),
             u.create_list_box(items_ref="@binding(model.flags.value)", min_height=80, min_width=280),
             spacing=4,
             margin=6,

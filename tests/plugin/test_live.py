@@ -75,7 +75,7 @@ def test_the_whole_path_and_what_it_leaves(tmp_path: Path) -> None:
         (("--host", "Graphene"), InputError, "no host 'Graphene'"),
         (("--dopant", "Xx"), InputError, "no element 'Xx'"),
         (("--dopant", "W"), InputError, "not a dopant"),
-        (("--high-tension-kv", "300"), LibraryError, "not 300 kV"),
+        (("--high-tension-kv", "150"), LibraryError, "not 150 kV"),
         (("--inner-mrad", "10"), LibraryError, "inner angle at least 35"),
         (("--fov-nm", "nan"), InputError, "--fov-nm of nan cannot be"),
         (("--dwell-us", "0"), InputError, "--dwell-us of 0 cannot be"),

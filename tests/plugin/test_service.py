@@ -133,15 +133,35 @@ def test_an_energy_outside_the_library_is_refused_in_words(
         service.wait_started()
         microscope.scan.start_playing(sync_timeout=10.0)
         wait(lambda: results and results[-1].refusal is None)
-        microscope.stem_controller.SetVal("EHT", 300e3)
+        microscope.stem_controller.SetVal("EHT", 150e3)
         wait(lambda: results[-1].refusal is not None)
         refused = results[-1]
-        assert refused.context.value("high_tension_kv") == pytest.approx(300.0)
+        assert refused.context.value("high_tension_kv") == pytest.approx(150.0)
         wait(lambda: service.status.state is LiveState.REFUSING)
         assert service.status.reason
         microscope.stem_controller.SetVal("EHT", 80e3)
         wait(lambda: results[-1].refusal is None)
         wait(lambda: service.status.state is LiveState.LIVE)
+
+
+def test_a_host_that_is_not_the_one_scanned_is_refused_in_words(
+    microscope: HeadlessMicroscope, server_address: str
+) -> None:
+    results: list[FrameResult] = []
+    with LiveService(
+        microscope.scan,
+        microscope.stem_controller,
+        replace(SETTINGS, host="MoS2"),
+        address=server_address,
+        on_result=lambda r, _: results.append(r),
+    ) as service:
+        service.wait_started()
+        microscope.scan.start_playing(sync_timeout=10.0)
+        wait(lambda: results and service.status.state is LiveState.REFUSING)
+        assert "does not look like MoS2" in service.status.reason
+        assert "WSe2 fits better" in service.status.reason
+        service.configure(SETTINGS)
+        wait(lambda: results[-1].refusal is None and service.status.state is LiveState.LIVE)
 
 
 def test_a_listener_that_raises_stops_nothing(microscope: HeadlessMicroscope, server_address: str) -> None:

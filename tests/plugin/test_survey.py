@@ -119,7 +119,7 @@ def test_a_limit_is_said(survey_file: Path, tmp_path: Path) -> None:
         ('kind = "confirm"', 'kind = "conform"', "Invalid value 'conform'"),
         ('species = ["V_W"]', 'species = ["Mo_W"]', "Mo_W cannot occur here"),
         ("[microscope]", '[microscope]\nhost = "Graphene"', "no host 'Graphene'"),
-        ("[microscope]", "[microscope]\nhigh_tension_kv = 300.0", "not 300 kV"),
+        ("[microscope]", "[microscope]\nhigh_tension_kv = 150.0", "not 150 kV"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said(

@@ -17,7 +17,7 @@ from realtime.client import DefectClient
 from realtime.endpoint import Endpoint
 from realtime.supervisor import LocalServer
 from stemctx_core.classes import HOST_ROLES
-from stemctx_core.classifier import load_bundle
+from stemctx_core.classifier import load_bundle, shipped_bundle_path
 from stemctx_core.context import ImagingContext, Known, Source
 from stemctx_core.errors import BundleError
 from stemctx_core.results import CSV_COLUMNS, Decision, FrameIdentity
@@ -30,6 +30,7 @@ except BundleError as error:
 
 GEOMETRY = {"--high-tension-kv": "80", "--convergence-mrad": "30", "--inner-mrad": "70", "--outer-mrad": "200"}
 MATERIAL = ("--host", "WSe2", "--candidates", "V")
+BASELINES = shipped_bundle_path().with_name("baselines")
 
 
 @pytest.fixture(scope="module")
@@ -100,13 +101,29 @@ def test_the_pixel_size_of_the_file_is_used_and_one_that_is_off_is_told(tmp_path
         assert ("came from the file" in ran.stdout) is told
 
 
-@pytest.mark.parametrize("option", GEOMETRY)
-def test_an_energy_or_angle_left_out_is_a_refusal_that_names_it(frame: Path, option: str) -> None:
+@pytest.mark.parametrize("option", [name for name in GEOMETRY if name != "--convergence-mrad"])
+def test_an_energy_or_detector_angle_left_out_is_a_refusal_that_names_it(frame: Path, option: str) -> None:
     ran = stemctx(
         frame.parent, "analyze", frame.name, *MATERIAL, *geometry(**{option: ""}), "--overlay", "overlay.png"
     )
     assert ran.returncode == 2
     assert f"{option} was not given" in ran.stdout
+    assert left(frame.parent) == {"frame.npy"}
+
+
+def test_without_the_convergence_angle_the_frame_is_judged_and_that_is_told(frame: Path) -> None:
+    ran = stemctx(frame.parent, "analyze", frame.name, *MATERIAL, *geometry(**{"--convergence-mrad": ""}))
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "--convergence-mrad was not given): averaged over what is plausible" in ran.stdout
+    assert left(frame.parent) == {"frame.npy", "results.csv"}
+
+
+def test_a_frame_of_another_host_is_refused_with_the_one_that_fits(frame: Path) -> None:
+    other = ("--host", "MoS2", "--candidates", "V", "--pixel-size-angstrom", "0.2")
+    ran = stemctx(frame.parent, "analyze", frame.name, *other, *geometry())
+    assert ran.returncode == 2, ran.stdout
+    assert "does not look like MoS2" in ran.stdout
+    assert "WSe2 fits better" in ran.stdout
     assert left(frame.parent) == {"frame.npy"}
 
 
@@ -146,13 +163,14 @@ def test_frames_that_cannot_be_judged_are_refusals_and_nothing_is_written(
         (("analyze", "frame.npy", *MATERIAL, *geometry(), "--output", "frame.npy"), "Choose other names"),
         (("analyze", "frame.npy", *MATERIAL, *geometry(), "--engine", "abacus"), "auto, onnxruntime, tensorrt"),
         (("analyze", "frame.npy", *MATERIAL, *geometry(), "--bundle", "."), "cannot be read"),
+        (("analyze", "frame.npy", *MATERIAL, *geometry(), "--bundle", BASELINES), "Use a bundle of this version"),
         (("serve", "--host", "0.0.0.0", "--port", "0"), "CURVE keys"),
         (("serve", "--port", "70000"), "65535"),
         (("serve", "--port", "0", "--threads", "0"), "1 or more"),
     ],
-    ids=lambda value: " ".join(value[:3]) if isinstance(value, tuple) else value,
+    ids=lambda value: " ".join(map(str, value[:3])) if isinstance(value, tuple) else value,
 )  # fmt: skip
-def test_what_cannot_be_done_names_the_fix(frame: Path, arguments: tuple[str, ...], words: str) -> None:
+def test_what_cannot_be_done_names_the_fix(frame: Path, arguments: tuple[object, ...], words: str) -> None:
     ran = stemctx(frame.parent, *arguments)
     assert ran.returncode == 2, ran.stdout
     assert words in ran.stderr

@@ -142,8 +142,8 @@ def test_detectors_see_differently_and_background_adds_up(generator: FrameGenera
 
 
 def test_what_the_library_does_not_hold_is_said(generator: FrameGenerator) -> None:
-    with pytest.raises(LibraryError, match="not 300 kV"):
-        generator.fractions(_scan(), Optics(300.0, 30.0, 70.0, 200.0, 0.45))
+    with pytest.raises(LibraryError, match="not 150 kV"):
+        generator.fractions(_scan(), Optics(150.0, 30.0, 70.0, 200.0, 0.45))
     with pytest.raises(LibraryError, match="inner angle at least 35"):
         generator.fractions(_scan(), Optics(80.0, 30.0, 20.0, 200.0, 0.45))
     with pytest.raises(LibraryError, match="Zoom in"):
@@ -152,12 +152,12 @@ def test_what_the_library_does_not_hold_is_said(generator: FrameGenerator) -> No
         ScanArea((0, 64), 8.0).geometry()
 
 
-def test_a_frame_of_512_pixels_takes_a_tenth_of_a_second(generator: FrameGenerator) -> None:
+def test_a_frame_of_512_pixels_takes_a_tenth_of_a_second_of_a_processor(generator: FrameGenerator) -> None:
     geometry = _scan(10.0, size=512)
     generator.counts(geometry, HAADF, 1e5)
     times = []
     for number in range(5):
-        start = time.perf_counter()
+        start = time.process_time()
         generator.counts(geometry, HAADF, 1e5, number)
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     assert min(times) < 0.1

@@ -44,7 +44,11 @@ def test_neighbours_stand_a_bond_apart() -> None:
 def test_prevalence_is_as_asked_for_on_each_sublattice() -> None:
     specimen = Specimen(seed=3)
     field = specimen.columns_in(0, 0, 120, 120)
-    for role, rate in DEFAULT_PREVALENCE.items():
+    sought = {c.role for c in specimen.candidates if c.is_defect}
+    assert sought <= DEFAULT_PREVALENCE.keys()
+    assert set(np.unique(field.role[field.is_defect])) == sought
+    for role in sought:
+        rate = DEFAULT_PREVALENCE[role]
         sublattice = next(c.sublattice for c in specimen.candidates if c.role is role)
         of = field.sublattice == tuple(Sublattice).index(sublattice)
         count, sites = int((field.role[of] == role.value).sum()), int(of.sum())
