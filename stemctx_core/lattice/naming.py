@@ -20,8 +20,9 @@ Real = NDArray[np.float32]
 
 #: Standard deviation of the logarithm of X2/M between what is expected for a context and what a frame shows.
 RATIO_SPREAD: Final = 0.15
-#: Log-odds (nats) above which the ratio alone decides: levels 12 % apart decide from an expected ratio 1.5 on.
-RATIO_DECIDES: Final = 4.0
+#: Log-odds (nats) above which the ratio alone decides, 95 %: levels 12 % apart decide from an expected ratio 1.35 on.
+#: Not higher, as columns of half the intensity on the metal's sites may be dopants.
+RATIO_DECIDES: Final = 3.0
 #: Exponent of the atomic number in the peak of one atom: 1.1 to 1.6 over detectors and energies.
 _Z_EXPONENT: Final = 1.35
 #: Half the width of the band, in units of a whole column, in which a column counts as one chalcogen of two.

@@ -107,6 +107,10 @@ def _first_order(found: Hexagon, spectrum: _Spectrum, lowest: float) -> Hexagon:
         main = min(spectrum.amplitude_near(v) for v in (g1, g2, g3))
         if min(power) > SIGNIFICANT and min(amplitude) > 0.15 * main:
             placed = np.array([spectrum.place_near(v) for v in smaller])
+            stray = np.log(np.hypot(*placed.T) / np.hypot(*np.array(smaller).T))
+            if np.abs(stray).max() > LENGTH_TOLERANCE:
+                # In a frame of few rows the skirts of the peaks themselves reach that far in.
+                continue
             return _first_order(Hexagon(placed, float(min(power))), spectrum, lowest)
     return found
 

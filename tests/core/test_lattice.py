@@ -106,7 +106,8 @@ def test_columns_decide_where_the_ratio_cannot(wrong_by: float) -> None:
     """WSe2 at 50-120 mrad shows both sublattices alike: only X has columns of half the intensity."""
     for seed in range(6):
         frame = make_frame(FrameRecipe(optics=MAADF, seed=seed))
-        assert frame.expected_ratio == pytest.approx(0.96, abs=0.02)
+        # 1.03 and not 0.96 since pairs of atoms stand as far apart in the library as they do in the crystal.
+        assert frame.expected_ratio == pytest.approx(1.03, abs=0.02)
         grid = sites_of(frame, ratio=frame.expected_ratio * wrong_by)
         assert grid.naming.startswith("columns")
         assert score(frame, grid.positions_px, grid.sublattice).naming == 1.0
