@@ -45,8 +45,9 @@ class Cache:
     def load(self, name: str) -> Arrays | None:
         """Stored arrays, or None; a damaged file counts as none."""
         try:
-            with np.load(self.path(name), allow_pickle=False) as file:
-                return {k: file[k] for k in file.files}
+            # Opened here, as numpy leaves the file of a damaged archive open.
+            with self.path(name).open("rb") as file, np.load(file, allow_pickle=False) as held:
+                return {k: held[k] for k in held.files}
         except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
             return None
 
