@@ -220,7 +220,11 @@ def _log_ratio(
     chosen = (cells % 4 == 0).all(axis=1)
     kind[chosen] = rng.choice([names.index(first), names.index(second)], chosen.sum())
     positions = np.concatenate([metal, chalcogen])
-    index = np.concatenate([kind, np.full(len(cells), names.index(f"{host.chalcogen}2"))])
+    # Vacancies far from the chosen sites: the ratio alone does not tell these sublattices apart, and without them
+    # the dark columns of the metal would be taken for chalcogens.
+    pairs = np.full(len(cells), names.index(f"{host.chalcogen}2"))
+    pairs[(cells % 4 == 2).all(axis=1)] = names.index(f"vac_{host.chalcogen}")
+    index = np.concatenate([kind, pairs])
     tables = response_tables(LIBRARY, [c.column for c in candidates], Optics(80.0, 30.0, 70.0, 200.0, 0.45))
     near = ((positions > -30) & (positions < side + 30)).all(axis=1) & (tables[index].max(axis=1) > 0)
     clean = render_columns((side, side), pixel, positions[near], index[near], tables)
