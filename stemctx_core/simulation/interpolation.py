@@ -124,8 +124,9 @@ class NodeGrid:
         defoci, astigmatisms = self.astigmatic_defoci_nm, self.astigmatisms_nm
         even = np.outer(_even(defoci, defocus), _even(astigmatisms, astigmatism)[1:])
         odd = np.zeros_like(even)
-        if defoci[1:]:
-            odd[1:] = np.outer(_odd(defoci[1:], defocus), _odd(astigmatisms[1:], astigmatism))
+        away = [d for d in defoci if d]  # in focus nothing turns
+        if away:
+            odd[-len(away) :] = np.outer(_odd(away, defocus), _odd(astigmatisms[1:], astigmatism))
         rows = [(defoci.index(n.defocus_nm), astigmatisms.index(n.astigmatism_nm) - 1) for n in self.astigmatic]
         at = tuple(np.array(rows).T)
         return even[at], odd[at]
