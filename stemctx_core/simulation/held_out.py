@@ -22,7 +22,7 @@ _BESIDE: Final = 0.6
 _MORE_CONFIGURATIONS: Final = {
     "MoSe2-mixed": 4,
     "WTe2-mixed": 4,
-    "MoTe2-mixed": 6,
+    "MoTe2-mixed": 12,
     "MoTe2-point": 4,
     "WS2-mixed": 2,
 }

@@ -247,14 +247,18 @@ def test_a_full_disk_stops_a_build_cleanly(tmp_path: Path) -> None:
 
 
 @pytest.mark.abtem
-@pytest.mark.parametrize("probe", [Node(27.5), Node(30.0, 3.0), Node(30.0, 3.0, 3.0)])
-def test_a_probe_between_the_nodes(probe: Node) -> None:
+@pytest.mark.parametrize(
+    ("probe", "limit_percent"),
+    # The part that turns hangs on one defocus, 4 nm: an astigmatic probe at another is known less well.
+    [(Node(27.5), 1.0), (Node(30.0, 3.0), 1.0), (Node(30.0, 3.0, 3.0), 2.0)],
+)
+def test_a_probe_between_the_nodes(probe: Node, limit_percent: float) -> None:
     found = interpolation_errors(shipped_library(), 80.0, ("V",), (probe,))
     assert len(found) == 2
     for error in found:
         assert abs(error.moved_percent) > 4
-        assert error.worst_percent < 1
-        assert error.turning_percent < 1
+        assert error.worst_percent < limit_percent
+        assert error.turning_percent < limit_percent
 
 
 @pytest.mark.abtem
