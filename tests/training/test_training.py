@@ -39,6 +39,13 @@ def _log(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
+def _assert_same_weights(one: torch.nn.Module, other: torch.nn.Module) -> None:
+    for (name, a), (_, b) in zip(one.state_dict().items(), other.state_dict().items(), strict=True):
+        # A constant on all scores, which the softmax takes out: its gradient is rounding, and Adam makes steps of it.
+        if name != "scorer.correction.5.bias":
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.timeout(300)
 def test_a_killed_run_goes_on_to_the_same_curve(tmp_path: Path) -> None:
     """SIGKILL of a real process in the middle; what the second one does after it is what one alone would have done."""
@@ -59,8 +66,7 @@ def test_a_killed_run_goes_on_to_the_same_curve(tmp_path: Path) -> None:
         os.kill(process.pid, signal.SIGKILL)
     resumed, _, again = train(TINY, place.parent, workers=0)
     assert again.patches == progress.patches
-    for a, b in zip(nets.state_dict().values(), resumed.state_dict().values(), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+    _assert_same_weights(nets, resumed)
     one, other = _log(tmp_path / "whole"), _log(place.parent)
     assert [line["step"] for line in one] == [line["step"] for line in other] == [24]
     for a, b in zip(one, other, strict=True):
