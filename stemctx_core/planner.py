@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from stemctx_core import materials
 from stemctx_core.classes import Candidate
@@ -107,7 +107,7 @@ class Pair:
             raise InputError(
                 f"An error rate of {error_rate:g} cannot be planned for. Give one between 0 and 0.5."
             )
-        return self._dose_for(2 * float(norm.isf(error_rate)), f"an error rate of {error_rate:g}")
+        return self._dose_for(2 * float(-ndtri(error_rate)), f"an error rate of {error_rate:g}")
 
     def dose_to_decide(
         self, log_odds: float, *, sure: float = 0.99, excluded: float = 0.01, error_rate: float = 0.05
@@ -133,7 +133,7 @@ class Pair:
             )
         missing = max(_logit(sure) - log_odds, log_odds - _logit(excluded))
         # The log-odds gain d²/2 on the mean with a standard deviation of d: d²/2 - zd shall be what is missing.
-        z = float(norm.isf(error_rate))
+        z = float(-ndtri(error_rate))
         return self._dose_for(z + math.sqrt(z * z + 2 * max(missing, 0.0)), "a decision")
 
     def _dose_for(self, needed: float, purpose: str) -> DoseEstimate:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from realtime.autonomy.limits import Stopped
 from realtime.autonomy.microscope import Pair
@@ -88,7 +88,7 @@ def fraction(count: int, of: int, sites_per_nm2: float, confidence: float = 0.95
     """
     if not of:
         return Fraction(0, 0, 0.0, 1.0, math.nan)
-    z = float(norm.isf((1 - confidence) / 2))
+    z = float(-ndtri((1 - confidence) / 2))
     share = count / of
     middle = (share + z * z / (2 * of)) / (1 + z * z / of)
     half = z / (1 + z * z / of) * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
