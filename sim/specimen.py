@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from stemctx_core import classes, materials
 from stemctx_core.classes import Candidate, Role, Sublattice
 from stemctx_core.errors import InputError
+from stemctx_core.site_labels import SiteLabels
 
 #: More dopant than the benchmark's real prevalence, so that a field of 10 nm shows a score of them.
 DEFAULT_PREVALENCE: Final = {**classes.REAL_PREVALENCE, Role.DOPANT: 0.02}
@@ -26,7 +27,7 @@ _SPECIES, _DISPLACEMENT_LENGTH, _DISPLACEMENT_ANGLE = 1, 2, 3
 
 
 @dataclass(frozen=True)
-class ColumnField:
+class ColumnField(SiteLabels):
     """Every lattice site of a region, vacant ones too.
 
     Attributes
@@ -48,24 +49,6 @@ class ColumnField:
     sublattice: NDArray[np.int8]
     lattice_index: NDArray[np.int64]
     candidates: tuple[Candidate, ...]
-
-    def __len__(self) -> int:
-        return len(self.column_index)
-
-    @property
-    def is_defect(self) -> NDArray[np.bool_]:
-        """(n,) whether anything but the host's own column stands there."""
-        return np.array([c.is_defect for c in self.candidates])[self.column_index]
-
-    @property
-    def species(self) -> NDArray[np.str_]:
-        """(n,) species of each site."""
-        return np.array([c.species for c in self.candidates])[self.column_index]
-
-    @property
-    def role(self) -> NDArray[np.str_]:
-        """(n,) role of each site."""
-        return np.array([c.role.value for c in self.candidates])[self.column_index]
 
     def chosen(self, mask: NDArray[Any]) -> ColumnField:
         """Keep the sites that a mask or an index array picks."""

@@ -17,6 +17,7 @@ from stemctx_core.dataset.sites import DISTURBED, MARGIN_ANGSTROM, honeycomb, wi
 from stemctx_core.errors import InputError
 from stemctx_core.materials import Host
 from stemctx_core.simulation.relaxation import relaxation_angstrom
+from stemctx_core.site_labels import SiteLabels
 
 
 class CrystalRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,7 +81,7 @@ class Void:
 
 
 @dataclass(frozen=True)
-class Crystal:
+class Crystal(SiteLabels):
     """The sites of a crystal, n of them, vacant ones too.
 
     Attributes
@@ -116,19 +117,6 @@ class Crystal:
     void: Void
     rotation_rad: float
     offset_angstrom: tuple[float, float]
-
-    def __len__(self) -> int:
-        return len(self.column_index)
-
-    @property
-    def role(self) -> NDArray[np.str_]:
-        """(n,) role of each site."""
-        return np.array([c.role.value for c in self.candidates])[self.column_index]
-
-    @property
-    def species(self) -> NDArray[np.str_]:
-        """(n,) species of each site."""
-        return np.array([c.species for c in self.candidates])[self.column_index]
 
     def counts(self) -> dict[str, int]:
         """How many sites of each species there are."""

@@ -18,6 +18,7 @@ from stemctx_core.errors import InputError
 from stemctx_core.simulation.imaging import ImagingChain, Scan, check_dose
 from stemctx_core.simulation.library import ResponseLibrary
 from stemctx_core.simulation.render import Optics, astigmatic_tables, render_columns, response_tables
+from stemctx_core.site_labels import SiteLabels
 
 _LARGEST_FRAME: Final = 8192
 _RECORD_VERSION: Final = 1
@@ -89,7 +90,7 @@ class FrameRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @dataclass(frozen=True)
-class SiteTruth:
+class SiteTruth(SiteLabels):
     """The sites of a frame, n of them, those without an atom too.
 
     Attributes
@@ -118,24 +119,6 @@ class SiteTruth:
     layer: NDArray[np.int8]
     valid: NDArray[np.bool_]
     candidates: tuple[Candidate, ...]
-
-    def __len__(self) -> int:
-        return len(self.column_index)
-
-    @property
-    def role(self) -> NDArray[np.str_]:
-        """(n,) role of each site."""
-        return np.array([c.role.value for c in self.candidates])[self.column_index]
-
-    @property
-    def species(self) -> NDArray[np.str_]:
-        """(n,) species of each site."""
-        return np.array([c.species for c in self.candidates])[self.column_index]
-
-    @property
-    def is_defect(self) -> NDArray[np.bool_]:
-        """(n,) whether anything but the host's own column stands there."""
-        return np.array([c.is_defect for c in self.candidates])[self.column_index]
 
 
 @dataclass(frozen=True)
