@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from functools import lru_cache
 from typing import Final
@@ -220,8 +219,3 @@ class DatasetRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             needed.setdefault(optics, set()).update(c.column for c in self.candidates(case))
         for optics, names in needed.items():
             response_tables(library, sorted(names), optics)
-
-
-def recipe_sha256(recipe: DatasetRecipe) -> str:
-    """Fingerprint of a recipe."""
-    return hashlib.sha256(msgspec.json.encode(recipe, order="deterministic")).hexdigest()

@@ -42,7 +42,6 @@ from stemctx_core.simulation.radial import FineRadii, blur, rayleigh_weights
 from stemctx_core.simulation.storage import LibraryFile, unpack
 from stemctx_core.simulation.storage import write_library as write_library
 
-RINGS_NOT_MEASURED: Final = np.float32(np.nan)
 #: A declared energy may differ from a held one by this share.
 ENERGY_TOLERANCE: Final = 0.02
 
