@@ -18,6 +18,7 @@ from stemctx_core.errors import BundleError, InputError
 from stemctx_core.features import FEATURES
 from stemctx_core.onnx_check import check_contents, read_contents
 from stemctx_core.patches import SAMPLES
+from stemctx_core.whole_files import write_whole
 
 #: Changes when the meaning of the graph's inputs does.
 INPUT_VERSION: Final = 2
@@ -65,6 +66,11 @@ def temperature_at(nodes: dict[str, list[float]], log_dose: float) -> float:
 def shipped_bundle_path() -> Path:
     """Folder of the model that comes with the package."""
     return Path(str(resources.files("stemctx_core") / "bundles" / "candidate_scorer"))
+
+
+def write_card(folder: Path, card: dict[str, Any]) -> None:
+    """Write a bundle's ``card.json``, which appears whole or not at all."""
+    write_whole(folder / "card.json", json.dumps(card, indent=1) + "\n")
 
 
 def load_bundle(path: Path | None = None, *, half: bool = False) -> Bundle:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemctx_core.classes import Candidate, Sublattice
-from stemctx_core.classifier import Classifier, load_bundle, posterior_from
+from stemctx_core.classifier import Classifier, load_bundle, posterior_from, write_card
 from stemctx_core.conformal import COVERAGES, fit_conformal
 from stemctx_core.dataset.groups import make_group
 from stemctx_core.dataset.truth import random_case, random_truth
@@ -81,10 +79,7 @@ def fit_bundle(folder: Path, scenes: int = 3000, seed: int = _SEED) -> dict[str,
     """
     classifier = Classifier(load_bundle(folder))
     fitted = fit_card(held_out_scenes(classifier, shipped_library(), scenes, seed))
-    card = {**classifier.bundle.card, "conformal": {**fitted, "scenes": scenes, "seed": seed}}
-    temporary = folder / "card.json.part"
-    temporary.write_text(json.dumps(card, indent=1) + "\n")
-    os.replace(temporary, folder / "card.json")
+    write_card(folder, {**classifier.bundle.card, "conformal": {**fitted, "scenes": scenes, "seed": seed}})
     return fitted
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from stemctx_core.classes import Role
 from stemctx_core.colours import ROLE_COLOURS
 from stemctx_core.results import Decision, FrameResult
+from stemctx_core.whole_files import write_whole
 
 #: Colour, marker and spoken name of each role; the marker alone tells them apart too.
 ROLE_STYLE: Final = {
@@ -40,9 +40,7 @@ _DPI: Final = 150
 
 def write_overlay(path: Path, image: NDArray[Any], result: FrameResult, title: str = "") -> None:
     """Draw the overlay into a PNG file, which appears whole or not at all."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_bytes(overlay_png(image, result, title))
-    os.replace(temporary, path)
+    write_whole(path, overlay_png(image, result, title))
 
 
 def overlay_png(image: NDArray[Any], result: FrameResult, title: str = "") -> bytes:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nionswift_plugin.stemctx.overlay import GRAPHIC_ID
 from nionswift_plugin.stemctx.panel import PANEL_ID
+from stemctx_core.whole_files import write_whole
 
 if TYPE_CHECKING:
     from nionswift_plugin.stemctx.plug_in import PlugIn
@@ -109,6 +110,4 @@ def _show_live(plug_in: PlugIn, window: Any, scan: Any) -> Any:
 
 
 def _write(path: pathlib.Path, said: dict[str, Any]) -> None:
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(json.dumps(said, indent=1))
-    os.replace(temporary, path)
+    write_whole(path, json.dumps(said, indent=1))

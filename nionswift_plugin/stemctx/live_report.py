@@ -17,6 +17,7 @@ from sim.scoring import FrameScore, Score
 from stemctx_core.errors import InputError
 from stemctx_core.pictures import write_overlay
 from stemctx_core.results import FrameResult
+from stemctx_core.whole_files import write_whole
 
 
 @dataclass(frozen=True)
@@ -131,9 +132,7 @@ class LiveFolder:
         self._put("summary.json", json.dumps(report.summary(), indent=1) + "\n")
 
     def _put(self, name: str, text: str) -> None:
-        temporary = self.path / f"{name}.part"
-        temporary.write_text(text)
-        os.replace(temporary, self.path / name)
+        write_whole(self.path / name, text)
 
 
 def _rates(counts: Score) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from nionswift_plugin.stemctx.live import need
 from stemctx_core.errors import InputError
+from stemctx_core.whole_files import write_whole
 
 if TYPE_CHECKING:
     from nionswift_plugin.stemctx.survey_benchmark import BenchmarkReport, PolicyScore
@@ -215,10 +216,8 @@ def _settings(asked: SurveyFile) -> SurveySettings:
 
 
 def _write_json(path: Path, value: dict[str, object]) -> None:
-    temporary = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        write_whole(path, json.dumps(value, indent=1) + "\n")
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error}. Choose another --output.") from None

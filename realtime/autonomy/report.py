@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +21,7 @@ from stemctx_core.report_page import (
     tag,
     tile,
 )
+from stemctx_core.whole_files import write_whole
 
 _SPOKEN: Final = {
     "convergence_semi_angle_mrad": "convergence semi-angle",
@@ -40,9 +40,7 @@ def write_report(record: Path, output: Path) -> None:
     """
     with read_record(record) as read:
         told = _report(read)
-    temporary = output.with_name(output.name + ".part")
-    temporary.write_text(told, encoding="utf-8")
-    os.replace(temporary, output)
+    write_whole(output, told)
 
 
 def _report(read: RecordReader) -> str:

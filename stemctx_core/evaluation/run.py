@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -20,6 +18,7 @@ from stemctx_core.evaluation.must_show import must_show
 from stemctx_core.evaluation.page import report_page
 from stemctx_core.evaluation.report import report
 from stemctx_core.evaluation.stages import Settings, Show, cache_for, measure
+from stemctx_core.whole_files import write_whole
 
 
 def evaluate(settings: Settings, show: Show) -> dict[str, Any]:
@@ -46,8 +45,8 @@ def evaluate(settings: Settings, show: Show) -> dict[str, Any]:
     told["timings"]["stage_s"] = dict(measured.seconds)
     told["must_show"] = must_show(told)
     advance = show("page", 1)
-    _write(settings.output / "evaluation.json", json.dumps(told, indent=1, ensure_ascii=False) + "\n")
-    _write(settings.output / "evaluation.html", report_page(told))
+    write_whole(settings.output / "evaluation.json", json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+    write_whole(settings.output / "evaluation.html", report_page(told))
     advance(1)
     return told
 
@@ -57,13 +56,6 @@ def _frames(settings: Settings, cache: Cache, show: Show) -> dict[str, Any]:
     advance = show("frames with the wrong host", len(cases))
     judged = cache.arrays("frames", lambda: wrong_host.measure(settings.bundle, cases, advance))
     return wrong_host.figures(judged)
-
-
-def _write(path: Path, content: str) -> None:
-    """Write a file; it appears whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(content, encoding="utf-8")
-    os.replace(part, path)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -45,6 +44,7 @@ from stemctx_core.simulation.library import ResponseLibrary
 from stemctx_core.simulation.panels import contrast, palette_png, panel_grid, scale_bar, show, wrapped
 from stemctx_core.simulation.relaxation import relaxation_angstrom
 from stemctx_core.simulation.render import Optics, count_electrons, render_columns, response_tables
+from stemctx_core.whole_files import write_whole
 
 HOSTS: Final = ("WSe2", "MoS2")
 DETECTORS_MRAD: Final = ((70.0, 200.0), (50.0, 120.0))
@@ -79,9 +79,7 @@ def write_gallery(
     for name, draw in pictures:
         progress(name)
         path = folder / f"simulated_{name}"
-        part = path.with_name(path.name + ".part")
-        part.write_bytes(palette_png(draw(library)))
-        os.replace(part, path)
+        write_whole(path, palette_png(draw(library)))
         written.append(path)
     return written
 

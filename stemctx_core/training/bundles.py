@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import json
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from stemctx_core import classes, materials
-from stemctx_core.classifier import INPUT_NAMES, INPUT_VERSION
+from stemctx_core.classifier import INPUT_NAMES, INPUT_VERSION, write_card
 from stemctx_core.dataset.cases import BENCHMARK_CONVERGENCE_MRAD, BENCHMARK_ENERGIES_KV
 from stemctx_core.dataset.groups import MISSING_RATES
 from stemctx_core.dataset.truth import TRAINING_RANGES
@@ -27,6 +25,7 @@ from stemctx_core.training.config import TrainingConfig, fields
 from stemctx_core.training.export import export_baseline, export_scorer
 from stemctx_core.training.nets import Nets
 from stemctx_core.training.paper_form import LEVELS, PaperForm
+from stemctx_core.whole_files import write_whole
 
 Temperatures = dict[str, list[float]]
 
@@ -60,10 +59,7 @@ def write_bundle(
         **_shape(),
         "inputs": list(INPUT_NAMES),
         "roles": [role.value for role in classes.Role],
-        "temperature": temperature,
-        "training": _training(config, progress),
-        "figures": figures,
-        **_origin(),
+        **_made(config, progress, temperature, figures),
     }
     return _write(folder, graphs, card)
 
@@ -96,10 +92,7 @@ def write_baselines(
         "files": files,
         **_shape(),
         "species": list(SPECIES),
-        "temperature": temperatures,
-        "training": _training(config, progress),
-        "figures": figures,
-        **_origin(),
+        **_made(config, progress, temperatures, figures),
     }
     return _write(folder, graphs, card)
 
@@ -150,8 +143,14 @@ def _training(config: TrainingConfig, progress: Progress) -> dict[str, Any]:
     }
 
 
-def _origin() -> dict[str, Any]:
+def _made(
+    config: TrainingConfig, progress: Progress, temperature: dict[str, Any], figures: dict[str, Any]
+) -> dict[str, Any]:
+    """How the nets came to be and what they reach, the same part of both cards."""
     return {
+        "temperature": temperature,
+        "training": _training(config, progress),
+        "figures": figures,
         "versions": {"stemctx": importlib.metadata.version("stemctx"), "torch": torch.__version__},
         "licence": "GPL-3.0-or-later",
     }
@@ -160,12 +159,6 @@ def _origin() -> dict[str, Any]:
 def _write(folder: Path, graphs: dict[str, bytes], card: dict[str, Any]) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     for file, content in graphs.items():
-        _replace(folder / file, content)
-    _replace(folder / "card.json", (json.dumps(card, indent=1) + "\n").encode())
+        write_whole(folder / file, content)
+    write_card(folder, card)
     return card
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)

@@ -103,6 +103,7 @@ def _run(
 def _export(
     plan: TrainingConfig, output: Path, figures: bool, console: Console, nets: Any, mean: Any, progress: Any
 ) -> None:
+    from stemctx_core.classifier import write_card
     from stemctx_core.evaluation.benchmark import run_benchmark, table
     from stemctx_core.training.bundles import write_baselines, write_bundle
     from stemctx_core.training.stream import HELD_OUT, training_batch
@@ -114,13 +115,13 @@ def _export(
     temperatures = {name: fit_temperatures(nets, name, batches) for name in nets.names}
     scorer = temperatures.pop("scorer")
     said: dict[str, Any] = {"held_out_loss": losses["scorer"]}
-    write_bundle(nets, plan, progress, output, "candidate_scorer", scorer, said)
+    card = write_bundle(nets, plan, progress, output, "candidate_scorer", scorer, said)
     if nets.baselines:
         held_out = {"held_out_loss": {name: losses[name] for name in nets.baselines}}
         write_baselines(nets, plan, progress, output / "baselines", temperatures, held_out)
     if figures:
         rows = run_benchmark(output, patches_per_dose=2000 if plan.patches < 10_000_000 else 20000)
         said["benchmark"] = [row.figures() for row in rows]
-        write_bundle(nets, plan, progress, output, "candidate_scorer", scorer, said)
+        write_card(output, {**card, "figures": said})
         console.print(table(rows))
     console.print(f"{progress.patches} patches in {progress.seconds:.0f} s; bundle in {output}")

@@ -22,6 +22,7 @@ from stemctx_core.training.config import TrainingConfig
 from stemctx_core.training.nets import Nets
 from stemctx_core.training.processes import Processes
 from stemctx_core.training.stream import BatchStream, loader
+from stemctx_core.whole_files import write_whole
 
 _SMOOTHING = 0.98
 _LOG_EVERY = 50
@@ -148,9 +149,7 @@ class _Journal:
         if self._path.exists():
             lines = (json.loads(line) for line in self._path.read_text().splitlines() if line.endswith("}"))
             kept = [line for line in lines if line["step"] <= state.progress.step]
-        part = self._path.with_suffix(".part")
-        part.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        os.replace(part, self._path)
+        write_whole(self._path, "".join(json.dumps(line) + "\n" for line in kept))
         self._events = SummaryWriter(str(folder / "events"), purge_step=state.progress.step + 1)
         self._seen = (state.progress.seconds, state.progress.patches)
 
