@@ -9,8 +9,9 @@ from typing import Final
 
 from stemctx_core.context import ImagingContext, Known, Source
 from stemctx_core.errors import InputError, LibraryError
-from stemctx_core.planner import TYPICAL_SIGMA_ANGSTROM, DoseEstimate, dose_to_tell_all
+from stemctx_core.planner import DoseEstimate, dose_to_tell_all
 from stemctx_core.simulation.library import ResponseLibrary
+from stemctx_core.simulation.optics import TYPICAL_SIGMA_ANGSTROM
 
 #: Detectors that are tried where none are named: inner and outer angle (mrad).
 DETECTORS: Final = tuple(

@@ -21,10 +21,8 @@ from stemctx_core.materials import Host
 from stemctx_core.plausible import host_ratio, plausible_optics
 from stemctx_core.scene import Missing
 from stemctx_core.simulation.library import ResponseLibrary
-from stemctx_core.simulation.optics import Optics
+from stemctx_core.simulation.optics import TYPICAL_SIGMA_ANGSTROM, Optics
 
-#: Source size at which X2/M is looked up before the frame's own is known.
-TYPICAL_SIGMA_ANGSTROM: Final = 0.45
 #: What a missing convergence angle is taken for where the library is asked what else it could be.
 TYPICAL_CONVERGENCE_MRAD: Final = 30.0
 _CAN_BE_MISSING: Final = frozenset({"convergence_semi_angle_mrad"})

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from stemctx_core.conditions import DETECTORS, Condition, Question, advice, conditions
 from stemctx_core.errors import InputError
-from stemctx_core.planner import TYPICAL_SIGMA_ANGSTROM
-from stemctx_core.simulation.library import ResponseLibrary, shipped_library
+from stemctx_core.simulation.optics import TYPICAL_SIGMA_ANGSTROM
+
+if TYPE_CHECKING:
+    from stemctx_core.conditions import Condition, Question
 
 
 def register(app: typer.Typer) -> None:
@@ -64,6 +65,10 @@ def plan(
 
         stemctx plan --host WSe2 vac_Se O_Se --high-tension-kv 80 --detector-mrad 70-200 --dose 1e4
     """
+    # Imported here: no other command waits for them.
+    from stemctx_core.conditions import DETECTORS, Question, advice, conditions
+    from stemctx_core.simulation.library import ResponseLibrary, shipped_library
+
     console = Console(width=110)
     used = ResponseLibrary(library) if library else shipped_library()
     question = Question(host, tuple(dopant or ()), tuple(species), error_rate, sigma_angstrom)

@@ -25,12 +25,10 @@ from stemctx_core.knowledge import TYPICAL_CONVERGENCE_MRAD
 from stemctx_core.scene import Missing
 from stemctx_core.separation import separation
 from stemctx_core.simulation.library import ResponseLibrary
-from stemctx_core.simulation.render import Optics
+from stemctx_core.simulation.optics import TYPICAL_SIGMA_ANGSTROM, Optics
 
 #: Doses that are looked through (electrons per Å²); beyond the second no monolayer is left.
 DOSES: Final = (10.0, 1e9)
-#: Effective source of an aberration-corrected microscope (Å, standard deviation per axis), where none is known.
-TYPICAL_SIGMA_ANGSTROM: Final = 0.45
 #: Uniform intensity beside the columns, in units of the brighter host column's peak.
 TYPICAL_BACKGROUND: Final = 0.02
 _STEPS: Final = 60

@@ -17,14 +17,12 @@ from stemctx_core.errors import LibraryError
 from stemctx_core.materials import Host
 from stemctx_core.scene import Missing, Scene, host_columns
 from stemctx_core.simulation.library import ResponseLibrary
-from stemctx_core.simulation.optics import Optics
+from stemctx_core.simulation.optics import TYPICAL_SIGMA_ANGSTROM, Optics
 from stemctx_core.simulation.render import response_tables
 
 _CONVERGENCES_MRAD: Final = (25.0, 30.0, 35.0)
 _INNER_MRAD: Final = (40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 100.0)
 _WIDTHS_MRAD: Final = (50.0, 70.0, 100.0, 130.0)
-#: Source size at which ratios are compared; they hardly depend on it.
-_SIGMA_ANGSTROM: Final = 0.45
 #: Relative error of a simulated ratio: thermal motion alone makes this much.
 _RATIO_SD: Final = 0.03
 #: Points that the grid is thinned to, all of one weight.
@@ -56,7 +54,7 @@ def _grid(
             library.check(energy, angle, *ring)
         except LibraryError:
             continue
-        held.append(Optics(energy, angle, *ring, _SIGMA_ANGSTROM))
+        held.append(Optics(energy, angle, *ring, TYPICAL_SIGMA_ANGSTROM))
     return tuple(held)
 
 
@@ -75,7 +73,7 @@ def plausible_optics(library: ResponseLibrary, scene: Scene) -> list[tuple[Optic
         raise LibraryError(
             "The library holds no optics that agree with what is known of the scene. Check the energy and the angles."
         )
-    seen = scene.ratio * host_ratio(library, scene.host, replace(o, sigma_angstrom=_SIGMA_ANGSTROM))
+    seen = scene.ratio * host_ratio(library, scene.host, replace(o, sigma_angstrom=TYPICAL_SIGMA_ANGSTROM))
     expected = np.array([host_ratio(library, scene.host, g) for g in grid])
     away = np.log(seen / expected)
     if Missing.RATIO in scene.missing:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from stemctx_core.errors import InputError
-from stemctx_core.simulation.library import ResponseLibrary, shipped_library
+from stemctx_core.simulation.preparing import need_folder
 
 
 def register(simulate: typer.Typer) -> None:
@@ -33,13 +31,9 @@ def gallery(
     """
     # Drawing needs much that no other command does.
     from stemctx_core.simulation.gallery import write_gallery
+    from stemctx_core.simulation.library import ResponseLibrary, shipped_library
 
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"The folder {output} cannot be made: {error}. Choose another --output.") from None
-    if not os.access(output, os.W_OK):
-        raise InputError(f"The folder {output} cannot be written to. Choose another --output.")
+    need_folder(output)
     responses = shipped_library() if library is None else ResponseLibrary(library)
     console = Console(stderr=True)
     for path in write_gallery(

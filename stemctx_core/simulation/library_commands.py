@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from stemctx_core import elements
 from stemctx_core.errors import InputError
 from stemctx_core.simulation import columns
-from stemctx_core.simulation.build import BuildPlan, build_library, nodes_around, standard_nodes
-from stemctx_core.simulation.held_out_probes import interpolation_errors
-from stemctx_core.simulation.library import ResponseLibrary
+from stemctx_core.simulation.preparing import need_abtem, need_folder, need_npz, progress_bar
+
+if TYPE_CHECKING:
+    from stemctx_core.simulation.build import BuildPlan
 
 
 def register(simulate: typer.Typer) -> None:
@@ -86,14 +84,18 @@ def library(
 
         stemctx simulate library --output wse2.npz --check
     """
+    # Imported where they are used, here and below: no other command waits for them.
+    from stemctx_core.simulation.build import build_library
+
     plan = _plan(high_tension_kv, column, convergence_mrad, defocus_nm, astigmatism_nm)
-    _need_abtem()
+    need_abtem()
     if check:
         _check_library(output, high_tension_kv, column)
         return
-    _need_writable(output)
+    need_npz(output)
+    need_folder(output.parent)
     parts = work_folder or output.with_suffix(".parts")
-    with _progress() as bar:
+    with progress_bar() as bar:
         task = bar.add_task("starting", total=None)
         provenance = build_library(
             plan,
@@ -107,18 +109,11 @@ def library(
         typer.echo(f"A grid 1.6 times finer moves the peaks by at most {convergence['worst_percent']:.2f} %")
 
 
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-    )
-
-
 def _check_library(path: Path, high_tensions_kv: list[float] | None, keys: list[str] | None) -> None:
     """Print how far a library is from fresh simulations of probes between its nodes."""
+    from stemctx_core.simulation.held_out_probes import interpolation_errors
+    from stemctx_core.simulation.library import ResponseLibrary
+
     held = ResponseLibrary(path)
     asked = tuple(keys or [c for c in ("W", "Se+Se", "S+S", "Mo") if c in held.columns] or held.columns[:2])
     table = Table(
@@ -126,7 +121,7 @@ def _check_library(path: Path, high_tensions_kv: list[float] | None, keys: list[
     )
     worst = 0.0
     for kv in high_tensions_kv or held.high_tensions_kv:
-        with _progress() as bar:
+        with progress_bar() as bar:
             task = bar.add_task("starting", total=None)
             found = interpolation_errors(
                 held,
@@ -157,6 +152,8 @@ def _plan(
     defoci_nm: list[float] | None = None,
     astigmatisms_nm: list[float] | None = None,
 ) -> BuildPlan:
+    from stemctx_core.simulation.build import BuildPlan, nodes_around, standard_nodes
+
     default = BuildPlan()
     energies = tuple(dict.fromkeys(high_tensions_kv)) if high_tensions_kv else default.high_tensions_kv
     for kv in energies:
@@ -196,25 +193,3 @@ def _check_column(key: str) -> None:
         raise InputError(
             f"The second atom of '{key}' must be one of {', '.join(columns.CHALCOGENS)}. Swap the two?"
         )
-
-
-def _need_abtem() -> None:
-    missing = [name for name in ("abtem", "ase") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise InputError(f'{" and ".join(missing)} not installed. Run: pip install "stemctx[simulation]"')
-
-
-def _need_writable(output: Path) -> None:
-    """Refuse before the work, not after it."""
-    if output.suffix != ".npz":
-        raise InputError(
-            f"The library is an .npz file, '{output.name}' is not. Give --output a name ending in .npz."
-        )
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"The folder {output.parent} cannot be made: {error}. Choose another --output."
-        ) from None
-    if not os.access(output.parent, os.W_OK):
-        raise InputError(f"The folder {output.parent} cannot be written to. Choose another --output.")

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+#: Effective source of an aberration-corrected microscope (Å, standard deviation per axis), where none is known.
+TYPICAL_SIGMA_ANGSTROM: Final = 0.45
 
 
 @dataclass(frozen=True)

@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from stemctx_core.classifier import load_bundle
 from stemctx_core.errors import InputError
-from stemctx_core.simulation.delta import DeltaLibrary, shipped_deltas
-from stemctx_core.simulation.delta_build import DeltaPlan, build_deltas
-from stemctx_core.simulation.held_out import HeldOutCell, held_out_cells, small_cell
-from stemctx_core.simulation.library import ResponseLibrary, shipped_library
-from stemctx_core.simulation.reference import REFERENCE_VERSION
-from stemctx_core.simulation.reference_runs import run_all
-from stemctx_core.simulation.studies import all_studies
-from stemctx_core.simulation.validation import compare
-from stemctx_core.simulation.validation_classifier import classifier_cost
-from stemctx_core.simulation.validation_report import Validation
+from stemctx_core.simulation.preparing import need_abtem, need_folder, need_npz, progress_bar
+from stemctx_core.whole_files import write_whole
+
+if TYPE_CHECKING:
+    from stemctx_core.simulation.delta import DeltaLibrary
+    from stemctx_core.simulation.held_out import HeldOutCell
+    from stemctx_core.simulation.library import ResponseLibrary
 
 _CONFIGURATIONS = 4
 _QUICK_CONFIGURATIONS = 1
@@ -74,15 +66,24 @@ def validate(
 
         stemctx simulate validate --output docs/validation --work-folder work/reference
     """
-    _need_abtem()
+    # Imported where they are used, here and below: no other command waits for them.
+    from stemctx_core.classifier import load_bundle
+    from stemctx_core.simulation.delta import shipped_deltas
+    from stemctx_core.simulation.held_out import held_out_cells, small_cell
+    from stemctx_core.simulation.library import ResponseLibrary, shipped_library
+    from stemctx_core.simulation.reference_runs import run_all
+    from stemctx_core.simulation.validation_classifier import classifier_cost
+    from stemctx_core.simulation.validation_report import Validation
+
+    need_abtem()
     parts = work_folder or output.with_suffix(".parts")
     for folder in (output, parts):
-        _need_folder(folder)
+        need_folder(folder, "folder")
     columns = ResponseLibrary(library) if library else shipped_library()
     corrections = None if library else shipped_deltas()
     cells = (small_cell(),) if quick else held_out_cells()
     count = configurations or (_QUICK_CONFIGURATIONS if quick else _CONFIGURATIONS)
-    with _bar() as bar:
+    with progress_bar() as bar:
         task = bar.add_task("starting", total=None)
 
         def progress(done: int, total: int, name: str) -> None:
@@ -153,11 +154,10 @@ def deltas(
         stemctx simulate deltas --output deltas.npz --host WSe2 --high-tension-kv 80
     """
     from stemctx_core import materials
+    from stemctx_core.simulation.delta_build import DeltaPlan, build_deltas
+    from stemctx_core.simulation.library import shipped_library
 
-    if output.suffix != ".npz":
-        raise InputError(
-            f"The library is an .npz file, '{output.name}' is not. Give --output a name ending in .npz."
-        )
+    need_npz(output)
     default = DeltaPlan()
     for name in host or ():
         materials.host(name)
@@ -168,11 +168,11 @@ def deltas(
     for kv in plan.high_tensions_kv:
         if not 20 <= kv <= 400:
             raise InputError(f"A high tension of {kv:g} kV cannot be: expected 20 to 400. Is it in volts?")
-    _need_abtem()
+    need_abtem()
     parts = work_folder or output.with_suffix(".parts")
     for folder in (output.parent, parts):
-        _need_folder(folder)
-    with _bar() as bar:
+        need_folder(folder, "folder")
+    with progress_bar() as bar:
         task = bar.add_task("starting", total=None)
         provenance = build_deltas(
             plan,
@@ -192,6 +192,8 @@ def _compare_all(
     corrections: DeltaLibrary | None,
     progress: Callable[[int, int, str], None],
 ) -> tuple[list[Any], list[Any]]:
+    from stemctx_core.simulation.validation import compare
+
     errors, figures = [], []
     for done, cell in enumerate(cells):
         progress(done, len(cells), f"comparing {cell.name}")
@@ -203,6 +205,9 @@ def _compare_all(
 
 def _studies(parts: Path, progress: Callable[[int, int, str], None]) -> dict[str, Any]:
     """The studies do not depend on the libraries: they are run once for a version of the reference."""
+    from stemctx_core.simulation.reference import REFERENCE_VERSION
+    from stemctx_core.simulation.studies import all_studies
+
     path = parts / f"studies_v{REFERENCE_VERSION}.json"
     if path.exists():
         try:
@@ -213,33 +218,5 @@ def _studies(parts: Path, progress: Callable[[int, int, str], None]) -> dict[str
                 f"The finished studies {path} cannot be read: {error}. Delete the file and run again."
             ) from error
     found = all_studies(lambda name: progress(0, 1, f"study: {name}"))
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(found))
-    os.replace(temporary, path)
+    write_whole(path, json.dumps(found))
     return found
-
-
-def _bar() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-    )
-
-
-def _need_abtem() -> None:
-    missing = [name for name in ("abtem", "ase") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise InputError(f'{" and ".join(missing)} not installed. Run: pip install "stemctx[simulation]"')
-
-
-def _need_folder(folder: Path) -> None:
-    """Refuse before the work, not after it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"The folder {folder} cannot be made: {error}. Choose another.") from None
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError(f"The folder {folder} cannot be written to. Choose another.")
