@@ -139,6 +139,15 @@ def count_electrons(
     return rng.poisson(mean).astype(np.float32)
 
 
+@numba.njit(cache=True)
+def _reached(centre, pixel, first, end):  # type: ignore[no-untyped-def]
+    """Range of pixels between two bounds that a column's response reaches along an axis."""
+    return (
+        max(first, int((centre - REACH_ANGSTROM) / pixel)),
+        min(end, int((centre + REACH_ANGSTROM) / pixel) + 2),
+    )
+
+
 @numba.njit(parallel=True, fastmath=True, cache=True)
 def _render(image, pixel, positions, index, weight, tables):  # type: ignore[no-untyped-def]  # numba infers types
     height, width = image.shape
@@ -150,14 +159,8 @@ def _render(image, pixel, positions, index, weight, tables):  # type: ignore[no-
         for k in range(first, last):
             y, x = positions[k, 0], positions[k, 1]
             table, factor = tables[index[k]], weight[k]
-            i0, i1 = (
-                max(top, int((y - REACH_ANGSTROM) / pixel)),
-                min(bottom, int((y + REACH_ANGSTROM) / pixel) + 2),
-            )
-            j0, j1 = (
-                max(0, int((x - REACH_ANGSTROM) / pixel)),
-                min(width, int((x + REACH_ANGSTROM) / pixel) + 2),
-            )
+            i0, i1 = _reached(y, pixel, top, bottom)
+            j0, j1 = _reached(x, pixel, 0, width)
             for i in range(i0, i1):
                 dy2 = (i * pixel - y) ** 2
                 for j in range(j0, j1):
@@ -181,14 +184,8 @@ def _render_turning(image, pixel, positions, index, weight, tables, azimuth):  #
         for k in range(first, last):
             y, x = positions[k, 0], positions[k, 1]
             table, factor = tables[index[k]], weight[k]
-            i0, i1 = (
-                max(top, int((y - REACH_ANGSTROM) / pixel)),
-                min(bottom, int((y + REACH_ANGSTROM) / pixel) + 2),
-            )
-            j0, j1 = (
-                max(0, int((x - REACH_ANGSTROM) / pixel)),
-                min(width, int((x + REACH_ANGSTROM) / pixel) + 2),
-            )
+            i0, i1 = _reached(y, pixel, top, bottom)
+            j0, j1 = _reached(x, pixel, 0, width)
             for i in range(i0, i1):
                 dy = i * pixel - y
                 for j in range(j0, j1):
