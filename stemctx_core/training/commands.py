@@ -40,7 +40,7 @@ def train(
     threads: Annotated[int, typer.Option(min=1, help="Threads of PyTorch on the CPU.")] = 1,
     seed: Annotated[int | None, typer.Option(help="Of data and weights.")] = None,
     figures: Annotated[
-        bool, typer.Option(help="Whether the 576 cases are evaluated at the end, for the card.")
+        bool, typer.Option(help="Whether the 576 cases are evaluated and prediction sets fitted at the end, for the card.")
     ] = True,
 ) -> None:
     """Train the candidate scorer on patches streamed from the renderer, and export it.
@@ -104,6 +104,7 @@ def _export(
     plan: TrainingConfig, output: Path, figures: bool, console: Console, nets: Any, mean: Any, progress: Any
 ) -> None:
     from stemctx_core.classifier import write_card
+    from stemctx_core.conformal_fit import fit_bundle
     from stemctx_core.evaluation.benchmark import run_benchmark, table
     from stemctx_core.training.bundles import write_baselines, write_bundle
     from stemctx_core.training.stream import HELD_OUT, training_batch
@@ -120,8 +121,10 @@ def _export(
         held_out = {"held_out_loss": {name: losses[name] for name in nets.baselines}}
         write_baselines(nets, plan, progress, output / "baselines", temperatures, held_out)
     if figures:
-        rows = run_benchmark(output, patches_per_dose=2000 if plan.patches < 10_000_000 else 20000)
+        small = plan.patches < 10_000_000
+        rows = run_benchmark(output, patches_per_dose=2000 if small else 20000)
         said["benchmark"] = [row.figures() for row in rows]
         write_card(output, {**card, "figures": said})
+        fit_bundle(output, scenes=200 if small else 3000)
         console.print(table(rows))
     console.print(f"{progress.patches} patches in {progress.seconds:.0f} s; bundle in {output}")

@@ -199,7 +199,9 @@ def test_the_command_trains_a_model_that_classifies(tmp_path: Path) -> None:
     run = subprocess.run(command, capture_output=True, text=True, timeout=550, check=False)
     assert run.returncode == 0, run.stderr
     assert "576 cases" in run.stdout
-    figures = load_bundle(tmp_path / "model").card["figures"]["benchmark"]
+    card = load_bundle(tmp_path / "model").card
+    figures = card["figures"]["benchmark"]
+    assert {"balanced", "prevalence"} <= set(card["conformal"])
     at = {(f["labels"], f["dose_e_per_angstrom2"]): f["accuracy"] for f in figures}
     assert at["L7", 1e5] > 0.9
     assert at["L5 far-Z", 1e5] > 0.97
