@@ -40,7 +40,10 @@ def train(
     threads: Annotated[int, typer.Option(min=1, help="Threads of PyTorch on the CPU.")] = 1,
     seed: Annotated[int | None, typer.Option(help="Of data and weights.")] = None,
     figures: Annotated[
-        bool, typer.Option(help="Whether the 576 cases are evaluated and prediction sets fitted at the end, for the card.")
+        bool,
+        typer.Option(
+            help="Whether the 576 cases are evaluated and prediction sets fitted at the end, for the card."
+        ),
     ] = True,
 ) -> None:
     """Train the candidate scorer on patches streamed from the renderer, and export it.
