@@ -185,6 +185,15 @@ class StageStatus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     counts: tuple[int, ...] = ()
 
 
+class ProcessStatus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the server's process holds: resident bytes, files and sockets, threads, and processor seconds used."""
+
+    memory_bytes: int
+    open_files: int
+    threads: int
+    cpu_s: float
+
+
 class ServerStatus(Body, frozen=True, tag="status"):
     """How the server is.
 
@@ -203,6 +212,7 @@ class ServerStatus(Body, frozen=True, tag="status"):
     clients: int
     queue_depth: int
     under_way: int
+    process: ProcessStatus
     counters: dict[str, int]
     stages: dict[str, StageStatus] = {}
 

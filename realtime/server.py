@@ -13,6 +13,7 @@ from typing import Final
 
 from realtime import protocol
 from realtime.endpoint import Endpoint
+from realtime.json_logs import about
 from realtime.messages import (
     AnyRequest,
     Bye,
@@ -30,7 +31,7 @@ from realtime.messages import (
 from realtime.pipeline import Analyzer, FramePipeline, PipelineFactory
 from realtime.protocol import Envelope, Part
 from realtime.sessions import Job, Session, Sessions
-from realtime.telemetry import Telemetry
+from realtime.telemetry import Telemetry, process_status
 from realtime.worker import Outcome, Worker
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,11 @@ class DefectServer:
         Where; closed when `serve` ends.
     pipeline
         Makes the pipeline of a new client; the analyzer alone where left out.
+
+    Attributes
+    ----------
+    telemetry
+        Latencies and counters; may be read from any thread.
     """
 
     def __init__(self, analyzer: Analyzer, endpoint: Endpoint, pipeline: PipelineFactory | None = None) -> None:
@@ -58,10 +64,15 @@ class DefectServer:
         self._endpoint = endpoint
         self._limits = endpoint.limits
         self._sessions = Sessions(pipeline or (lambda: FramePipeline(analyzer)), self._limits.max_clients)
-        self._telemetry = Telemetry()
+        self.telemetry = Telemetry()
         self._stop = threading.Event()
         self._started_ns = time.monotonic_ns()
         self._worker = Worker(endpoint.context, endpoint.wake_address)
+
+    @property
+    def analyzer(self) -> Analyzer:
+        """What judges frames."""
+        return self._analyzer
 
     @property
     def port(self) -> int:
@@ -93,18 +104,18 @@ class DefectServer:
 
     def _receive(self) -> None:
         peer, parts = self._endpoint.read()
-        self._telemetry.count("messages")
+        self.telemetry.count("messages")
         try:
             self._handle(peer, parts)
         except Exception:  # one client's message must not end the service of the others
             logger.exception("a message could not be handled")
-            self._telemetry.count("faults")
+            self.telemetry.count("faults")
 
     def _handle(self, peer: bytes, parts: list[Part]) -> None:
         try:
             request, arrays = protocol.decode_request(parts, self._limits)
         except WireError as error:
-            self._telemetry.count(f"refused_{error.status.name.lower()}")
+            self.telemetry.count(f"refused_{error.status.name.lower()}")
             if parts and bytes(parts[0][:4]) == protocol.MAGIC:  # a stranger gets no answer
                 self._send(peer, protocol.encode_error(protocol.peek(parts), error.status, str(error)))
             return
@@ -117,7 +128,7 @@ class DefectServer:
         try:
             session = self._sessions.seen(request.session, now)
         except WireError as error:
-            self._telemetry.count("refused_busy")
+            self.telemetry.count("refused_busy")
             self._send(peer, protocol.encode_error(request, error.status, str(error)))
             return
         if isinstance(request, FrameRequest | PatchesRequest):
@@ -129,9 +140,9 @@ class DefectServer:
             self._send(peer, self._told(request, session))
 
     def _accept(self, session: Session, job: Job) -> None:
-        self._telemetry.count("frames_received")
+        self.telemetry.count("frames_received")
         if session.waiting is not None:
-            self._telemetry.count("frames_replaced")
+            self.telemetry.count("frames_replaced")
             self._refuse(session.waiting, Status.STALE, "A newer frame replaced it.")
         session.waiting = job
 
@@ -143,11 +154,12 @@ class DefectServer:
         self._sessions.forget_idle(time.monotonic_ns())
 
     def _answer(self, outcome: Outcome) -> None:
-        job, t = outcome.job, self._telemetry
+        job, t = outcome.job, self.telemetry
         t.time("queue", (outcome.started_ns - job.received_ns) / 1e6)
         wanted = self._sessions.finished(job)
         if outcome.result is None:
             t.count("frames_failed" if outcome.status is Status.MODEL_ERROR else "frames_refused")
+            logger.info("frame not answered: %s", outcome.message, extra=about(job.request))
             if wanted:
                 self._refuse(job, outcome.status, outcome.message)
             return
@@ -167,6 +179,7 @@ class DefectServer:
         if self._send(job.peer, parts):
             t.count("frames_answered")
         t.time("reply", (time.monotonic_ns() - start) / 1e6)
+        logger.info("frame answered", extra=about(job.request, timing_ms=outcome.result.timing_ms))
 
     def _refuse(self, job: Job, status: Status, message: str) -> None:
         self._send(job.peer, protocol.encode_error(job.request, status, message))
@@ -174,7 +187,7 @@ class DefectServer:
     def _send(self, peer: bytes, parts: list[Part]) -> bool:
         sent = self._endpoint.send(peer, parts)
         if not sent:
-            self._telemetry.count("replies_dropped")
+            self.telemetry.count("replies_dropped")
         return sent
 
     def _told(self, request: AnyRequest, session: Session) -> list[Part]:
@@ -198,8 +211,9 @@ class DefectServer:
                 clients=len(self._sessions),
                 queue_depth=self._sessions.queue_depth(),
                 under_way=session.under_way,
-                counters=self._telemetry.counters(),
-                stages=self._telemetry.stages() if request.detail else {},
+                process=process_status(),
+                counters=self.telemetry.counters(),
+                stages=self.telemetry.stages() if request.detail else {},
             )
         echo = Envelope(session=request.session, id=request.id, t_ns=request.t_ns)
         return protocol.encode(Reply(session=echo.session, id=echo.id, t_ns=echo.t_ns, body=body))

@@ -1,4 +1,7 @@
-"""Latency by stage in fixed logarithmic buckets, and counters; served in the status reply."""
+"""Latency by stage in fixed logarithmic buckets, counters, and what the process holds; served in the status reply.
+
+Durations are differences of one process's monotonic clock: a step of the wall clock, or another host's, is not in them.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,23 @@ import threading
 from bisect import bisect_right
 from typing import Final
 
-from realtime.messages import StageStatus
+import psutil
+
+from realtime.messages import ProcessStatus, StageStatus
 
 _PER_DECADE: Final = 8
 #: Upper edges in milliseconds, 0.01 ms to 100 s; one more bucket takes what is above.
 BUCKET_EDGES_MS: Final = tuple(10 ** (-2 + i / _PER_DECADE) for i in range(7 * _PER_DECADE + 1))
 #: Stages come from the analyzer's own timing; a stray name a frame must not fill the memory.
 _MOST_NAMES: Final = 64
+#: Steps of the analysis by the stage that they are counted as; another step keeps its name.
+STAGES: Final = {
+    "sites": "find",
+    "patches": "cut",
+    "calibration": "calibrate",
+    "posterior": "infer",
+    "decision": "decide",
+}
 
 
 class LatencyHistogram:
@@ -64,7 +77,8 @@ class Telemetry:
             self._counters[name] = self._counters.get(name, 0) + amount
 
     def time(self, stage: str, milliseconds: float) -> None:
-        """Count the duration of a stage."""
+        """Count the duration of a stage, or of a step of the analysis."""
+        stage = STAGES.get(stage, stage)
         with self._lock:
             if stage in self._stages or len(self._stages) < _MOST_NAMES:
                 self._stages.setdefault(stage, LatencyHistogram()).add(milliseconds)
@@ -78,3 +92,16 @@ class Telemetry:
         """Figures of every stage."""
         with self._lock:
             return {name: h.status(with_counts) for name, h in sorted(self._stages.items())}
+
+
+def process_status() -> ProcessStatus:
+    """What this process holds now."""
+    process = psutil.Process()
+    with process.oneshot():
+        times = process.cpu_times()
+        return ProcessStatus(
+            memory_bytes=process.memory_info().rss,
+            open_files=process.num_handles() if psutil.WINDOWS else process.num_fds(),
+            threads=process.num_threads(),
+            cpu_s=times.user + times.system,
+        )

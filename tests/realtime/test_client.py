@@ -15,7 +15,15 @@ import zmq
 from realtime import protocol
 from realtime.client import ClientState, DefectClient
 from realtime.endpoint import Endpoint
-from realtime.messages import FrameRequest, Hello, Reply, ServerHello, ServerStatus, StatusRequest
+from realtime.messages import (
+    FrameRequest,
+    Hello,
+    ProcessStatus,
+    Reply,
+    ServerHello,
+    ServerStatus,
+    StatusRequest,
+)
 from stemctx_core.errors import InputError, ProtocolError, SecurityError, ServerUnavailable
 from stemctx_core.results import EngineInfo, FrameIdentity, FrameResult
 from tests.realtime.support import RAISE, KnownAnswers, context, image, result, serving, wait_for
@@ -57,7 +65,7 @@ def odd_server(answer: Callable[[Any, Any], list[list[Any]]], port: int = 0) -> 
             elif isinstance(request, StatusRequest):
                 body = ServerStatus(
                     uptime_s=0, model="odd", model_sha256="", engine=engine, clients=1, queue_depth=0, under_way=0,
-                    counters={},
+                    process=ProcessStatus(0, 0, 0, 0.0), counters={},
                 )  # fmt: skip
                 messages = [protocol.encode(Reply(**echo, body=body))]
             elif isinstance(request, FrameRequest):

@@ -22,6 +22,7 @@ from realtime.messages import (
     FrameRequest,
     Hello,
     PatchesRequest,
+    ProcessStatus,
     Reply,
     ServerHello,
     ServerStatus,
@@ -148,7 +149,7 @@ def test_patches_come_back_equal() -> None:
         ServerHello(version="1", model="m", model_sha256="0", engine=EngineInfo("e", "r"), limits=LIMITS),
         ServerStatus(
             uptime_s=1.0, model="m", model_sha256="0", engine=EngineInfo("e", "r"), clients=1, queue_depth=0,
-            under_way=0, counters={"a": 1}, stages={"queue": StageStatus(1, 1.0, 2.0, 3.0, (0, 1))},
+            under_way=0, process=ProcessStatus(5, 4, 3, 2.5), counters={"a": 1}, stages={"queue": StageStatus(1, 1.0, 2.0, 3.0, (0, 1))},
         ),
         None,
     ],
