@@ -22,9 +22,11 @@ from realtime.messages import (
     PatchesRequest,
     Reply,
     Request,
+    RowsRequest,
     Status,
     WireError,
 )
+from realtime.packing import pack, unpack
 
 Part = bytes | memoryview
 AnyArray = NDArray[Any]
@@ -37,8 +39,12 @@ PREAMBLE: Final = _PREAMBLE.pack(lim.MAGIC, lim.MAJOR)
 #: Arrays that belong to each request: name to (type, rank); an image may be of any type of the wire.
 _EXPECTED: Final[dict[type, dict[str, tuple[str, int]]]] = {
     FrameRequest: {"image": ("", 2)},
+    RowsRequest: {"image": ("", 2)},
     PatchesRequest: {"patches": ("<f4", 3), "y_px": ("<f4", 1), "x_px": ("<f4", 1), "sublattice": ("u1", 1)},
 }
+
+#: Arrays that may come as ``<u2`` with a scaling.
+_PACKABLE: Final = ("image", "patches")
 
 
 def _plain(value: Any) -> Any:
@@ -73,14 +79,26 @@ def wire_array(array: AnyArray) -> AnyArray:
     return np.ascontiguousarray(array, dtype=target)
 
 
-def encode(header: Header, arrays: Mapping[str, AnyArray] | None = None) -> list[Part]:
-    """Lay a message out as parts; arrays that are C-ordered already are not copied."""
-    ready = {name: wire_array(a) for name, a in (arrays or {}).items()}
-    specs = tuple(ArraySpec(n, _dtype_name(a), a.shape, a.nbytes) for n, a in ready.items())
-    packed = _ENCODER.encode(msgspec.structs.replace(header, arrays=specs))
-    if len(packed) > lim.MAX_HEADER_BYTES:
-        raise WireError(Status.TOO_LARGE, f"A header of {len(packed)} bytes is over {lim.MAX_HEADER_BYTES}.")
-    return [PREAMBLE, packed, *(memoryview(a.data).cast("B") if a.size else b"" for a in ready.values())]
+def encode(
+    header: Header, arrays: Mapping[str, AnyArray] | None = None, *, packed: Sequence[str] = ()
+) -> list[Part]:
+    """Lay a message out as parts; arrays that are C-ordered already are not copied.
+
+    Parameters
+    ----------
+    packed
+        Arrays that may travel as u16 with a scaling, where `realtime.packing.pack` finds the loss small.
+    """
+    ready, specs = [], []
+    for name, given in (arrays or {}).items():
+        numbers, scaling = (pack(given) if name in packed else None) or (given, None)
+        array = wire_array(numbers)
+        ready.append(array)
+        specs.append(ArraySpec(name, _dtype_name(array), array.shape, array.nbytes, scaling))
+    encoded = _ENCODER.encode(msgspec.structs.replace(header, arrays=tuple(specs)))
+    if len(encoded) > lim.MAX_HEADER_BYTES:
+        raise WireError(Status.TOO_LARGE, f"A header of {len(encoded)} bytes is over {lim.MAX_HEADER_BYTES}.")
+    return [PREAMBLE, encoded, *(memoryview(a.data).cast("B") if a.size else b"" for a in ready)]
 
 
 def check_preamble(parts: Sequence[Part]) -> None:
@@ -115,11 +133,8 @@ def decode_request(parts: Sequence[Part], limits: Limits) -> tuple[AnyRequest, A
             f"The arrays take {total} bytes, this server takes {limits.max_bytes}. Send fewer rows or a smaller type.",
         )
     _check_expected(request)
-    if isinstance(request, FrameRequest) and max(request.arrays[0].shape) > limits.max_side:
-        raise WireError(
-            Status.TOO_LARGE,
-            f"An image of {request.arrays[0].shape} pixels is over {limits.max_side} a side. Scan a smaller frame.",
-        )
+    if isinstance(request, FrameRequest | RowsRequest):
+        _check_size(request, limits)
     return request, _arrays(request.arrays, parts)
 
 
@@ -127,6 +142,8 @@ def decode_reply(parts: Sequence[Part]) -> tuple[Reply, Arrays]:
     """Read a reply and its arrays; raise `WireError` where it is damaged or of another version."""
     check_preamble(parts)
     reply = _header(_REPLIES, parts)
+    if any(spec.scaling is not None for spec in reply.arrays):
+        raise WireError(Status.BAD_REQUEST, "The arrays of a reply are never packed.")
     return reply, _arrays(reply.arrays, parts)
 
 
@@ -159,11 +176,15 @@ def _check_expected(request: AnyRequest) -> None:
         raise WireError(Status.BAD_REQUEST, f"Expected the arrays {list(expected)} in this order.")
     for spec in request.arrays:
         dtype, rank = expected[spec.name]
+        if spec.scaling is not None and spec.name in _PACKABLE:
+            dtype = "<u2"
         if len(spec.shape) != rank or (dtype and spec.dtype != dtype) or 0 in spec.shape[1:]:
             raise WireError(
                 Status.BAD_REQUEST,
                 f"Array '{spec.name}' is {spec.dtype} {spec.shape}; expected rank {rank}{' of ' + dtype if dtype else ''}.",
             )
+        if spec.scaling is not None and spec.name not in _PACKABLE:
+            raise WireError(Status.BAD_REQUEST, f"Array '{spec.name}' cannot be packed. Send its values.")
     if isinstance(request, PatchesRequest):
         count, *sides = request.arrays[0].shape
         if tuple(sides) != (lim.PATCH_SIDE, lim.PATCH_SIDE) or any(
@@ -172,8 +193,35 @@ def _check_expected(request: AnyRequest) -> None:
             raise WireError(
                 Status.BAD_REQUEST, f"Patches are (n, {lim.PATCH_SIDE}, {lim.PATCH_SIDE}), the others (n,)."
             )
-    elif isinstance(request, FrameRequest) and 0 in request.arrays[0].shape:
+    elif isinstance(request, FrameRequest | RowsRequest) and 0 in request.arrays[0].shape:
         raise WireError(Status.BAD_REQUEST, "The image has no pixels.")
+    if isinstance(request, RowsRequest):
+        _check_rows(request)
+
+
+def _check_rows(request: RowsRequest) -> None:
+    rows, columns = request.arrays[0].shape
+    last, frame = request.first_row + rows, request.frame
+    if columns != frame.shape[1] or last > frame.shape[0] or last != frame.valid_rows:
+        raise WireError(
+            Status.BAD_REQUEST,
+            f"Rows {request.first_row} to {last} of {columns} pixels do not fit a frame of {frame.shape} of which "
+            f"{frame.valid_rows} rows are said to be there.",
+        )
+
+
+def _check_size(request: FrameRequest | RowsRequest, limits: Limits) -> None:
+    image = request.arrays[0]
+    # Room for the whole frame is taken with its first rows, in the type that the analysis gets.
+    rows = isinstance(request, RowsRequest)
+    shape = request.frame.shape if rows else image.shape
+    itemsize = 4 if image.scaling is not None else np.dtype(image.dtype).itemsize
+    if max(*shape, *image.shape) > limits.max_side or (rows and math.prod(shape) * itemsize > limits.max_bytes):
+        raise WireError(
+            Status.TOO_LARGE,
+            f"An image of {shape} pixels is over {limits.max_side} a side or {limits.max_bytes} bytes. "
+            "Scan a smaller frame.",
+        )
 
 
 def _arrays(specs: Sequence[ArraySpec], parts: Sequence[Part]) -> Arrays:
@@ -190,8 +238,11 @@ def _arrays(specs: Sequence[ArraySpec], parts: Sequence[Part]) -> Arrays:
             )
         if spec.name in arrays:
             raise WireError(Status.BAD_REQUEST, f"Array '{spec.name}' came twice.")
+        numbers = np.frombuffer(part, dtype).reshape(spec.shape)
         # ZeroMQ hands out buffers at any address; compiled loops want aligned ones.
-        arrays[spec.name] = np.require(np.frombuffer(part, dtype).reshape(spec.shape), requirements="A")
+        arrays[spec.name] = (
+            np.require(numbers, requirements="A") if spec.scaling is None else unpack(numbers, spec.scaling)
+        )
     return arrays
 
 

@@ -32,6 +32,8 @@ class Status(IntEnum):
     MODEL_ERROR = 6
     SHUTTING_DOWN = 7
     UNSUPPORTED = 8
+    ROWS_MISSING = 9
+    NOT_ADMITTED = 10
 
 
 class WireError(ProtocolError):
@@ -42,7 +44,14 @@ class WireError(ProtocolError):
         self.status = status
 
 
-class ArraySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Scaling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the numbers of a packed array stand for: value = offset + gain · number, as float32."""
+
+    gain: Annotated[float, msgspec.Meta(ge=1e-30, le=1e30)]
+    offset: Annotated[float, msgspec.Meta(ge=-1e30, le=1e30)]
+
+
+class ArraySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One raw C-ordered array that follows the header.
 
     Attributes
@@ -51,12 +60,15 @@ class ArraySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         One of `limits.DTYPES`, checked by the decoder.
     nbytes
         Length of the part; must equal the item size times the shape.
+    scaling
+        Of an image or of patches that were packed into ``<u2``; left out of the header where None.
     """
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=32)]
     dtype: Annotated[str, msgspec.Meta(pattern="^(" + "|".join(DTYPES) + ")$", max_length=3)]
     shape: Annotated[tuple[Axis, ...], msgspec.Meta(min_length=1, max_length=MAX_RANK)]
     nbytes: Annotated[int, msgspec.Meta(ge=0, le=2**40)]
+    scaling: Scaling | None = None
 
 
 ArraySpecs = Annotated[tuple[ArraySpec, ...], msgspec.Meta(max_length=MAX_ARRAYS)]
@@ -104,6 +116,23 @@ class FrameRequest(Request, frozen=True, tag="frame"):
     deadline_ms: Annotated[float, msgspec.Meta(ge=0, le=600_000)] | None = None
 
 
+class RowsRequest(Request, frozen=True, tag="rows"):
+    """New rows of a frame whose earlier rows this session sent; array ``image`` (new rows, columns).
+
+    Attributes
+    ----------
+    first_row
+        Where they belong; 0 begins a frame. Answered `Status.ROWS_MISSING` where the server lacks rows before it.
+    frame
+        ``valid_rows`` is ``first_row`` plus the number of rows sent, ``shape`` that of the whole frame.
+    """
+
+    context: ImagingContext
+    frame: FrameIdentity
+    first_row: Axis
+    deadline_ms: Annotated[float, msgspec.Meta(ge=0, le=600_000)] | None = None
+
+
 class PatchesRequest(Request, frozen=True, tag="patches"):
     """Judge sites that were cut by the client.
 
@@ -136,18 +165,10 @@ class Cancel(Request, frozen=True, tag="cancel"):
 
 
 class Bye(Request, frozen=True, tag="bye"):
-    """End the session; not answered.
-
-    Attributes
-    ----------
-    stop_server
-        End the server as well.
-    """
-
-    stop_server: bool = False
+    """End the session; not answered. No message ends a server: whoever started it does."""
 
 
-AnyRequest = Hello | FrameRequest | PatchesRequest | StatusRequest | Cancel | Bye
+AnyRequest = Hello | FrameRequest | RowsRequest | PatchesRequest | StatusRequest | Cancel | Bye
 
 
 class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):

@@ -21,6 +21,8 @@ from realtime.messages import (
     PatchesRequest,
     Reply,
     ResultBody,
+    RowsRequest,
+    Scaling,
     ServerHello,
     ServerStatus,
     StageStatus,
@@ -33,7 +35,7 @@ from stemctx_core.results import FrameResult
 
 __all__ = [
     "MAGIC", "MAJOR", "MINOR", "AnyRequest", "Arrays", "Bye", "Cancel", "Envelope", "ErrorText", "FrameRequest",
-    "Hello", "Limits", "Part", "PatchesRequest", "Reply", "ResultBody", "ServerHello", "ServerStatus", "StageStatus",
+    "Hello", "Limits", "Part", "PatchesRequest", "Reply", "ResultBody", "RowsRequest", "Scaling", "ServerHello", "ServerStatus", "StageStatus",
     "Status", "StatusRequest", "WireError", "check_preamble", "decode_reply", "decode_request", "decode_result",
     "encode", "encode_error", "encode_result", "peek", "result_from", "wire_array",
 ]  # fmt: skip

@@ -9,6 +9,7 @@ import importlib.metadata
 import logging
 import threading
 import time
+from collections.abc import Callable
 from typing import Final
 
 from realtime import protocol
@@ -22,6 +23,7 @@ from realtime.messages import (
     Hello,
     PatchesRequest,
     Reply,
+    RowsRequest,
     ServerHello,
     ServerStatus,
     Status,
@@ -39,6 +41,7 @@ logger = logging.getLogger(__name__)
 _POLL_MS: Final = 100
 _FINISH_S: Final = 3.0
 _LAST_WORDS_MS: Final = 200
+_ALIVE_NS: Final = 1_000_000_000
 
 
 class DefectServer:
@@ -68,6 +71,9 @@ class DefectServer:
         self._stop = threading.Event()
         self._started_ns = time.monotonic_ns()
         self._worker = Worker(endpoint.context, endpoint.wake_address)
+        self._alive: Callable[[], None] = lambda: None
+        self._frame_limit_s = 0.0
+        self._said_alive_ns = 0
 
     @property
     def analyzer(self) -> Analyzer:
@@ -82,6 +88,10 @@ class DefectServer:
     def stop(self) -> None:
         """Ask the loop to end; from any thread or a signal handler."""
         self._stop.set()
+
+    def on_alive(self, call: Callable[[], None], frame_limit_s: float) -> None:
+        """Have `call` called every second on the server's thread, unless one frame takes longer than the limit."""
+        self._alive, self._frame_limit_s = call, frame_limit_s
 
     def serve(self) -> bool:
         """Serve until `stop`, then close; say whether the worker ended too.
@@ -122,16 +132,16 @@ class DefectServer:
         now = time.monotonic_ns()
         if isinstance(request, Bye):
             self._sessions.forget(request.session)
-            if request.stop_server:
-                self.stop()
             return
         try:
             session = self._sessions.seen(request.session, now)
+            if isinstance(request, FrameRequest | RowsRequest):
+                arrays = {"image": session.assembly.take(request, arrays["image"])}
         except WireError as error:
-            self.telemetry.count("refused_busy")
+            self.telemetry.count(f"refused_{error.status.name.lower()}")
             self._send(peer, protocol.encode_error(request, error.status, str(error)))
             return
-        if isinstance(request, FrameRequest | PatchesRequest):
+        if isinstance(request, FrameRequest | RowsRequest | PatchesRequest):
             self._accept(session, Job(peer, request, arrays, now, session.pipeline))
         elif isinstance(request, Cancel):
             if (job := self._sessions.cancel(session, request.target)) is not None:
@@ -151,7 +161,11 @@ class DefectServer:
             self._answer(outcome)
         if not self._worker.busy and not self._stop.is_set() and (job := self._sessions.next_job()) is not None:
             self._worker.start(job)
-        self._sessions.forget_idle(time.monotonic_ns())
+        now = time.monotonic_ns()
+        self._sessions.forget_idle(now)
+        if now - self._said_alive_ns > _ALIVE_NS and self._worker.seconds_on_it(now) <= self._frame_limit_s:
+            self._said_alive_ns = now
+            self._alive()
 
     def _answer(self, outcome: Outcome) -> None:
         job, t = outcome.job, self.telemetry

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from realtime.assembly import FrameAssembly
 from realtime.codec import Arrays
-from realtime.messages import FrameRequest, PatchesRequest, Status, WireError
+from realtime.messages import FrameRequest, PatchesRequest, RowsRequest, Status, WireError
 from realtime.pipeline import FramePipeline, PipelineFactory
 
 
@@ -22,7 +23,7 @@ class Job:
     """
 
     peer: bytes
-    request: FrameRequest | PatchesRequest
+    request: FrameRequest | RowsRequest | PatchesRequest
     arrays: Arrays
     received_ns: int
     pipeline: FramePipeline
@@ -42,6 +43,7 @@ class Session:
     waiting: Job | None = None
     running: Job | None = None
     cancelled: set[int] = field(default_factory=set)
+    assembly: FrameAssembly = field(default_factory=FrameAssembly)
 
     @property
     def under_way(self) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import zmq
 
 from realtime.codec import AnyArray
-from realtime.messages import FrameRequest, Status
+from realtime.messages import PatchesRequest, Status
 from realtime.pipeline import PatchesUnsupported
 from realtime.sessions import Job
 from stemctx_core.patches import CutPatches
@@ -50,10 +50,11 @@ class Worker:
         self._thread = threading.Thread(target=self._loop, name="stemctx-worker", daemon=True)
         self._thread.start()
         self.busy = False
+        self._began_ns = 0
 
     def start(self, job: Job) -> None:
         """Begin a job; only while not `busy`."""
-        self.busy = True
+        self.busy, self._began_ns = True, time.monotonic_ns()
         self._jobs.put(job)
 
     def outcome(self) -> Outcome | None:
@@ -64,6 +65,10 @@ class Worker:
             return None
         self.busy = False
         return outcome
+
+    def seconds_on_it(self, now_ns: int) -> float:
+        """How long the job under way has taken so far; 0 without one."""
+        return (now_ns - self._began_ns) / 1e9 if self.busy else 0.0
 
     def close(self, timeout_s: float) -> bool:
         """Finish the job under way; say whether the thread ended in time."""
@@ -105,7 +110,7 @@ def _done(job: Job) -> Outcome:
 
 def _judged(job: Job) -> FrameResult:
     request, arrays = job.request, job.arrays
-    if isinstance(request, FrameRequest):
-        image: AnyArray = arrays["image"]
-        return job.pipeline.process(image, request.context, request.frame)
-    return job.pipeline.process_patches(CutPatches(**arrays), request.context, request.frame)
+    if isinstance(request, PatchesRequest):
+        return job.pipeline.process_patches(CutPatches(**arrays), request.context, request.frame)
+    image: AnyArray = arrays["image"]
+    return job.pipeline.process(image, request.context, request.frame)

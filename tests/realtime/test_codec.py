@@ -104,7 +104,7 @@ def test_numpy_scalars_in_a_result_are_sent_as_numbers() -> None:
         Hello(session=SESSION, id=1, client="test"),
         StatusRequest(session=SESSION, id=2, detail=True),
         Cancel(session=SESSION, id=3, target=1),
-        Bye(session=SESSION, id=4, stop_server=True),
+        Bye(session=SESSION, id=4),
     ],
     ids=lambda r: type(r).__name__,
 )

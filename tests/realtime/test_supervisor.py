@@ -9,11 +9,13 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from realtime import protocol
 from realtime.client import ClientState, DefectClient
 from realtime.endpoint import Endpoint
-from realtime.messages import Bye
+from realtime.messages import Bye, Hello, Status
 from realtime.supervisor import LocalServer, ServerState
 from stemctx_core.errors import ServerUnavailable
 from stemctx_core.results import FrameIdentity
@@ -168,11 +170,19 @@ def test_sigterm_ends_the_server_cleanly() -> None:
     assert (code, out, err) == (0, "", "")
 
 
-def test_goodbye_ends_the_server_process() -> None:
+def test_no_goodbye_ends_a_server_process() -> None:
     server = process("--port", "0")
     with peer(port_of(server)) as client:
-        client.ask(Bye(session=b"a" * 16, id=1, stop_server=True))
-        assert finish(server)[0] == 0
+        parts = protocol.encode(Bye(session=b"a" * 16, id=1))
+        header = msgspec.msgpack.decode(parts[1])
+        client.send([parts[0], msgspec.msgpack.encode({**header, "stop_server": True})])
+        assert client.reply()[0].status is Status.BAD_REQUEST
+        client.ask(Bye(session=b"a" * 16, id=2))
+        client.ask(Hello(session=b"a" * 16, id=3))
+        assert client.reply()[0].id == 3
+    assert server.poll() is None
+    server.send_signal(signal.SIGTERM)
+    assert finish(server)[0] == 0
 
 
 def test_the_real_server_names_a_port_in_use() -> None:
