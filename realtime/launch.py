@@ -42,6 +42,8 @@ class ServeSettings(msgspec.Struct, frozen=True):
         End when standard input ends, as it does when the parent process dies however it dies.
     nice
         Lower the priority by so much, so that the microscope's window stays responsive.
+    frame_limit_s
+        With `parent_pipe`, a frame that takes longer makes the server fall silent, for which its parent ends it.
     """
 
     host: str = "127.0.0.1"
@@ -51,6 +53,7 @@ class ServeSettings(msgspec.Struct, frozen=True):
     threads: int | None = None
     parent_pipe: bool = False
     nice: int = 0
+    frame_limit_s: float = 120.0
 
 
 def field_pipeline(analyzer: Analyzer) -> FramePipeline:
@@ -119,6 +122,8 @@ def serve(
             raise
         server = DefectServer(analyzer, endpoint, pipeline=lambda: field_pipeline(analyzer))
         servers.append(server)
+        if settings.parent_pipe:
+            server.on_alive(_alive, settings.frame_limit_s)
         if ending.is_set():
             server.stop()
         else:
@@ -129,10 +134,15 @@ def serve(
             signal.signal(name, handler)
 
 
+def _alive() -> None:
+    with contextlib.suppress(OSError):  # a parent that is gone is noticed by its pipe
+        _say("ALIVE")
+
+
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run ``python -m realtime.server``; exit code 2 where it cannot start."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    settings = _parsed(arguments)
+    settings = parsed(arguments)
     try:
         clean = serve(settings, lambda server: _say(f"READY {server.port}"))
     except StemctxError as error:
@@ -149,7 +159,8 @@ def end_now() -> NoReturn:
     os._exit(0)
 
 
-def _parsed(arguments: list[str] | None) -> ServeSettings:
+def parsed(arguments: list[str] | None) -> ServeSettings:
+    """Read the command line of ``python -m realtime.server``."""
     parser = argparse.ArgumentParser("python -m realtime.server", description="The stemctx inference server.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
@@ -158,6 +169,7 @@ def _parsed(arguments: list[str] | None) -> ServeSettings:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--parent-pipe", action="store_true")
     parser.add_argument("--nice", type=int, default=0)
+    parser.add_argument("--frame-limit-s", type=float, default=120.0)
     return ServeSettings(**vars(parser.parse_args(arguments)))
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-import subprocess
-import sys
+import queue
 import threading
 import time
 from collections import deque
@@ -16,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from realtime.server_process import ServerProcess, python
 from stemctx_core.errors import ServerUnavailable
 
 logger = logging.getLogger(__name__)
@@ -24,7 +22,6 @@ _FIRST_PAUSE_S: Final = 0.25
 _LONGEST_PAUSE_S: Final = 8.0
 _MOST_CRASHES: Final = 5
 _CRASH_WINDOW_S: Final = 60.0
-_STOP_S: Final = 3.0
 
 
 class ServerState(StrEnum):
@@ -41,7 +38,8 @@ class LocalServer:
     """Runs ``python -m realtime.server`` on a free loopback port.
 
     After a crash it is started again on the same port, so that clients find it by themselves, with pauses that grow
-    from a quarter of a second to eight; after five crashes in a minute it is left, `state` FAILED.
+    from a quarter of a second to eight and begin anew once it ran for a minute; after five crashes in a minute it is
+    left, `state` FAILED. A server that says nothing for `silence_s` hangs: it is killed, and that is a crash.
 
     Parameters
     ----------
@@ -51,6 +49,9 @@ class LocalServer:
         Called with the state and why, on the watching thread.
     start_timeout_s
         How long a start may take, the first compilation of the analysis included.
+    silence_s
+        How long a server that is ready may say nothing; it says something every second, unless it hangs or a single
+        frame takes it longer than two minutes.
     command
         Another program with the same manners (``--port``, ``READY``, end of input), for tests.
     """
@@ -63,15 +64,16 @@ class LocalServer:
         *,
         on_state: Callable[[ServerState, str], None] | None = None,
         start_timeout_s: float = 120.0,
+        silence_s: float = 10.0,
         command: Sequence[str] | None = None,
     ) -> None:
         options = {"--bundle": bundle, "--engine": engine, "--threads": threads, "--nice": 5}
         given = [str(part) for pair in options.items() if pair[1] is not None for part in pair]
         self._command = list(command) if command else [python(), "-m", "realtime.server", *given]
         self._on_state = on_state
-        self._start_timeout_s = start_timeout_s
+        self._start_timeout_s, self._silence_s = start_timeout_s, silence_s
         self._state, self._reason = ServerState.OFF, ""
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: ServerProcess | None = None
         self._port = 0
         self._said: deque[str] = deque(maxlen=20)
         self._ready, self._stop = threading.Event(), threading.Event()
@@ -99,7 +101,8 @@ class LocalServer:
     @property
     def pid(self) -> int | None:
         """Process id, or None."""
-        return self._process.pid if self._process else None
+        process = self._process
+        return process.pid if process else None
 
     def start(self) -> Self:
         """Start and wait until the server is ready.
@@ -115,8 +118,13 @@ class LocalServer:
         self._ready.clear()
         self._watcher = threading.Thread(target=self._watch, name="stemctx-supervisor", daemon=True)
         self._watcher.start()
-        if not self._ready.wait(self._start_timeout_s) or self._state is not ServerState.RUNNING:
-            reason = self._reason or f"it was not ready after {self._start_timeout_s:g} s"
+        try:
+            self._ready.wait()
+        except BaseException:  # Ctrl-C while it starts
+            self.stop()
+            raise
+        if self._state is not ServerState.RUNNING:
+            reason = self._reason
             self.stop()
             raise ServerUnavailable(f"The local inference server did not start: {reason}")
         return self
@@ -127,7 +135,7 @@ class LocalServer:
         with self._lock:
             process = self._process
         if process is not None:
-            _end(process)
+            process.end()
         if self._watcher is not None and self._watcher is not threading.current_thread():
             self._watcher.join()
             self._watcher = None
@@ -145,67 +153,60 @@ class LocalServer:
 
     def _watch(self) -> None:
         crashes: deque[float] = deque(maxlen=_MOST_CRASHES)
+        pause_s = _FIRST_PAUSE_S
         self._became(ServerState.STARTING, "")
         while not self._stop.is_set():
+            started = time.monotonic()
             code = self._run_once()
             if self._stop.is_set():
                 return
             words = self._said[-1] if self._said else f"it ended with code {code} and without a word"
-            crashes.append(time.monotonic())
-            too_often = len(crashes) == _MOST_CRASHES and crashes[-1] - crashes[0] < _CRASH_WINDOW_S
+            now = time.monotonic()
+            crashes.append(now)
+            too_often = len(crashes) == _MOST_CRASHES and now - crashes[0] < _CRASH_WINDOW_S
             if code == 2 or too_often or not self._ready.is_set():
                 # Code 2 is an error that comes again (a damaged bundle); a first start is reported at once.
+                if too_often:
+                    words = f"it crashed {_MOST_CRASHES} times in {_CRASH_WINDOW_S:g} s: {words}"
                 self._became(ServerState.FAILED, words)
                 self._ready.set()
                 return
             self.restarts += 1
             self._became(ServerState.RESTARTING, words)
-            self._stop.wait(min(_FIRST_PAUSE_S * 2 ** (len(crashes) - 1), _LONGEST_PAUSE_S))
+            if now - started > _CRASH_WINDOW_S:
+                pause_s = _FIRST_PAUSE_S
+            self._stop.wait(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def _run_once(self) -> int:
         """Run the server once, to its end; give its exit code."""
         self._said.clear()
-        lower = getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0)
         with self._lock:
             if self._stop.is_set():
                 return 0
+            command = [*self._command, "--port", str(self._port), "--parent-pipe"]
             try:
-                process = self._process = subprocess.Popen(
-                    [*self._command, "--port", str(self._port), "--parent-pipe"],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    creationflags=lower,
-                )
+                process = self._process = ServerProcess(command, self._said)
             except OSError as error:
-                self._said.append(f"{self._command[0]} cannot be run: {error}")
+                self._said.append(f"{command[0]} cannot be run: {error}")
                 return 2
-        listener = threading.Thread(
-            target=self._listen, args=(process,), name="stemctx-server-log", daemon=True
-        )
-        listener.start()
-        assert process.stdin is not None
-        assert process.stdout is not None
-        for line in process.stdout:  # until the process ends
-            name, _, port = line.decode(errors="replace").strip().partition(" ")
+        patience_s, silent = self._start_timeout_s, "it was not ready after"
+        while True:
+            try:
+                line = process.lines.get(timeout=patience_s)
+            except queue.Empty:
+                process.kill()
+                code = process.ended()
+                self._said.append(f"{silent} {patience_s:g} s")
+                return code
+            if line is None:
+                return process.ended()
+            name, _, port = line.partition(" ")
             if name == "READY" and port.isdigit():
+                patience_s, silent = self._silence_s, "it hung: not a word for"
                 self._port = int(port)
                 self._became(ServerState.RUNNING, f"on port {port}")
                 self._ready.set()
-        code = process.wait()
-        listener.join()
-        for pipe in (process.stdin, process.stdout, process.stderr):
-            if pipe is not None:
-                pipe.close()
-        return code
-
-    def _listen(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stderr is not None
-        for line in process.stderr:
-            words = line.decode(errors="replace").rstrip()
-            if words:
-                self._said.append(words.removeprefix("stemctx: "))
-                logger.info("server: %s", words)
 
     def _became(self, state: ServerState, reason: str) -> None:
         self._state, self._reason = state, reason
@@ -214,25 +215,3 @@ class LocalServer:
                 self._on_state(state, reason)
             except Exception:  # a listener's fault must not end the watch
                 logger.exception("a listener of the local server failed")
-
-
-def python() -> str:
-    """Find the interpreter: inside a program that embeds Python, `sys.executable` may be that program."""
-    if Path(sys.executable).name.lower().startswith("python"):
-        return sys.executable
-    inside = Path(sys.prefix, "python.exe") if os.name == "nt" else Path(sys.prefix, "bin", "python3")
-    return str(inside) if inside.exists() else sys.executable
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    assert process.stdin is not None
-    with contextlib.suppress(OSError):  # it has ended by itself
-        process.stdin.close()
-    for harder in (process.terminate, process.kill, None):
-        try:
-            process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            if harder is not None:
-                harder()
-        else:
-            return

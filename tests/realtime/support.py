@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from realtime.endpoint import Endpoint
-from realtime.launch import ServeSettings, serve
+from realtime.launch import parsed, serve
 from realtime.limits import Limits
 from realtime.server import DefectServer
 from stemctx_core.classes import Sublattice
@@ -146,8 +146,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
 
 
 def main() -> None:
-    port = int(sys.argv[sys.argv.index("--port") + 1])
-    settings = ServeSettings(port=port, parent_pipe="--parent-pipe" in sys.argv)
+    settings = parsed(sys.argv[1:])
     sleep_s = float(os.environ.get("STEMCTX_TEST_SLEEP_S", "0"))
     analyzer = KnownAnswers(sleep_s, os.environ.get("STEMCTX_TEST_SHA", "0" * 64))
     serve(settings, lambda server: print(f"READY {server.port}", flush=True), lambda _: analyzer)
