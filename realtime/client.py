@@ -10,15 +10,16 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
+from realtime.answers import Answer
 from realtime.codec import AnyArray
 from realtime.exchange import Exchange
 from realtime.limits import SESSION_BYTES
 from realtime.mailbox import Mailbox, Ticket
 from realtime.messages import ServerHello, ServerStatus
 from realtime.security import check_address
-from realtime.states import ClientCounters, ClientState
+from realtime.states import AgeLimits, ClientCounters, ClientState
 from stemctx_core.context import ImagingContext
 from stemctx_core.errors import InputError, ServerUnavailable
 from stemctx_core.results import FrameIdentity, FrameResult
@@ -26,6 +27,14 @@ from stemctx_core.results import FrameIdentity, FrameResult
 logger = logging.getLogger(__name__)
 
 __all__ = ["ClientCounters", "ClientState", "DefectClient"]
+
+
+class Recorder(Protocol):
+    """Takes answers; `realtime.recorder.FrameRecorder` is the one that writes them to a file."""
+
+    def record(self, answer: Answer) -> None:
+        """Take one at once, without raising."""
+
 
 OnResult = Callable[[FrameResult, float], None]
 
@@ -45,6 +54,10 @@ class DefectClient:
         Called with a live frame's identity and why it got no result, on the I/O thread.
     timeout_s
         A request without answer for so long makes the server `ClientState.STALE`.
+    age_limits
+        When a live frame is dropped for having waited, and when a result counts as stale.
+    recorder
+        Keeps every frame that was sent with its answer; its owner closes it after the client.
 
     Attributes
     ----------
@@ -60,12 +73,16 @@ class DefectClient:
         on_state: Callable[[ClientState, str], None] | None = None,
         on_error: Callable[[FrameIdentity, str], None] | None = None,
         timeout_s: float = 5.0,
+        age_limits: AgeLimits = AgeLimits(),  # noqa: B008  (frozen)
+        recorder: Recorder | None = None,
     ) -> None:
         if not (math.isfinite(timeout_s) and timeout_s > 0):
             raise InputError(f"A timeout of {timeout_s} s cannot be. Give a positive number of seconds.")
         self.address = check_address(address)
         self.timeout_s = timeout_s
+        self.age_limits = age_limits
         self.last_error = ""
+        self._recorder = recorder
         self._on_result, self._on_state, self._on_error = on_result, on_state, on_error
         self._state, self._reason = ClientState.CONNECTING, f"no server has answered at {self.address} yet"
         self._counters = dict.fromkeys(ClientCounters.__struct_fields__, 0)
@@ -119,6 +136,15 @@ class DefectClient:
         if self._mailbox.put(ticket) is not None:
             self.count("replaced")
 
+    def is_stale(self, latency_ms: float) -> bool:
+        """Whether a result with this latency is older than the bound on age."""
+        return latency_ms > self.age_limits.answer_s * 1e3
+
+    def drain(self, scan_id: str) -> None:
+        """Drop the live frames, waiting or under way, of every scan but this one; their results will not come."""
+        if (ticket := self._mailbox.drain(scan_id)) is not None:
+            self.dropped(ticket, "")
+
     def analyze(
         self,
         image: AnyArray,
@@ -128,10 +154,12 @@ class DefectClient:
     ) -> FrameResult:
         """Send one frame and wait for its result; callers in several threads take turns.
 
+        Where the server is lost meanwhile and comes back in time, the frame is sent once more.
+
         Raises
         ------
         ServerUnavailable
-            No server, no answer in time, or the server was lost meanwhile.
+            No server, no answer in time, or the server was lost with this frame twice.
         ProtocolError
             The server refused the request.
         """
@@ -201,17 +229,30 @@ class DefectClient:
 
     def answered(self, ticket: Ticket, result: FrameResult) -> None:
         """Hand a result to whom it belongs."""
+        self._record(ticket, result=result)
         if ticket.future is not None and not ticket.future.set_running_or_notify_cancel():
             self.count("errors")  # its caller had given up
             return
         self.count("answered")
+        latency_ms = (time.monotonic_ns() - ticket.since_ns) / 1e6
+        if ticket.future is None and self.is_stale(latency_ms):
+            self.count("stale")
         if ticket.future is not None:
             ticket.future.set_result(result)
         elif self._on_result is not None:
-            self._guarded(self._on_result, result, (time.monotonic_ns() - ticket.since_ns) / 1e6)
+            self._guarded(self._on_result, result, latency_ms)
+
+    def dropped(self, ticket: Ticket, why: str) -> None:
+        """Note that a live frame came to nothing though nothing went wrong; tell why, where there is a why."""
+        self.count("dropped")
+        if why:
+            self.last_error = why
+            if self._on_error is not None:
+                self._guarded(self._on_error, ticket.frame, why)
 
     def failed(self, ticket: Ticket, error: Exception) -> None:
         """Tell that a frame gets no result."""
+        self._record(ticket, error=str(error))
         self.count("errors")
         self.last_error = str(error)
         if ticket.future is not None:
@@ -219,6 +260,13 @@ class DefectClient:
                 ticket.future.set_exception(error)
         elif self._on_error is not None:
             self._guarded(self._on_error, ticket.frame, str(error))
+
+    def _record(self, ticket: Ticket, result: FrameResult | None = None, error: str = "") -> None:
+        if self._recorder is not None:
+            sha256 = self.server.model_sha256 if self.server else ""
+            self._recorder.record(
+                Answer(ticket.image, ticket.context, ticket.frame, ticket.since_ns, result, error, sha256)
+            )
 
     def _guarded(self, callback: Callable[..., None], *values: object) -> None:
         try:

@@ -15,7 +15,6 @@ from realtime.mailbox import Mailbox, Ticket
 from realtime.messages import (
     Bye,
     Cancel,
-    FrameRequest,
     Hello,
     Reply,
     Request,
@@ -26,8 +25,10 @@ from realtime.messages import (
     StatusRequest,
     WireError,
 )
+from realtime.outgoing import Outgoing
+from realtime.poison import Suspects
 from realtime.protocol import Part
-from realtime.states import ClientState
+from realtime.states import AgeLimits, ClientState
 from stemctx_core.errors import ProtocolError, ServerUnavailable, TransportError
 from stemctx_core.results import FrameResult
 
@@ -35,14 +36,13 @@ _POLL_MS: Final = 50
 _GREET_NS: Final = 1_000_000_000
 _HEARTBEAT_NS: Final = 1_000_000_000
 _SILENCE_NS: Final = 3_000_000_000
-#: Types that the analysis has no use for, since it works in float32: half the bytes.
-_NARROWED: Final = {("f", 8), ("f", 16), ("i", 4), ("i", 8), ("u", 8)}
 
 
 class Owner(Protocol):
     """Who is told what happens: the client. Every method is called on the I/O thread."""
 
     address: str
+    age_limits: AgeLimits
 
     @property
     def state(self) -> ClientState:
@@ -57,6 +57,9 @@ class Owner(Protocol):
     def answered(self, ticket: Ticket, result: FrameResult) -> None:
         """Take a result."""
 
+    def dropped(self, ticket: Ticket, why: str) -> None:
+        """Take word that a live frame was let go because newer ones are wanted."""
+
     def failed(self, ticket: Ticket, error: Exception) -> None:
         """Take word that a frame gets no result."""
 
@@ -64,7 +67,8 @@ class Owner(Protocol):
 class Exchange:
     """One conversation at a time over a `Link`; used from the I/O thread alone.
 
-    A server that let a request time out gets no frame until it says that nothing of ours is under way.
+    A server that let a request time out gets no frame until it says that nothing of ours is under way: a circuit
+    breaker that closes by itself.
     """
 
     def __init__(self, client: Owner, mailbox: Mailbox, session: bytes) -> None:
@@ -73,8 +77,11 @@ class Exchange:
         self._link: Link | None = None
         self._connected = self._open = False
         self._in_flight: Ticket | None = None
+        self._outgoing = Outgoing(session, client.age_limits.wait_s)
+        self._suspects = Suspects()
         self._control: dict[int, Future[ServerStatus] | None] = {}
         self._greeted_ns = self._beat_ns = self._heard_ns = 0
+        self._before = ""
         self.server: ServerHello | None = None
 
     def run(self, stop: threading.Event) -> None:
@@ -89,6 +96,7 @@ class Exchange:
                 while (parts := self._link.receive()) is not None:
                     self._heard(parts)
                 self._check_times(time.monotonic_ns())
+                self._drain()
                 self._send_waiting()
             if self._connected:
                 self._send(Bye(session=self._session, id=next(self._ids)))
@@ -111,7 +119,7 @@ class Exchange:
         if connected:
             self._greet(time.monotonic_ns())
         else:
-            self._lost("the connection was lost; reconnecting")
+            self._lost("the connection was lost; reconnecting", server_gone=True)
             if self._client.state is ClientState.REFUSED:
                 self._client.became(ClientState.CONNECTING, "the server that refused is gone")
 
@@ -121,15 +129,21 @@ class Exchange:
         self._control[request_id] = None
         self._send(Hello(session=self._session, id=request_id, t_ns=now, client=f"stemctx pid {os.getpid()}"))
 
-    def _lost(self, why: str) -> None:
+    def _lost(self, why: str, *, server_gone: bool = False) -> None:
         self._open = False
         error = ServerUnavailable(f"{self._client.address}: {why}. The frame under way got no result.")
         ticket, self._in_flight = self._in_flight, None
+        self._outgoing.forget()
         self._drop_status(error)
         if self._client.state is ClientState.LIVE:
             self._client.became(ClientState.STALE, why)
-        if ticket is not None:
-            self._client.failed(ticket, error)
+        if ticket is None:
+            return
+        poison = server_gone and self._suspects.lost(ticket)
+        if server_gone and not poison and ticket.future is not None and not ticket.future.cancelled():
+            self._mailbox.put_awaited(ticket)  # who waits has no newer frame to send instead
+        else:
+            self._client.failed(ticket, _poisoned() if poison else error)
 
     def _drop_status(self, error: TransportError) -> None:
         for future in self._control.values():
@@ -151,7 +165,7 @@ class Exchange:
                 self._ask(now, None)
         else:
             if now - self._heard_ns > _SILENCE_NS:
-                self._lost(f"silent for {_SILENCE_NS / 1e9:g} s")
+                self._lost(f"silent for {_SILENCE_NS / 1e9:g} s", server_gone=True)
             elif now - self._beat_ns > _HEARTBEAT_NS:
                 self._ask(now, None)
 
@@ -161,6 +175,14 @@ class Exchange:
         self._control[request_id] = future
         detail = future is not None
         self._send(StatusRequest(session=self._session, id=request_id, t_ns=now, detail=detail))
+
+    def _drain(self) -> None:
+        scan_id, ticket = self._mailbox.take_drain(), self._in_flight
+        if scan_id is None or ticket is None or ticket.future is not None or ticket.frame.scan_id == scan_id:
+            return
+        self._in_flight = None
+        self._send(Cancel(session=self._session, id=next(self._ids), target=ticket.id))
+        self._client.dropped(ticket, "")
 
     def _send_waiting(self) -> None:
         now = time.monotonic_ns()
@@ -172,12 +194,18 @@ class Exchange:
         ticket = self._mailbox.take()
         if ticket is None:
             return
-        if ticket.future is None and now - ticket.queued_ns > ticket.timeout_s * 1e9:
-            self._client.failed(ticket, ServerUnavailable("The frame was too old when the server came back."))
-            return
+        if ticket.future is None and now - ticket.queued_ns > self._client.age_limits.wait_s * 1e9:
+            self._client.dropped(ticket, "The frame was too old when its turn came.")
+        elif self._suspects.is_poison(ticket):
+            self._client.failed(ticket, _poisoned())
+        else:
+            self._send_frame(ticket, now)
+
+    def _send_frame(self, ticket: Ticket, now: int) -> None:
         ticket.id, ticket.sent_ns = next(self._ids), now
         try:
-            parts = self._laid_out(ticket)
+            limits = self.server.limits if self.server is not None else protocol.Limits()
+            parts = self._outgoing.laid_out(ticket, limits)
         except (ProtocolError, TypeError, ValueError) as error:
             self._client.failed(ticket, error)
             return
@@ -185,28 +213,8 @@ class Exchange:
         if self._link.send(parts):
             self._in_flight = ticket
         else:
+            self._outgoing.forget()
             self._client.failed(ticket, ServerUnavailable(f"{self._client.address} takes no message."))
-
-    def _laid_out(self, ticket: Ticket) -> list[Part]:
-        image, frame = ticket.image, ticket.frame
-        if image.ndim != 2 or not image.size:
-            raise ProtocolError(f"An image of shape {image.shape} cannot be sent. Send rows by columns.")
-        if frame.valid_rows:
-            image = image[: frame.valid_rows]  # the rows beyond are of an older frame
-        if (image.dtype.kind == "f" and image.dtype.itemsize > 4) or (
-            image.dtype.kind == "i" and image.dtype.itemsize > 2
-        ):
-            image = image.astype("<f4")
-        limits = self.server.limits if self.server is not None else protocol.Limits()
-        if image.nbytes > limits.max_bytes or max(image.shape) > limits.max_side:
-            raise ProtocolError(
-                f"A frame of {image.shape} pixels ({image.nbytes} bytes) is over what the server takes "
-                f"({limits.max_side} a side, {limits.max_bytes} bytes). Scan a smaller frame."
-            )
-        request = FrameRequest(
-            session=self._session, id=ticket.id, t_ns=ticket.sent_ns, context=ticket.context, frame=frame
-        )
-        return protocol.encode(request, {"image": image})
 
     def _send(self, request: Request) -> None:
         assert self._link is not None
@@ -229,6 +237,17 @@ class Exchange:
             self._client.count("late")
         else:
             self._in_flight = None
+            self._ended(ticket, reply, arrays)
+
+    def _ended(self, ticket: Ticket, reply: Reply, arrays: protocol.Arrays) -> None:
+        if reply.status is not Status.OK:
+            self._outgoing.forget()
+        if reply.status is Status.ROWS_MISSING and not ticket.whole:
+            ticket.whole = True
+            self._send_frame(ticket, time.monotonic_ns())
+        elif reply.status is Status.STALE and ticket.future is None:
+            self._client.dropped(ticket, "The frame was too old when its turn came.")
+        else:
             try:
                 result = _result(reply, arrays)
             except TransportError as error:
@@ -244,8 +263,10 @@ class Exchange:
             self._open = False
             self._client.became(ClientState.REFUSED, reply.error.message)
         elif isinstance(reply.body, ServerHello):
-            first, self.server = self.server is None, reply.body
-            if first or self._client.state is not ClientState.STALE:
+            before, self.server = self.server, reply.body
+            if before is not None and before.model_sha256 != self.server.model_sha256:
+                self._before = f"; {before.model} before"
+            if before is None or self._client.state is not ClientState.STALE:
                 self._live()
             else:
                 self._ask(time.monotonic_ns(), None)
@@ -259,7 +280,7 @@ class Exchange:
     def _live(self) -> None:
         assert self.server is not None
         self._open = True
-        self._client.became(ClientState.LIVE, f"{self.server.model} on {self.server.engine.name}")
+        self._client.became(ClientState.LIVE, f"{self.server.model} on {self.server.engine.name}{self._before}")
 
 
 def _result(reply: Reply, arrays: protocol.Arrays) -> FrameResult:
@@ -269,6 +290,13 @@ def _result(reply: Reply, arrays: protocol.Arrays) -> FrameResult:
     if not isinstance(reply.body, ResultBody):
         raise ProtocolError("The server answered a frame with something else. Restart it.")
     return protocol.result_from(reply.body, arrays)
+
+
+def _poisoned() -> ServerUnavailable:
+    return ServerUnavailable(
+        "The server was lost twice with this frame in hand, so it is not sent again. Scan another frame, and see the "
+        "server's log."
+    )
 
 
 def _reject(future: Future[ServerStatus], error: Exception) -> None:

@@ -29,6 +29,8 @@ class Ticket:
         Where a caller waits for the answer; None for live frames.
     id, sent_ns
         Set when it is sent.
+    whole
+        Whether all its rows must be sent, because the server lacks the earlier ones.
     """
 
     image: AnyArray
@@ -40,6 +42,7 @@ class Ticket:
     queued_ns: int = field(default_factory=time.monotonic_ns)
     id: int = -1
     sent_ns: int = 0
+    whole: bool = False
 
 
 class Mailbox:
@@ -56,6 +59,7 @@ class Mailbox:
         self._newest: Ticket | None = None
         self._awaited: Ticket | None = None
         self._status: list[Future[ServerStatus]] = []
+        self._only_scan: str | None = None
         self.wake, self._bell = socket.socketpair()
         self.wake.setblocking(False)
         self._bell.setblocking(False)
@@ -80,6 +84,22 @@ class Mailbox:
                 return False
             self._awaited = None
             return True
+
+    def drain(self, scan_id: str) -> Ticket | None:
+        """Take the live frame out unless it is of this scan, and have the one under way looked at too."""
+        with self._lock:
+            drained = None
+            if self._newest is not None and self._newest.frame.scan_id != scan_id:
+                drained, self._newest = self._newest, None
+            self._only_scan = scan_id
+        self.ring()
+        return drained
+
+    def take_drain(self) -> str | None:
+        """The scan that alone is wanted from now on, once after `drain`."""
+        with self._lock:
+            scan_id, self._only_scan = self._only_scan, None
+            return scan_id
 
     def ask_status(self) -> Future[ServerStatus]:
         """Ask for the server's status."""

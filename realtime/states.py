@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 
 import msgspec
+
+from stemctx_core.errors import InputError
 
 
 class ClientState(StrEnum):
@@ -18,26 +21,58 @@ class ClientState(StrEnum):
     FAILED = "failed"
 
 
-class ClientCounters(msgspec.Struct, frozen=True):
-    """What became of the frames.
-
-    ``submitted`` is the sum of ``answered``, ``replaced`` and ``errors``, and of the few still on their way.
+class AgeLimits(msgspec.Struct, frozen=True):
+    """How old live frames and their results may become.
 
     Attributes
     ----------
+    wait_s
+        A frame that waited longer than this for its turn, here or inside the server, is dropped and counted (s).
+    answer_s
+        A result that comes longer than this after the last row of its frame counts as stale (s).
+    """
+
+    wait_s: float = 5.0
+    answer_s: float = 5.0
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise InputError(
+                    f"An age limit {name} of {value} s cannot be. Give a positive number of seconds."
+                )
+
+
+class ClientCounters(msgspec.Struct, frozen=True):
+    """What became of the frames.
+
+    ``submitted`` is the sum of ``answered``, ``replaced``, ``dropped`` and ``errors``, and of the two at most that are
+    still on their way: one that waits and one under way.
+
+    Attributes
+    ----------
+    answered
+        Got a result.
+    stale
+        Those of the answered whose result was older than the bound on age.
     replaced
         Overwritten by a newer frame before they were sent.
+    dropped
+        Not sent or not answered because they had waited beyond the bound, or belong to a scan that is over.
     late
         Replies that nobody waited for any more: late, repeated or out of order. Not frames.
     errors
-        Frames without a result: refused by the server, timed out, lost with the connection, or too old to send.
+        Frames without a result: refused by the server, timed out, lost with the connection, or deadly to the server.
     malformed
         Replies that could not be read.
     """
 
     submitted: int = 0
     answered: int = 0
+    stale: int = 0
     replaced: int = 0
+    dropped: int = 0
     late: int = 0
     errors: int = 0
     malformed: int = 0
