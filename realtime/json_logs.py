@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import queue
@@ -102,6 +103,7 @@ class _Dropping(QueueHandler):
         self._exceptions = logging.Formatter()
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        record = copy.copy(record)  # other handlers want it as it is
         if record.exc_info:
             record.exc_text = self._exceptions.formatException(record.exc_info)
         record.msg, record.args, record.exc_info = record.getMessage(), None, None

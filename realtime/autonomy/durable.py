@@ -107,6 +107,10 @@ class DurableFile:
         self._half_applied = False
         self._pending, self._committed = [], self._size
 
+    def file_status(self) -> os.stat_result:
+        """Status of the file that is open, wherever its path leads by now."""
+        return os.fstat(self._file.fileno())
+
     def close(self) -> None:
         """Let go of the file; what was not committed is dropped. Safe to call twice."""
         if self._file.closed:

@@ -97,7 +97,7 @@ class Recorder:
             self._intended = [e.intended for e in past.exposures]
             self._done = {e.number for e in past.exposures if e.done is not None}
         self._electrons = sum(electrons(e.request, e.dose_e_per_angstrom2) for e in self._intended)
-        self._append(SessionStarted(utc=_now(), session=dict(session), software=_software()))
+        self._append(SessionStarted(utc=_now(), session=dict(session), software=software()))
 
     @classmethod
     def open(cls, path: Path, *, session: Mapping[str, Any], resume: bool = False) -> Self:
@@ -319,7 +319,8 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def _software() -> dict[str, str]:
+def software() -> dict[str, str]:
+    """Versions of what writes a record."""
     try:
         version = metadata.version("stemctx")
     except metadata.PackageNotFoundError:

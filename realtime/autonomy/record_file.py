@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import math
+import os
 import weakref
 import zlib
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from realtime.autonomy.record_events import MAX_EVENT_BYTES
 from realtime.codec import AnyArray
 from stemctx_core.errors import InputError, StemctxError
 
+#: What the file says that it is; another kind of record over the same file says something else.
 FORMAT: Final = "stemctx-record"
 VERSION: Final = 1
 #: One array; an image of 8192 × 8192 float32.
@@ -39,6 +41,8 @@ class RecordFile:
     ----------
     writable
         Open to be written, made where it is not there; else to be read.
+    kind
+        What the file says that it holds.
 
     Attributes
     ----------
@@ -53,8 +57,9 @@ class RecordFile:
         Not there, not ours, damaged, of a later version, or being written by another process.
     """
 
-    def __init__(self, path: Path, *, writable: bool) -> None:
+    def __init__(self, path: Path, *, writable: bool, kind: str = FORMAT) -> None:
         self.path = path
+        self._kind = kind
         try:
             if writable:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,7 +86,7 @@ class RecordFile:
         _open_files.add(self)
         try:
             if self.was_new:
-                self.root.attrs["format"] = np.bytes_(FORMAT)
+                self.root.attrs["format"] = np.bytes_(kind)
                 self.root.attrs["version"] = VERSION
             else:
                 self._check_format()
@@ -94,6 +99,10 @@ class RecordFile:
         self.root.flush()
         self._durable.commit()
 
+    def file_status(self) -> os.stat_result:
+        """Status of the file that is open, wherever its path leads by now."""
+        return self._durable.file_status()
+
     def close(self) -> None:
         """Let go of the file; what was not committed is dropped. Safe to call twice."""
         _open_files.discard(self)
@@ -103,7 +112,7 @@ class RecordFile:
     def _check_format(self) -> None:
         with damage_told(self.path):
             version = int(_small_attribute(self.root, "version"))
-            if bytes(_small_attribute(self.root, "format")) != FORMAT.encode():
+            if bytes(_small_attribute(self.root, "format")) != self._kind.encode():
                 raise ValueError("of another program")
         if version > VERSION:
             raise InputError(
@@ -153,21 +162,17 @@ def get_text(group: Any, name: str) -> bytes:
     return text
 
 
-def put_array(group: Any, name: str, array: AnyArray) -> None:
-    """Store an array in one compressed chunk with a checksum."""
+def put_array(group: Any, name: str, array: AnyArray, *, compressed: bool = True) -> None:
+    """Store an array in one chunk with a checksum."""
     if array.dtype.kind not in "buif" or array.nbytes > MAX_ARRAY_BYTES:
         raise InputError(
             f"An array {array.shape} of {array.dtype} cannot be recorded. Give real numbers, and fewer."
         )
     filters: dict[str, Any] = {}
     if array.size:
-        filters = {
-            "chunks": array.shape,
-            "compression": "gzip",
-            "compression_opts": 1,
-            "shuffle": True,
-            "fletcher32": True,
-        }
+        filters = {"chunks": array.shape, "fletcher32": True}
+        if compressed:
+            filters |= {"compression": "gzip", "compression_opts": 1, "shuffle": True}
     group.create_dataset(name, data=array, **filters)
 
 
