@@ -151,6 +151,9 @@ class Predictions:
         Simulated X2/M of the host.
     ratio
         The frame's own X2/M over that: the scene's, where no optics are missing.
+    scene_reference
+        The reference for the scene's own optics, which a frame is calibrated with; another one where some are missing
+        and `reference` is a mean over what is plausible.
     """
 
     candidates: tuple[Prediction, ...]
@@ -158,6 +161,7 @@ class Predictions:
     scene: Scene
     expected_ratio: float
     ratio: float
+    scene_reference: float
 
 
 def predict(library: ResponseLibrary, scene: Scene) -> Predictions:
@@ -206,7 +210,14 @@ def predict(library: ResponseLibrary, scene: Scene) -> Predictions:
         if candidate.vacancy_beside or len(differing) > 1:
             components["spread"] = away.T @ away / len(away) + differing.T @ differing / len(differing)
         predicted.append(Prediction(features, curvature / 2, components))
-    return Predictions(tuple(predicted), columns.reference, scene, columns.expected_ratio, columns.ratio)
+    return Predictions(
+        candidates=tuple(predicted),
+        reference=columns.reference,
+        scene=scene,
+        expected_ratio=columns.expected_ratio,
+        ratio=columns.ratio,
+        scene_reference=_reference(library, scene) if scene.missing & MISSING_OPTICS else columns.reference,
+    )
 
 
 def assemble(
@@ -297,6 +308,11 @@ def _columns(library: ResponseLibrary, scene: Scene) -> _Columns:
     return _Columns(
         mean, curved, np.array(each) - mean, float(np.mean(references)), float(np.mean(ratios)), left
     )
+
+
+def _reference(library: ResponseLibrary, scene: Scene) -> float:
+    """Peak of the brighter host column for the scene's own optics."""
+    return float(scene_tables(library, scene)[list(host_rows(scene.candidates)), 0].max())
 
 
 @dataclass(frozen=True)

@@ -153,7 +153,7 @@ class EvidenceMaker:
             check_host(self._library, host, view.known.plausible, calibration, view.pixel_size_off)
             warnings += [] if view.known.missing else _ratio_words(calibration)
             predictions = self._predict(self._scene(view, calibration))
-            unit = calibration.gain * predictions.reference
+            unit = calibration.gain * predictions.scene_reference
             # In place: the patches of a large frame are most of the memory that is used.
             kept -= np.float32(calibration.background)
             kept *= np.float32(1 / unit)

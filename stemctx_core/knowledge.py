@@ -1,8 +1,7 @@
 """The optics of a context, and what of them is missing.
 
-Without the convergence angle the candidates are predicted for all that are plausible, which hardly costs anything.
-Without energy or detector a frame is refused: averaged over them, host columns were flagged by the hundred in some
-materials.
+Without the energy, the convergence angle or the detector's angles, candidates are predicted for all that are
+plausible, and weighted by what the frame's own X2/M says of them.
 """
 
 from __future__ import annotations
@@ -16,16 +15,26 @@ import numpy as np
 from stemctx_core import materials
 from stemctx_core.context import ImagingContext
 from stemctx_core.encoding import Nuisance, Scene
-from stemctx_core.errors import FrameError
 from stemctx_core.materials import Host
 from stemctx_core.plausible import host_ratio, plausible_optics
 from stemctx_core.scene import Missing
 from stemctx_core.simulation.library import ResponseLibrary
 from stemctx_core.simulation.optics import TYPICAL_SIGMA_ANGSTROM, Optics
 
-#: What a missing convergence angle is taken for where the library is asked what else it could be.
-TYPICAL_CONVERGENCE_MRAD: Final = 30.0
-_CAN_BE_MISSING: Final = frozenset({"convergence_semi_angle_mrad"})
+#: What missing values are taken for where the library is asked what else they could be; one angle of a detector without
+#: the other says too little of it.
+_TYPICAL: Final = {
+    "high_tension_kv": 80.0,
+    "convergence_semi_angle_mrad": 30.0,
+    "inner_mrad": 70.0,
+    "outer_mrad": 200.0,
+}
+_MISSING: Final = {
+    "high_tension_kv": Missing.HIGH_TENSION,
+    "convergence_semi_angle_mrad": Missing.CONVERGENCE,
+    "inner_mrad": Missing.DETECTOR,
+    "outer_mrad": Missing.DETECTOR,
+}
 
 
 @dataclass(frozen=True)
@@ -53,40 +62,34 @@ class Knowledge:
     warnings: tuple[str, ...] = ()
 
 
+def typical(name: str) -> float:
+    """What a missing value of a context is taken for where something has to stand in its place."""
+    return _TYPICAL[name]
+
+
 def knowledge(library: ResponseLibrary, context: ImagingContext) -> Knowledge:
     """What a context says of the optics.
 
     Raises
     ------
-    FrameError
-        Where energy or detector are missing.
     LibraryError
         Where the library has no answer for what is known.
     """
     host = materials.host(context.host)
     reasons = context.missing()
-    named = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
-    if not reasons.keys() <= _CAN_BE_MISSING:
-        raise FrameError(
-            "missing_context",
-            f"The imaging context is incomplete ({named}).",
-            "Give the missing values, or map the instrument controls that hold them.",
-        )
     declared = Optics(
-        context.value("high_tension_kv"),
-        TYPICAL_CONVERGENCE_MRAD if reasons else context.value("convergence_semi_angle_mrad"),
-        context.value("inner_mrad"),
-        context.value("outer_mrad"),
+        *(typical(name) if name in reasons else context.value(name) for name in _MISSING),
         TYPICAL_SIGMA_ANGSTROM,
     )
     if not reasons:
         library.check(declared)
         return Knowledge(declared, frozenset(), (declared,), host_ratio(library, host, declared))
-    missing = frozenset({Missing.CONVERGENCE})
+    missing = frozenset(_MISSING[name] for name in reasons)
     plausible = _plausible(library, host, declared, missing)
     logs = np.array([np.log(host_ratio(library, host, o)) for o in plausible])
     middle = plausible[int(np.argmin(abs(logs - logs.mean())))]
     either = logs.min() < 0 < logs.max()
+    named = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
     words = f"Not known ({named}): averaged over what is plausible."
     return Knowledge(middle, missing, plausible, 1.0 if either else float(np.exp(logs.mean())), (words,))
 

@@ -21,7 +21,7 @@ from stemctx_core.classes import Candidate
 from stemctx_core.context import ImagingContext, Known
 from stemctx_core.encoding import Nuisance, Prediction, Scene, predict
 from stemctx_core.errors import InputError
-from stemctx_core.knowledge import TYPICAL_CONVERGENCE_MRAD
+from stemctx_core.knowledge import typical
 from stemctx_core.scene import Missing
 from stemctx_core.separation import separation
 from stemctx_core.simulation.library import ResponseLibrary
@@ -215,7 +215,7 @@ def scene_of(
         candidates=context.candidates,
         optics=Optics(
             context.value("high_tension_kv"),
-            convergence.value if isinstance(convergence, Known) else TYPICAL_CONVERGENCE_MRAD,
+            convergence.value if isinstance(convergence, Known) else typical("convergence_semi_angle_mrad"),
             context.value("inner_mrad"),
             context.value("outer_mrad"),
             sigma_angstrom,

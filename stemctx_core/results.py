@@ -41,7 +41,7 @@ class Refusal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes
     ----------
     code
-        ``missing_context``, ``outside_library``, ``outside_training``, ``not_finite``, ``too_small``,
+        ``outside_library``, ``outside_training``, ``not_finite``, ``too_small``,
         ``no_lattice``, ``pixel_size_mismatch``, ``calibration``, ``contrast``, ``too_dark``, ``wrong_host``,
         ``unlike``, ``bad_context``.
     reason, fix

@@ -74,17 +74,22 @@ class TrainedRanges:
         kv, width = optics.high_tension_kv, optics.outer_mrad - optics.inner_mrad
         angle, near = optics.convergence_semi_angle_mrad, DETECTOR_TOLERANCE_MRAD
         asked = [
-            ("beam energy", kv, "kV", self.high_tension_kv, ENERGY_TOLERANCE * kv),
-            ("inner angle", optics.inner_mrad, "mrad", self.inner_mrad, near),
-            ("outer less inner angle", width, "mrad", self.detector_width_mrad, near),
+            (Missing.HIGH_TENSION, "beam energy", kv, "kV", self.high_tension_kv, ENERGY_TOLERANCE * kv),
+            (Missing.DETECTOR, "inner angle", optics.inner_mrad, "mrad", self.inner_mrad, near),
+            (Missing.DETECTOR, "outer less inner angle", width, "mrad", self.detector_width_mrad, near),
+            (
+                Missing.CONVERGENCE,
+                "convergence angle",
+                angle,
+                "mrad",
+                self.convergence_semi_angle_mrad,
+                CONVERGENCE_TOLERANCE_MRAD,
+            ),
         ]
-        if Missing.CONVERGENCE not in missing:
-            tolerance = CONVERGENCE_TOLERANCE_MRAD
-            asked.append(("convergence angle", angle, "mrad", self.convergence_semi_angle_mrad, tolerance))
         outside = [
             f"{name} {value:g} {unit} (trained on {low:g} to {high:g} {unit})"
-            for name, value, unit, (low, high), tolerance in asked
-            if not low - tolerance <= value <= high + tolerance
+            for part, name, value, unit, (low, high), tolerance in asked
+            if part not in missing and not low - tolerance <= value <= high + tolerance
         ]
         if outside:
             raise FrameError(
