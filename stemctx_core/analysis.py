@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -16,25 +16,23 @@ from stemctx_core.classes import Candidate, Role
 from stemctx_core.classifier import Classifier, load_bundle
 from stemctx_core.conformal import ConformalSets
 from stemctx_core.context import ImagingContext, Known
-from stemctx_core.decision import NO_LATTICE_HERE, OBSTACLES, Thresholds
+from stemctx_core.decision import Thresholds
 from stemctx_core.encoding import Nuisance, host_columns
 from stemctx_core.engine import Engine
 from stemctx_core.errors import FrameError, InputError, LibraryError
-from stemctx_core.evidence import EvidenceMaker, SiteEvidence, Sites, View, timed
-from stemctx_core.frame_checks import check_image, pixel_size_words
+from stemctx_core.evidence import EvidenceMaker, SiteEvidence, timed
+from stemctx_core.frame_checks import check_image
 from stemctx_core.knowledge import Knowledge, knowledge
-from stemctx_core.lattice import SiteGrid, find_sites
+from stemctx_core.lattice import SiteGrid
 from stemctx_core.pairing import combine
-from stemctx_core.patches import SAMPLES, CutPatches, extract_patches
-from stemctx_core.results import EDGE, EngineInfo, FrameIdentity, FrameResult, Refusal
+from stemctx_core.patches import SAMPLES, CutPatches
+from stemctx_core.results import EngineInfo, FrameIdentity, FrameResult, Refusal
 from stemctx_core.simulation.library import ResponseLibrary, shipped_library
 from stemctx_core.simulation.render import response_tables
 from stemctx_core.trained import TrainedRanges
 from stemctx_core.verdict import refused, verdict
 from stemctx_core.verdict import site_prior as site_prior
-
-#: Below this part of the frame's typical lattice contrast there is no crystal to judge.
-LEAST_COHERENCE: Final = 0.35
+from stemctx_core.view import Sites, View, lattice, view
 
 
 class FrameAnalyzer:
@@ -98,6 +96,7 @@ class FrameAnalyzer:
         image: NDArray[Any],
         context: ImagingContext,
         frame: FrameIdentity | None = None,
+        previous: SiteGrid | None = None,
     ) -> FrameResult:
         """Judge a frame, or the rows of it that are there; a frame that cannot be judged is a refusal.
 
@@ -109,10 +108,12 @@ class FrameAnalyzer:
             What was imaged and how.
         frame
             Which frame it is, handed through to the result.
+        previous
+            Lattice of the frame before it, see `evidence`.
         """
         identity = frame or FrameIdentity(valid_rows=_rows(image), shape=_shape(image))
         timing: dict[str, float] = {}
-        return self.judge(lambda: self.evidence(image, context, timing), context, identity, timing)
+        return self.judge(lambda: self.evidence(image, context, timing, previous), context, identity, timing)
 
     def analyze_detectors(
         self,
@@ -142,8 +143,12 @@ class FrameAnalyzer:
             image, used[0] = ordered[0]
             context = used[0]
             with timed(timing, "sites"):
-                grid = _grid(image, context, self._known(context))
-            each = [self._maker.evidence(_view(i, grid, c, self._known(c), timing), timing) for i, c in ordered]
+                grid = lattice(image, context, self._known(context))
+            each = []
+            for seen_image, seen_context in ordered:
+                with timed(timing, "patches"):
+                    viewed = view(seen_image, grid, seen_context, self._known(seen_context))
+                each.append(self._maker.evidence(viewed, timing))
             return combine(each, context.candidates)
 
         result = self.judge(evidence, context, identity, timing)
@@ -218,9 +223,21 @@ class FrameAnalyzer:
         return replace(told, engine=self.engine_info, model=self.model_name, timing_ms=timing)
 
     def evidence(
-        self, image: NDArray[Any], context: ImagingContext, timing: dict[str, float] | None = None
+        self,
+        image: NDArray[Any],
+        context: ImagingContext,
+        timing: dict[str, float] | None = None,
+        previous: SiteGrid | None = None,
     ) -> SiteEvidence:
         """Sites of a frame with the likelihood of every candidate.
+
+        Parameters
+        ----------
+        timing
+            Milliseconds of each step are added to it.
+        previous
+            Lattice of the frame before it (`SiteEvidence.grid`), followed where it still fits; else, and without
+            one, the lattice is found anew.
 
         Raises
         ------
@@ -231,8 +248,10 @@ class FrameAnalyzer:
         known = self._known(context)
         check_image(image)
         with timed(timing, "sites"):
-            grid = _grid(image, context, known)
-        return self._maker.evidence(_view(image, grid, context, known, timing), timing)
+            grid = lattice(image, context, known, previous)
+        with timed(timing, "patches"):
+            viewed = view(image, grid, context, known)
+        return self._maker.evidence(viewed, timing)
 
     def _known(self, context: ImagingContext) -> Knowledge:
         known = knowledge(self.library, context)
@@ -266,33 +285,6 @@ def _as_of(one: ImagingContext, other: ImagingContext) -> ImagingContext:
     return msgspec.structs.replace(
         one, inner_mrad=other.inner_mrad, outer_mrad=other.outer_mrad, channel=other.channel
     )
-
-
-def _hint(context: ImagingContext) -> float | None:
-    pixel = context.pixel_size_angstrom
-    return pixel.value if isinstance(pixel, Known) else None
-
-
-def _grid(image: NDArray[Any], context: ImagingContext, known: Knowledge) -> SiteGrid:
-    return find_sites(image, materials.host(context.host), known.expected_ratio, _hint(context))
-
-
-def _view(
-    image: NDArray[Any], grid: SiteGrid, context: ImagingContext, known: Knowledge, timing: dict[str, float]
-) -> View:
-    """Patches of a frame at the sites of a grid."""
-    hint = _hint(context)
-    warnings = pixel_size_words(grid.pixel_size_angstrom, hint)
-    if grid.naming.startswith("ambiguous"):
-        warnings.append(f"The sublattices may be named the wrong way round: {grid.naming}.")
-    with timed(timing, "patches"):
-        patches = extract_patches(image, grid)
-    obstacle = np.zeros(len(grid), np.int8)
-    obstacle[grid.coherence < LEAST_COHERENCE] = OBSTACLES.index(NO_LATTICE_HERE)
-    obstacle[~patches.whole] = OBSTACLES.index(EDGE)
-    sites = Sites(grid.positions_px, grid.sublattice, grid.pixel_size_angstrom)
-    off = grid.pixel_size_angstrom / hint if hint else None
-    return View(patches.values, sites, obstacle, context, known, off, tuple(warnings))
 
 
 def _rows(image: NDArray[Any]) -> int:

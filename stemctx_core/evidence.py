@@ -16,63 +16,18 @@ from stemctx_core import materials, unknown
 from stemctx_core.calibration import FITTING_RATIO, FrameCalibration, calibrate, flatten, measure_scatter
 from stemctx_core.classes import Role
 from stemctx_core.classifier import Classifier
-from stemctx_core.context import ImagingContext
 from stemctx_core.decision import OBSTACLES, UNKNOWN
 from stemctx_core.encoding import Nuisance, Scene, assemble, host_rows, predict
 from stemctx_core.errors import FrameError
 from stemctx_core.features import projection
 from stemctx_core.host_check import check_host
-from stemctx_core.knowledge import Knowledge
+from stemctx_core.lattice import SiteGrid
 from stemctx_core.separation import hidden_defects
 from stemctx_core.simulation.library import ResponseLibrary
+from stemctx_core.view import Sites as Sites
+from stemctx_core.view import View as View
 
 _ROUNDING: Final = 0.0025
-
-
-@dataclass(frozen=True)
-class Sites:
-    """Where the sites of a frame are.
-
-    Attributes
-    ----------
-    positions_px
-        (n, 2) y, x.
-    sublattice
-        (n,) int8: 0 metal, 1 chalcogen.
-    pixel_size_angstrom
-        By the lattice.
-    """
-
-    positions_px: NDArray[np.float64]
-    sublattice: NDArray[np.int8]
-    pixel_size_angstrom: float
-
-
-@dataclass(frozen=True)
-class View:
-    """The sites of a frame as one detector saw them.
-
-    Attributes
-    ----------
-    patches
-        (n, SAMPLES) float32 in the intensity units of the frame.
-    obstacle
-        (n,) int8 index into `stemctx_core.decision.OBSTACLES`: why a site is not judged, 0 where it is.
-    known
-        The optics, and what of them is missing.
-    pixel_size_off
-        Pixel size by the lattice over the calibrated one, None where none is known.
-    warnings
-        What is to be said of the frame already.
-    """
-
-    patches: NDArray[np.float32]
-    sites: Sites
-    obstacle: NDArray[np.int8]
-    context: ImagingContext
-    known: Knowledge
-    pixel_size_off: float | None
-    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,6 +44,8 @@ class SiteEvidence:
         Logarithm to base 10 of electrons per Å² times the peak of the brighter host column, as the model knows it.
     hidden
         Defects that this dose cannot show, each with the host's column.
+    grid
+        The lattice, to be followed in the next frame; None where only patches were given.
     """
 
     sites: Sites
@@ -100,6 +57,7 @@ class SiteEvidence:
     obstacle: NDArray[np.int8]
     warnings: tuple[str, ...]
     hidden: tuple[tuple[str, str], ...] = ()
+    grid: SiteGrid | None = None
 
 
 class EvidenceMaker:
@@ -184,6 +142,7 @@ class EvidenceMaker:
             obstacle=obstacle,
             warnings=tuple(warnings),
             hidden=tuple(hidden),
+            grid=view.grid,
         )
 
     def _scene(self, view: View, calibration: FrameCalibration) -> Scene:

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from stemctx_core.lattice import kernels
 from stemctx_core.lattice.phase import PhaseField
 
 Real = NDArray[np.float32]
@@ -18,6 +19,13 @@ _BINS: Final = 36
 _MOST_PIXELS: Final = 400_000
 #: Fourier orders that are kept; beyond them the source leaves little but noise.
 _ORDERS: Final = 3
+#: |h|² of a hexagonal lattice in vectors 120 degrees apart.
+_KEPT: Final = tuple(
+    (h, k)
+    for h in range(-_ORDERS, _ORDERS + 1)
+    for k in range(-_ORDERS, _ORDERS + 1)
+    if h * h + k * k - h * k <= _ORDERS**2
+)
 THIRD: Final = np.array([1 / 3, 1 / 3])
 
 
@@ -37,12 +45,15 @@ class MeanCell:
         shell's amplitude: positive where columns are bright, negative where they are dark.
     second_shell_error
         Its standard error from the pixel noise.
+    height_error
+        Standard error of the heights from the pixel noise, as in the image.
     """
 
     points: NDArray[np.float64]
     heights: NDArray[np.float64]
     second_shell: float
     second_shell_error: float
+    height_error: float
 
     @property
     def column_heights(self) -> tuple[float, float]:
@@ -60,38 +71,29 @@ def fold(image: Real, field: PhaseField) -> MeanCell:
     field
         Lattice coordinates of the frame; places without a visible lattice are left out.
     """
-    values, coordinates = _sample(image, field)
-    bins = np.floor((coordinates % 1.0) * _BINS).astype(np.int64) % _BINS
-    flat = bins[:, 0] * _BINS + bins[:, 1]
-    count = np.bincount(flat, minlength=_BINS**2)
-    total = np.bincount(flat, values, minlength=_BINS**2)
-    mean = float(values.mean())
-    cell = np.where(count > 0, total / np.maximum(count, 1), mean).reshape(_BINS, _BINS)
+    stride = int(np.ceil(np.sqrt(image.size / _MOST_PIXELS)))
+    sampled = -(-(image.shape[0] - stride // 2) // stride) * -(-(image.shape[1] - stride // 2) // stride)
+    folded = [stride, field.vectors, field.phase, field.coherence, field.block]
+    count, total, squares = kernels.fold_pixels(image, *folded, 0.5, _BINS)
+    if count.sum() < 0.05 * sampled:
+        count, total, squares = kernels.fold_pixels(image, *folded, -1.0, _BINS)
+    pixels = float(count.sum())
+    cell = np.where(count > 0, total / np.maximum(count, 1), total.sum() / pixels)
     spectrum = np.fft.fft2(cell) / _BINS**2
     # Bin k covers k/n to (k+1)/n: its value stands at its centre.
     shift = np.exp(-1j * np.pi * np.fft.fftfreq(_BINS) * 1.0)
     spectrum = spectrum * shift[:, None] * shift[None, :]
 
-    points = _threefold_points(spectrum)
+    # Within one cell, so that those of two frames can be compared.
+    points = (_threefold_points(spectrum) + 1 / 6) % 1.0 - 1 / 6
     heights = np.array([_series(spectrum, p) for p in points])
     order = np.argsort(-heights)
     first = float(np.mean([abs(spectrum[h]) for h in ((1, 0), (0, 1), (-1, -1))]))
     second = float(np.mean([_coefficient(spectrum, h, points[0]) for h in ((1, -1), (2, 1), (1, 2))]))
-    noise = float(np.std(values - cell.ravel()[flat])) / np.sqrt(len(values))
+    noise = float(np.sqrt(max(0.0, squares.sum() - (count * cell**2).sum()))) / pixels
     scale = first if first > 0 else 1.0
-    return MeanCell(points[order], heights[order], second / scale, noise / scale)
-
-
-def _sample(image: Real, field: PhaseField) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Pixel values and lattice coordinates of a regular sample of the frame."""
-    stride = int(np.ceil(np.sqrt(image.size / _MOST_PIXELS)))
-    rows, columns = (np.arange(stride // 2, n, stride) for n in image.shape)
-    values = image[rows[:, None], columns[None, :]].astype(np.float64).ravel()
-    points = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).reshape(-1, 2).astype(np.float64)
-    seen = field.coherence_at(points) > 0.5
-    if seen.sum() < 0.05 * seen.size:
-        seen[:] = True
-    return values[seen], field.lattice_coordinates(points[seen])
+    height_error = noise * np.sqrt(len(_KEPT))
+    return MeanCell(points[order], heights[order], second / scale, noise / scale, height_error)
 
 
 def _threefold_points(spectrum: NDArray[np.complex128]) -> NDArray[np.float64]:
@@ -115,7 +117,4 @@ def _coefficient(
 
 def _series(spectrum: NDArray[np.complex128], point: NDArray[np.float64]) -> float:
     """Fourier series at a point, to a few orders."""
-    reach = range(-_ORDERS, _ORDERS + 1)
-    # |h|² of a hexagonal lattice in vectors 120 degrees apart.
-    orders = [(h, k) for h in reach for k in reach if h * h + k * k - h * k <= _ORDERS**2]
-    return sum(_coefficient(spectrum, o, point) for o in orders)
+    return sum(_coefficient(spectrum, o, point) for o in _KEPT)

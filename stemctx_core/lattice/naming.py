@@ -81,17 +81,10 @@ def name_sublattices(
     expected_ratio
         X2/M of the context.
     """
-    high, low = sites.heights
-    separation = float(np.log(high / max(low, _FAINTEST * high)))
-    expected = float(np.log(expected_ratio))
-    # Gaussian errors of the logarithm: log-odds of "the chalcogen is brighter" against "the metal is".
-    odds = 2 * separation * expected / RATIO_SPREAD**2
-    by_ratio = expected_ratio < 1
-    shown = float(np.exp(-separation if by_ratio else separation))
-    figures = f"X2/M {shown:.2f} against {expected_ratio:.2f} expected"
-    if abs(odds) >= RATIO_DECIDES:
-        return Naming(by_ratio, f"ratio: {figures}")
-
+    decided = by_ratio(sites.heights, expected_ratio)
+    if decided is not None:
+        return decided
+    separation, figures = _shown(sites.heights, expected_ratio)
     smooth = ndimage.gaussian_filter(image, _PROBE_ANGSTROM / pixel_size_angstrom, mode="nearest", truncate=3.0)
     in_bright, error_bright = _one_of_two(smooth, sites.brighter, sites.hollow, _share_of_one(host, separation))
     in_dim, error_dim = _one_of_two(smooth, sites.dimmer, sites.hollow, _share_of_one(host, -separation))
@@ -104,7 +97,31 @@ def name_sublattices(
             f"columns: {chalcogen:.1%} half-bright columns on X against {metal:.1%} on M; the ratio cannot tell "
             f"({figures})",
         )
-    return Naming(by_ratio, f"ambiguous: taken by the ratio, which cannot tell ({figures})")
+    return Naming(expected_ratio < 1, f"ambiguous: taken by the ratio, which cannot tell ({figures})")
+
+
+def by_ratio(heights: tuple[float, float], expected_ratio: float) -> Naming | None:
+    """Name the sublattices by the ratio of their heights alone; None where that cannot decide.
+
+    Parameters
+    ----------
+    heights
+        Of the mean brighter and dimmer column over the hollow site.
+    expected_ratio
+        X2/M of the context.
+    """
+    separation, figures = _shown(heights, expected_ratio)
+    # Gaussian errors of the logarithm: log-odds of "the chalcogen is brighter" against "the metal is".
+    odds = 2 * separation * float(np.log(expected_ratio)) / RATIO_SPREAD**2
+    return Naming(expected_ratio < 1, f"ratio: {figures}") if abs(odds) >= RATIO_DECIDES else None
+
+
+def _shown(heights: tuple[float, float], expected_ratio: float) -> tuple[float, str]:
+    """Logarithm of the brighter over the dimmer height, and X2/M in words if it is named by the ratio."""
+    high, low = heights
+    separation = float(np.log(high / max(low, _FAINTEST * high)))
+    shown = float(np.exp(-separation if expected_ratio < 1 else separation))
+    return separation, f"X2/M {shown:.2f} against {expected_ratio:.2f} expected"
 
 
 def _share_of_one(host: Host, log_ratio: float) -> float:

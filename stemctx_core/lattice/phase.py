@@ -7,12 +7,15 @@ Hÿtch, Snoeck and Kilaas, Ultramicroscopy 74, 131 (1998).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import lru_cache
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.restoration import unwrap_phase
+
+from stemctx_core.lattice import kernels
 
 Real = NDArray[np.float32]
 Complex = NDArray[np.complex64]
@@ -21,7 +24,14 @@ Complex = NDArray[np.complex64]
 #: followed and how much noise gets in; the others take off what is left, mostly at the edges and where the warp
 #: curves. Each schedule is tried, and the third Bragg peak, which the fit does not see, chooses.
 SCHEDULES_ANGSTROM: Final = ((6.0, 9.0, 9.0), (9.0, 9.0))
+#: The window (Å) by which a field that was followed before is refined: what varies over less is kept from the frames
+#: before, whose mean has less noise in it than a single frame.
+TRACKING_WINDOW_ANGSTROM: Final = 9.0
+#: Change of a phase (radians) up to which refining it once is enough.
+_SMALL_CHANGE: Final = 0.5
 _BLOCKS_PER_PLANE: Final = 2.5
+#: Steps of the fixed point that finds a site in a warped frame.
+_ROUNDS: Final = 8
 _BACKGROUND_ANGSTROM: Final = 3.5
 
 
@@ -49,23 +59,15 @@ class PhaseField:
     coherence: Real
     agreement: float
 
-    def _on_blocks(
-        self, field: NDArray[Any], points_px: NDArray[np.float64], order: int
-    ) -> NDArray[np.float64]:
-        where = ((points_px + 0.5) / self.block - 0.5).T
-        sampled: NDArray[np.float64] = ndimage.map_coordinates(
-            field, where, order=order, mode="nearest", prefilter=False
-        )
-        return sampled
-
     def displacement(self, points_px: NDArray[np.float64]) -> NDArray[np.float64]:
         """Phase at (n, 2) points, in lattice units: (n, 2)."""
-        turns = [self._on_blocks(p, points_px, 1) for p in self.phase]
+        turns = [kernels.sample(p, self.block, points_px) for p in self.phase]
         return np.stack(turns, axis=1) / (2 * np.pi)
 
     def coherence_at(self, points_px: NDArray[np.float64]) -> Real:
         """Coherence at (n, 2) points."""
-        return self._on_blocks(self.coherence, points_px, 1).astype(np.float32)
+        seen: Real = kernels.sample(self.coherence, self.block, points_px).astype(np.float32)
+        return seen
 
     def lattice_coordinates(self, points_px: NDArray[np.float64]) -> NDArray[np.float64]:
         """(n, 2) points in units of the direct lattice vectors."""
@@ -75,10 +77,16 @@ class PhaseField:
     def points(self, coordinates: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float64]:
         """Points (px) of (n, 2) lattice coordinates, by fixed point."""
         inverse = np.linalg.inv(self.vectors).T
-        limit = np.array(shape) - 1.0
-        places = coordinates @ inverse
-        for _ in range(8):
-            places = (coordinates - self.displacement(np.clip(places, 0, limit))) @ inverse
+        bottom, right = shape[0] - 1.0, shape[1] - 1.0
+        places: NDArray[np.float64] = kernels.follow_points(
+            np.ascontiguousarray(coordinates, np.float64),
+            inverse,
+            self.phase,
+            self.block,
+            bottom,
+            right,
+            _ROUNDS,
+        )
         return places
 
     def mean_basis(self) -> NDArray[np.float64]:
@@ -106,69 +114,118 @@ def fit_phase(image: Real, vectors: NDArray[np.float64], pixel_size_angstrom: fl
     pixel_size_angstrom
         As the lattice gives it; sets the windows.
     """
-    longest = float(np.hypot(*vectors.T).max())
-    block = max(1, round(1 / (longest * _BLOCKS_PER_PLANE)))
-    block = min(block, *(max(1, n // 4) for n in image.shape))
-    level = _background(image, block, _BACKGROUND_ANGSTROM / pixel_size_angstrom)
-    *fitted, third = (_demodulate(level, g, block) for g in (*vectors, vectors.sum(axis=0)))
+    block = _block(image.shape, vectors)
+    fitted, third = _demodulated(image, vectors, block, pixel_size_angstrom)
     best, best_sum = None, -1.0
     for schedule in SCHEDULES_ANGSTROM:
         windows = [w / (pixel_size_angstrom * block) for w in schedule]
-        phase, coherence = _follow(fitted, windows)
-        flat = third * np.exp(-1j * phase.sum(axis=0)).astype(np.complex64)
+        phase, coherence = _follow(fitted, windows, np.zeros((2, *fitted.shape[1:])))
+        flat = third * _turned(-phase.sum(axis=0))
         coherent_sum = float(np.abs(flat.sum()))
         if coherent_sum > best_sum:
-            size = float(np.abs(ndimage.gaussian_filter(flat, windows[0], mode="constant", truncate=3.0)).sum())
-            agreement = min(1.0, coherent_sum / size) if size > 0 else 0.0
+            agreement = _agreement(flat, windows[0])
             best, best_sum = PhaseField(vectors, phase, block, coherence, agreement), coherent_sum
     assert best is not None
     return best
 
 
-def _background(image: Real, block: int, sigma_px: float) -> Real:
-    """The image without what varies slowly: cut off by the frame's edge, it would leak into the phases there."""
-    rows, columns = (n // block for n in image.shape)
-    means = image[: rows * block, : columns * block].reshape(rows, block, columns, block).mean(axis=(1, 3))
-    smooth = ndimage.gaussian_filter(means, sigma_px / block, mode="nearest", truncate=3.0)
-    y, x = (
-        np.clip((np.arange(n) + 0.5) / block - 0.5, 0, m - 1)
-        for n, m in zip(image.shape, smooth.shape, strict=True)
+def refit_phase(image: Real, before: PhaseField, pixel_size_angstrom: float) -> PhaseField | None:
+    """Follow the lattice of the frame before in a new one; it may have drifted, and differ in its rows.
+
+    Parameters
+    ----------
+    before
+        Where the lattice was.
+
+    Returns
+    -------
+    PhaseField or None
+        With lattice coordinates that go on from those of the frame before for drifts up to half a lattice vector;
+        None for a frame of another width.
+    """
+    block = _block(image.shape, before.vectors)
+    rows, columns = image.shape[0] // block, image.shape[1] // block
+    if block != before.block or columns != before.phase.shape[2]:
+        return None
+    start = before.phase[:, np.minimum(np.arange(rows), before.phase.shape[1] - 1)]
+    fitted, third = _demodulated(image, before.vectors, block, pixel_size_angstrom)
+    left = fitted * _turned(-start)
+    # Drift is the same everywhere: taken off first, what is left hardly needs unwrapping.
+    drift = np.angle(left.sum(axis=(1, 2)).astype(np.complex128))
+    start = start + drift[:, None, None]
+    window = TRACKING_WINDOW_ANGSTROM / (pixel_size_angstrom * block)
+    phase, coherence = _follow(fitted, [window], start)
+    if float(np.abs(phase - start).max()) > _SMALL_CHANGE:
+        phase, coherence = _follow(fitted, [window], phase)
+    agreement = _agreement(third * _turned(-phase.sum(axis=0)), window)
+    return PhaseField(before.vectors, phase, block, coherence, agreement)
+
+
+def _block(shape: tuple[int, ...], vectors: NDArray[np.float64]) -> int:
+    """Side of a block (px)."""
+    longest = float(np.hypot(*vectors.T).max())
+    block = max(1, round(1 / (longest * _BLOCKS_PER_PLANE)))
+    return min(block, *(max(1, n // 4) for n in shape))
+
+
+def _demodulated(
+    image: Real, vectors: NDArray[np.float64], block: int, pixel_size_angstrom: float
+) -> tuple[Complex, Complex]:
+    """(2, rows, columns) and (rows, columns): the two Bragg peaks and the third, demodulated on blocks."""
+    # What varies slowly goes first: cut off by the frame's edge, it would leak into the phases there.
+    means = kernels.block_means(image, block)
+    sigma = _BACKGROUND_ANGSTROM / (pixel_size_angstrom * block)
+    level = ndimage.gaussian_filter(means, sigma, mode="nearest", truncate=3.0)
+    three = np.concatenate([vectors, vectors.sum(axis=0)[None]])
+    comb_y, comb_x = (
+        np.exp(-2j * np.pi * three[:, axis, None] * np.arange(n * block)).astype(np.complex64)
+        for axis, n in enumerate(means.shape)
     )
-    i, j = np.minimum(y.astype(int), rows - 2), np.minimum(x.astype(int), columns - 2)
-    fy, fx = (y - i).astype(np.float32), (x - j).astype(np.float32)
-    across = smooth[:, j] * (1 - fx) + smooth[:, j + 1] * fx
-    level: Real = across[i] * (1 - fy)[:, None] + across[i + 1] * fy[:, None]
-    return image - level
+    blocks: Complex = kernels.demodulate(image, level, block, comb_y, comb_x)
+    return blocks[:2], blocks[2]
 
 
-def _demodulate(image: Real, vector: NDArray[np.float64], block: int) -> Complex:
-    """Mean over blocks of the image times exp(-2πi g·r)."""
-    rows, columns = (n // block for n in image.shape)
-    cut = image[: rows * block, : columns * block]
-    y, x = (
-        np.exp(-2j * np.pi * g * np.arange(n * block)).astype(np.complex64)
-        for g, n in zip(vector, (rows, columns), strict=True)
-    )
-    # Columns first: a real matrix against a real and an imaginary comb is far cheaper than a complex frame.
-    along_x = np.einsum("ikb,kb->ik", cut.reshape(rows * block, columns, block), x.reshape(columns, block))
-    blocks: Complex = np.einsum("rbk,rb->rk", along_x.reshape(rows, block, columns), y.reshape(rows, block))
-    return blocks / block**2
+def _turned(phase: NDArray[np.float64]) -> Complex:
+    """exp(i phase) in single precision."""
+    angle = phase.astype(np.float32)
+    turned: Complex = np.empty(angle.shape, np.complex64)
+    np.cos(angle, out=turned.real)
+    np.sin(angle, out=turned.imag)
+    return turned
 
 
-def _follow(blocks: list[Complex], windows: list[float]) -> tuple[NDArray[np.float64], Real]:
+def _agreement(flat: Complex, window: float) -> float:
+    """How far the third peak, with the sum of both phases taken off, has one phase all over the frame."""
+    size = float(np.abs(_smooth(flat[None], window)).sum())
+    return min(1.0, float(np.abs(flat.sum())) / size) if size > 0 else 0.0
+
+
+@lru_cache(maxsize=32)
+def _gaussian(count: int, sigma: float) -> Real:
+    """(count, count) matrix that averages along an axis with a Gaussian cut at three widths, zero beyond the edge."""
+    weights = ndimage.gaussian_filter1d(np.eye(count), sigma, axis=0, mode="constant", truncate=3.0)
+    return np.ascontiguousarray(weights, np.float32)
+
+
+def _smooth(fields: Complex, sigma: float) -> Complex:
+    """Gaussian averages of (n, rows, columns) fields; as products with matrices, since those are fast."""
+    count, rows, columns = fields.shape
+    down, across = _gaussian(rows, sigma), _gaussian(columns, sigma)
+    parts = np.concatenate([fields.real, fields.imag])
+    smooth = down @ (parts.reshape(-1, columns) @ across.T).reshape(2 * count, rows, columns)
+    averaged: Complex = smooth[:count] + np.complex64(1j) * smooth[count:]
+    return averaged
+
+
+def _follow(
+    blocks: Complex, windows: list[float], start: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], Real]:
     """Unwrapped, smooth phases of two demodulated peaks and their coherence."""
-    phase = np.zeros((2, *blocks[0].shape))
+    phase = start
     for window in windows:
-        seen = [
-            ndimage.gaussian_filter(
-                b * np.exp(-1j * p).astype(np.complex64), window, mode="constant", truncate=3.0
-            )
-            for b, p in zip(blocks, phase, strict=True)
-        ]
-        inside = ndimage.gaussian_filter(
-            np.ones(blocks[0].shape, np.float32), window, mode="constant", truncate=3.0
-        )
-        amplitude = np.stack([np.abs(z) for z in seen]) / inside
+        seen = _smooth(blocks * _turned(-phase), window)
+        inside = [_gaussian(n, window).sum(axis=1) for n in blocks.shape[1:]]
+        amplitude = np.abs(seen) / np.outer(*inside)
         coherence = (amplitude / np.median(amplitude, axis=(1, 2), keepdims=True)).min(axis=0)
         weight = np.clip((coherence - 0.15) / 0.25, 0, 1)
         phase = phase + np.stack([_bridge(_unwrapped(np.angle(z)), weight, window) for z in seen])

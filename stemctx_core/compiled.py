@@ -1,0 +1,27 @@
+"""Kernels that numba compiles, kept on disk where a folder for them can be written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+
+
+def compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`numba.njit` that compiles once an installation, or once a process where nothing can be written.
+
+    Parameters
+    ----------
+    options
+        Of `numba.njit`.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        try:
+            kept: Callable[..., Any] = numba.njit(cache=True, **options)(function)
+        except RuntimeError:  # neither the package's folder nor the user's can be written
+            kept = numba.njit(**options)(function)
+        return kept
+
+    return decorate
