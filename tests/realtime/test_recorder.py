@@ -185,6 +185,8 @@ def test_fault_59_a_small_disk_that_is_full(tmp_path: Path) -> None:
     try:
         path = disk / "live.h5"
         with FrameRecorder(path) as recorder:
+            recorder.record(answer())
+            wait_for(lambda: recorder.status.written == 1)
             live_goes_on(recorder)
         with RecordingReader(path) as recording:
             assert 1 <= len(recording) == recorder.status.written
@@ -220,7 +222,7 @@ def test_fault_59_a_path_that_vanishes(tmp_path: Path, how: str) -> None:
 
 
 _WRITER = """
-import pathlib, sys
+import pathlib, sys, time
 from realtime.recorder import FrameRecorder
 from tests.realtime.test_recorder import answer
 with FrameRecorder(pathlib.Path(sys.argv[1])) as recorder:
@@ -229,7 +231,7 @@ with FrameRecorder(pathlib.Path(sys.argv[1])) as recorder:
         number += 1
         recorder.record(answer(number))
         while recorder.status.waiting_bytes > 1_000_000:
-            pass
+            time.sleep(0.001)
         print(recorder.status.written, flush=True)
 """
 
@@ -251,11 +253,13 @@ def killed_writer(path: Path, after: int) -> int:
 
     listener = threading.Thread(target=listen)
     listener.start()
-    wait_for(lambda: said[0] >= after, 60)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    listener.join()
-    process.stdout.close()
+    try:
+        wait_for(lambda: said[0] >= after, 60)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        listener.join()
+        process.stdout.close()
     return said[0]
 
 
