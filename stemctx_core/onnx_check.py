@@ -6,11 +6,13 @@ Only the few fields of the protocol-buffer messages are decoded that a bundle's 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
 from stemctx_core.errors import BundleError
+from stemctx_core.protobuf import fields, message, text
 
 _NAMES: Final = """
 Abs Add Cast Clip Concat Constant ConstantOfShape Div Equal Erf Exp Expand Flatten Gather Gelu Gemm Greater
@@ -20,7 +22,11 @@ Transpose Unsqueeze Where
 """
 #: Operators that the shipped graphs are made of; all of the default domain, none reads a file or runs a subgraph.
 ALLOWED_OPERATORS: Final = frozenset(_NAMES.split())
-_VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5
+_FLOAT, _INT32, _INT64, _BOOL, _FLOAT16, _DOUBLE = 1, 6, 7, 9, 10, 11
+#: Element types that exported graphs have, and the layout of those whose values may fail to be finite.
+_KINDS: Final = frozenset({_FLOAT, _INT32, _INT64, _BOOL, _FLOAT16, _DOUBLE})
+_FLOATS: Final = {_FLOAT: "<f4", _FLOAT16: "<f2", _DOUBLE: "<f8"}
+_NOT_FINITE: Final = "weights that are NaN or infinite"
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,9 @@ class OnnxContents:
     external
         Whether a tensor lies in another file.
     nested
-        Whether a node holds a graph, or the model functions.
+        Whether a node holds a graph, or the model functions or a training.
+    unusable
+        Why some of its numbers cannot be used: not finite, sparse, or of a kind that no bundle has.
     """
 
     opset: int
@@ -48,6 +56,7 @@ class OnnxContents:
     outputs: tuple[str, ...]
     external: bool
     nested: bool
+    unusable: tuple[str, ...] = ()
 
 
 def read_contents(content: bytes) -> OnnxContents:
@@ -71,12 +80,16 @@ def check_contents(found: OnnxContents, opset: int, inputs: tuple[str, ...], ope
         raise BundleError(f"The model keeps weights in another file. {fix}")
     if found.nested or found.domains:
         raise BundleError(f"The model has functions, subgraphs or operators of another domain. {fix}")
+    if found.unusable:
+        raise BundleError(f"The model has {', '.join(found.unusable)}. {fix}")
     if found.opset != opset:
         raise BundleError(f"The model is of opset {found.opset}, its card says {opset}. {fix}")
     if found.inputs != inputs:
         raise BundleError(
             f"The model takes {', '.join(found.inputs)}; its card says {', '.join(inputs)}. {fix}"
         )
+    if len(found.outputs) != 1:
+        raise BundleError(f"The model gives {len(found.outputs)} outputs instead of one. {fix}")
     if found.operators != operators:
         differing = ", ".join(sorted(found.operators ^ operators))
         raise BundleError(f"The operators of the model are not those of its card ({differing}). {fix}")
@@ -89,90 +102,116 @@ def check_contents(found: OnnxContents, opset: int, inputs: tuple[str, ...], ope
 def _contents(model: memoryview) -> OnnxContents:
     opsets: dict[str, int] = {}
     graphs, nested = [], False
-    for field, value in _fields(model):
+    for field, value in fields(model):
         if field == 8:
-            entry = dict(_fields(_message(value)))
-            opsets[_text(entry.get(1, b""))] = int(entry.get(2, 0))
+            domain, version = _operator_set(message(value))
+            if domain in opsets:
+                raise ValueError(f"it names the operator set '{domain}' twice")
+            opsets[domain] = version
         elif field == 7:
-            graphs.append(_message(value))
-        elif field == 25:
+            graphs.append(message(value))
+        elif field in (20, 25):  # training, functions
             nested = True
     if len(graphs) != 1 or "" not in opsets:
-        raise ValueError("it has no graph or no operator set")
-    operators, initialised, domains = set(), set(), set(opsets) - {"", "ai.onnx"}
-    inputs: list[str] = []
-    outputs: list[str] = []
-    external = False
-    for field, value in _fields(graphs[0]):
-        if field == 1:
-            for part, content in _fields(_message(value)):
-                if part == 4:
-                    operators.add(_text(content))
-                elif part == 7:
-                    domains |= {_text(content)} - {"", "ai.onnx"}
-                elif part == 5:
-                    attribute = list(_fields(_message(content)))
-                    nested |= any(p in (6, 11) for p, _ in attribute)
-                    external |= any(_is_external(_message(c)) for p, c in attribute if p in (5, 10))
-        elif field == 5:
-            tensor = _message(value)
-            external |= _is_external(tensor)
-            initialised |= {_text(c) for p, c in _fields(tensor) if p == 8}
-        elif field in (11, 12):
-            name = next(_text(c) for p, c in _fields(_message(value)) if p == 1)
-            (inputs if field == 11 else outputs).append(name)
-    taken = tuple(i for i in inputs if i not in initialised)
+        raise ValueError("it has no graph or no operator set, or several")
+    found = _Graph(graphs[0])
     return OnnxContents(
-        opsets[""], tuple(sorted(domains)), frozenset(operators), taken, tuple(outputs), external, nested
+        opset=opsets[""],
+        domains=tuple(sorted((found.domains | set(opsets)) - {""})),
+        operators=frozenset(found.operators),
+        inputs=tuple(i for i in found.inputs if i not in found.initialised),
+        outputs=tuple(found.outputs),
+        external=any(map(_is_external, found.tensors)),
+        nested=nested or found.nested,
+        unusable=tuple(sorted({why for t in found.tensors if (why := _unusable(t))} | found.unusable)),
     )
 
 
+def _operator_set(content: memoryview) -> tuple[str, int]:
+    domain, version = "", 0
+    for field, value in fields(content):
+        if field == 1:
+            domain = _domain(value)
+        elif field == 2:
+            if not isinstance(value, int):
+                raise ValueError("the version of an operator set is no number")
+            version = value
+    return domain, version
+
+
+def _domain(value: int | memoryview) -> str:
+    return "" if (name := text(value)) == "ai.onnx" else name
+
+
+class _Graph:
+    """Names, and all tensors wherever they are kept, of a GraphProto."""
+
+    def __init__(self, content: memoryview) -> None:
+        self.operators: set[str] = set()
+        self.domains: set[str] = set()
+        self.initialised: set[str] = set()
+        self.inputs: list[str] = []
+        self.outputs: list[str] = []
+        self.tensors: list[memoryview] = []
+        self.unusable: set[str] = set()
+        self.nested = False
+        for field, value in fields(content):
+            if field == 1:
+                self._node(message(value))
+            elif field == 5:
+                tensor = message(value)
+                self.tensors.append(tensor)
+                self.initialised |= {text(c) for p, c in fields(tensor) if p == 8}
+            elif field == 15:
+                self.unusable.add("sparse weights")
+            elif field in (11, 12):
+                names = [text(c) for p, c in fields(message(value)) if p == 1]
+                if len(names) != 1:
+                    raise ValueError("an input or output has no name")
+                (self.inputs if field == 11 else self.outputs).append(names[0])
+
+    def _node(self, content: memoryview) -> None:
+        for field, value in fields(content):
+            if field == 4:
+                self.operators.add(text(value))
+            elif field == 7:
+                self.domains.add(_domain(value))
+            elif field == 5:
+                self._attribute(message(value))
+
+    def _attribute(self, content: memoryview) -> None:
+        for field, value in fields(content):
+            if field in (6, 11):
+                self.nested = True
+            elif field in (5, 10):
+                self.tensors.append(message(value))
+            elif field in (22, 23):
+                self.unusable.add("sparse weights")
+            elif field in (2, 7) and not _finite(message(value), "<f4"):
+                self.unusable.add(_NOT_FINITE)
+
+
 def _is_external(tensor: memoryview) -> bool:
-    return any(field == 13 or (field == 14 and value) for field, value in _fields(tensor))
+    return any(field == 13 or (field == 14 and value) for field, value in fields(tensor))
 
 
-def _message(value: int | memoryview) -> memoryview:
-    if isinstance(value, int):
-        raise ValueError("a message is a number")
-    return value
+def _unusable(tensor: memoryview) -> str:
+    """Why the numbers of a TensorProto cannot be used; empty where they can."""
+    parts = list(fields(tensor))
+    kinds = {value for field, value in parts if field == 2}
+    kind = next(iter(kinds)) if len(kinds) == 1 else None
+    layout = _FLOATS.get(kind) if isinstance(kind, int) else None
+    for field, value in parts:
+        if field in (4, 10) and not _finite(message(value), "<f4" if field == 4 else "<f8"):
+            return _NOT_FINITE
+        if field == 9 and layout is not None and not _finite(message(value), layout):
+            return _NOT_FINITE
+        if field == 5 and kinds != {_INT32}:
+            return "numbers kept as another kind"
+    return "" if kind in _KINDS else "numbers of a kind that no bundle has"
 
 
-def _text(value: int | memoryview | bytes) -> str:
-    if isinstance(value, int):
-        raise ValueError("a text is a number")
-    return bytes(value).decode()
-
-
-def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Number and value of each field of a message."""
-    at = 0
-    while at < len(message):
-        key, at = _varint(message, at)
-        kind = key & 7
-        if kind == _VARINT:
-            value, at = _varint(message, at)
-            yield key >> 3, value
-            continue
-        if kind == _LENGTH:
-            length, at = _varint(message, at)
-        elif kind in (_EIGHT_BYTES, _FOUR_BYTES):
-            length = 8 if kind == _EIGHT_BYTES else 4
-        else:
-            raise ValueError(f"field of kind {kind}")
-        if at + length > len(message):
-            raise ValueError("it is cut")
-        yield key >> 3, message[at : at + length]
-        at += length
-
-
-def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = message[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
-        if shift > 63:
-            raise ValueError("a number is too long")
+def _finite(content: memoryview, layout: str) -> bool:
+    if len(content) % np.dtype(layout).itemsize:
+        raise ValueError("a list of numbers is cut")
+    return bool(np.isfinite(np.frombuffer(content, layout)).all())
