@@ -85,7 +85,7 @@ def test_fault_30_a_pickle_or_an_archive_is_not_a_model(
     if kind == "tar":
         content = tar_bytes()
     elif kind == "torch":  # a .pt file is a zip archive with a pickle in it
-            held = io.BytesIO()
+        held = io.BytesIO()
         with zipfile.ZipFile(held, "w") as archive:
             archive.writestr("archive/data.pkl", content)
         content = held.getvalue()
