@@ -1,80 +1,85 @@
-"""TensorRT 10 and 11 and TensorRT-RTX through one code path: strongly typed, so precision is the ONNX graph's own.
+"""TensorRT 10 and 11 and TensorRT-RTX behind the interface of `stemctx_core.engine.Engine`.
 
-Never run where `realtime.engines.driver` finds no device. Building was checked with TensorRT-RTX, which compiles
-without a GPU; execution was not verified on the machines where this was written. The plan is built at every start
-(seconds) and never stored nor read: a plan is executable content.
+Never made where `realtime.engines.driver` finds no device.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib
-import math
+import logging
+from collections import OrderedDict
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from realtime.engines.builder import LARGEST_BATCH, PROFILE, TensorRtError, build_plan, supported_capabilities
+from realtime.engines.device import Cuda
+from realtime.engines.driver import Gpu
+from realtime.engines.lane import Lane, Shapes
+from realtime.engines.plans import PlanCache, PlanKey
+from realtime.engines.rtx import RtxKernels
 from stemctx_core.engine import Arrays
-from stemctx_core.errors import StemctxError
 from stemctx_core.results import EngineInfo
 
-#: Range of every dynamic axis by its name in the exported graph: least, typical, most.
-AXIS_RANGES: Final = {"patches": (1, 1024, 4096), "candidates": (2, 8, 64)}
-_OTHER_AXIS: Final = (1, 256, 1024)
-_WORKSPACE_BYTES: Final = 1 << 30
+logger = logging.getLogger(__name__)
+
+#: Batches are filled up to one of these, so that few shapes occur and each is prepared once.
+BATCHES: Final = (64, 256, LARGEST_BATCH)
+#: Shapes kept ready; the one that was not used for longest goes.
+_MOST_LANES: Final = 6
+_ROWS: Final = "patches"
 
 
-class TensorRtError(StemctxError):
-    """TensorRT cannot build or run this model here; the caller falls back to the CPU."""
+def plan_target(trt: Any, gpu: Gpu) -> tuple[str, ...]:
+    """What a plan for this GPU is built for, as its key says it."""
+    return (
+        (gpu.capability,) if supported_capabilities(trt) else (gpu.name, gpu.capability, f"CUDA {gpu.driver}")
+    )
 
 
-def build_plan(trt: Any, onnx_bytes: bytes, compute_capabilities: tuple[str, ...] = ()) -> bytes:
-    """Compile a model.
+def plan_key(trt: Any, onnx_bytes: bytes, target: tuple[str, ...], content: str = "plan") -> PlanKey:
+    """Key of a plan, or of what else is kept for it."""
+    digest = hashlib.sha256(onnx_bytes).hexdigest()
+    return PlanKey(digest, trt.__name__, trt.__version__, target, PROFILE, content)
 
-    Parameters
-    ----------
-    trt
-        The module ``tensorrt`` or ``tensorrt_rtx``.
-    compute_capabilities
-        TensorRT-RTX only: GPUs to compile for, such as ``SM89``, on a machine without one.
 
-    Raises
-    ------
-    TensorRtError
-        With what TensorRT said.
+def cached_or_built(trt: Any, onnx_bytes: bytes, gpu: Gpu, cache: PlanCache | None) -> bytes:
+    """The plan for this GPU: one built here before, or a new one, which is kept.
+
+    A plan of TensorRT-RTX that was compiled ahead of time serves every GPU that it was compiled for.
     """
-    logger = trt.Logger(trt.Logger.WARNING)
-    builder = trt.Builder(logger)
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = trt.OnnxParser(network, logger)
-    if not parser.parse(onnx_bytes):
-        said = "; ".join(str(parser.get_error(i).desc()) for i in range(parser.num_errors))
-        raise TensorRtError(f"TensorRT cannot read the model: {said}")
-    config = builder.create_builder_config()
-    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, _WORKSPACE_BYTES)
-    if compute_capabilities:
-        config.num_compute_capabilities = len(compute_capabilities)
-        for index, name in enumerate(compute_capabilities):
-            config.set_compute_capability(getattr(trt.ComputeCapability, name), index)
-    profile = builder.create_optimization_profile()
-    for i in range(network.num_inputs):
-        tensor = network.get_input(i)
-        shapes = zip(*(_axis(tensor, axis, size) for axis, size in enumerate(tuple(tensor.shape))), strict=True)
-        profile.set_shape(tensor.name, *shapes)
-    if config.add_optimization_profile(profile) < 0:
-        raise TensorRtError("TensorRT refused the range of batch sizes")
-    plan = builder.build_serialized_network(network, config)
-    if plan is None:
-        raise TensorRtError("TensorRT could not build the model; see its log")
-    return bytes(memoryview(plan))
+    key = plan_key(trt, onnx_bytes, plan_target(trt, gpu))
+    portable = supported_capabilities(trt)
+    if cache is not None:
+        keys = [key]
+        if portable:
+            same = [r.key for r in cache.records() if _covers(r.key, key, gpu.capability)]
+            keys += same
+        for known in keys:
+            if (plan := cache.get(known)) is not None:
+                return plan
+    plan = build_plan(trt, onnx_bytes, (gpu.capability,) if portable else ())
+    if cache is not None:
+        try:
+            cache.put(key, plan)
+        except OSError as error:
+            logger.warning("the plan was not kept: %s", error)
+    return plan
 
 
-def _axis(tensor: Any, axis: int, size: int) -> tuple[int, int, int]:
-    return (size, size, size) if size >= 0 else AXIS_RANGES.get(tensor.get_dimension_name(axis), _OTHER_AXIS)
+def _covers(known: PlanKey, wanted: PlanKey, capability: str) -> bool:
+    return capability in known.target and plan_identity(known) == plan_identity(wanted)
+
+
+def plan_identity(key: PlanKey) -> tuple[str, ...]:
+    """All of a key but its target."""
+    return key.onnx_sha256, key.package, key.version, key.profile, key.content
 
 
 class TensorRtEngine:
-    """One plan, one execution context, one stream; used from one thread.
+    """One plan, one stream, and a few shapes kept ready; used from one thread.
 
     Parameters
     ----------
@@ -82,75 +87,85 @@ class TensorRtEngine:
         A model already checked against its hash.
     package
         ``tensorrt`` or ``tensorrt_rtx``.
+    gpu
+        The device.
     reason
         Why this engine was chosen.
+    cache
+        Plans of this user; None builds anew and keeps nothing.
+
+    Raises
+    ------
+    TensorRtError
+        Where it does not work here.
     """
 
-    def __init__(self, onnx_bytes: bytes, package: str, reason: str) -> None:
-        self._device: dict[str, tuple[int, int]] = {}
+    def __init__(
+        self, onnx_bytes: bytes, package: str, gpu: Gpu, reason: str, cache: PlanCache | None = None
+    ) -> None:
+        self._lanes: OrderedDict[tuple[tuple[int, ...], ...], Lane] = OrderedDict()
+        self._cuda: Cuda | None = None
         try:
             trt = importlib.import_module(package)
-            self._cuda = importlib.import_module("cuda.bindings.runtime")
             self._runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
-            self._engine = self._runtime.deserialize_cuda_engine(build_plan(trt, onnx_bytes))
-            self._context: Any = None if self._engine is None else self._engine.create_execution_context()
-        except (ImportError, AttributeError, TypeError, RuntimeError) as error:
+            plan = cached_or_built(trt, onnx_bytes, gpu, cache)
+            self._engine = self._runtime.deserialize_cuda_engine(plan)
+            if self._engine is None:
+                raise TensorRtError(f"{package} cannot load its own plan; is there enough GPU memory?")
+            self._kernels = None
+            if supported_capabilities(trt):
+                key = plan_key(trt, onnx_bytes, (gpu.name, gpu.capability, f"CUDA {gpu.driver}"), "kernels")
+                self._kernels = RtxKernels(trt, self._engine, key, cache)
+            self._read_names(trt)
+            self._cuda = Cuda()
+        except (ImportError, AttributeError, TypeError, RuntimeError, OSError) as error:
             raise TensorRtError(f"{package} does not work here ({type(error).__name__}: {error})") from error
-        if self._context is None:
-            raise TensorRtError(f"{package} cannot load its own plan; is there enough GPU memory?")
-        names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
-        outputs = [n for n in names if self._engine.get_tensor_mode(n) == trt.TensorIOMode.OUTPUT]
-        self._inputs = [n for n in names if n not in outputs]
-        (self._output,) = outputs
-        self._stream = self._call("cudaStreamCreateWithFlags", self._cuda.cudaStreamNonBlocking)
-        self.info = EngineInfo(f"{package} {trt.__version__}", reason)
+        self.info = EngineInfo(f"{package} {trt.__version__} ({gpu.name})", reason)
 
     def run(self, inputs: Arrays) -> NDArray[np.float32]:
-        """Evaluate the graph."""
-        kind = self._cuda.cudaMemcpyKind
-        kept = {name: np.ascontiguousarray(inputs[name], np.float32) for name in self._inputs}
-        for name, array in kept.items():
-            if not self._context.set_input_shape(name, array.shape):
-                raise TensorRtError(f"'{name}' of shape {array.shape} is outside what the plan was built for")
-            to = self._buffer(name, array.nbytes)
-            self._copy(to, array.ctypes.data, array.nbytes, kind.cudaMemcpyHostToDevice)
-        if missing := self._context.infer_shapes():
-            raise TensorRtError(f"inputs without a shape: {missing}")
-        output = np.empty(tuple(self._context.get_tensor_shape(self._output)), np.float32)
-        source = self._buffer(self._output, output.nbytes)
-        if not self._context.execute_async_v3(int(self._stream)):
-            raise TensorRtError("the GPU did not take the work")
-        self._copy(output.ctypes.data, source, output.nbytes, kind.cudaMemcpyDeviceToHost)
-        self._call("cudaStreamSynchronize", self._stream)
-        return output
+        """Evaluate the graph; more rows than `LARGEST_BATCH` are run in turns."""
+        rows = len(inputs[_ROWS])
+        parts = []
+        for start in range(0, max(rows, 1), LARGEST_BATCH):
+            part = {**inputs, _ROWS: inputs[_ROWS][start : start + LARGEST_BATCH]}
+            parts.append(self._lane(part).run(part, len(part[_ROWS])))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def close(self) -> None:
-        """Free the device memory."""
-        for address, _ in self._device.values():
-            self._call("cudaFree", address)
-        self._device.clear()
-        if self._stream is not None:
-            self._call("cudaStreamDestroy", self._stream)
-            self._stream = None
+        """Free the device memory; safe to call twice."""
+        while self._lanes:
+            self._lanes.popitem()[1].close()
+        if self._cuda is not None:
+            self._cuda.close()
+            self._cuda = None
 
-    def _copy(self, to: int, source: int, nbytes: int, kind: Any) -> None:
-        self._call("cudaMemcpyAsync", to, source, nbytes, kind, self._stream)
+    def _read_names(self, trt: Any) -> None:
+        names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
+        if any(self._engine.get_tensor_dtype(n) != trt.DataType.FLOAT for n in names):
+            raise TensorRtError("the graph's inputs and outputs are not all float32")
+        outputs = [n for n in names if self._engine.get_tensor_mode(n) == trt.TensorIOMode.OUTPUT]
+        if len(outputs) != 1:
+            raise TensorRtError(f"the graph has {len(outputs)} outputs instead of one")
+        self._inputs = [n for n in names if n not in outputs]
+        self._output = outputs[0]
 
-    def _buffer(self, name: str, nbytes: int) -> int:
-        address, size = self._device.get(name, (0, 0))
-        if size < max(nbytes, 1):
-            if size:
-                self._call("cudaStreamSynchronize", self._stream)
-                self._call("cudaFree", address)
-            size = 1 << math.ceil(math.log2(max(nbytes, 256)))
-            address = int(self._call("cudaMalloc", size))
-            self._device[name] = (address, size)
-            if not self._context.set_tensor_address(name, address):
-                raise TensorRtError(f"TensorRT does not take a buffer for '{name}'")
-        return address
-
-    def _call(self, name: str, *values: Any) -> Any:
-        code, *rest = getattr(self._cuda, name)(*values)
-        if int(code) != 0:
-            raise TensorRtError(f"{name} failed ({code})")
-        return rest[0] if rest else None
+    def _lane(self, inputs: Arrays) -> Lane:
+        if self._cuda is None:
+            raise TensorRtError("the engine is closed")
+        filled = next(b for b in BATCHES if b >= len(inputs[_ROWS]))
+        shapes: Shapes = {name: tuple(inputs[name].shape) for name in self._inputs}
+        shapes[_ROWS] = (filled, *shapes[_ROWS][1:])
+        key = tuple(shapes.values())
+        if key in self._lanes:
+            self._lanes.move_to_end(key)
+            return self._lanes[key]
+        while len(self._lanes) >= _MOST_LANES:
+            self._lanes.popitem(last=False)[1].close()
+        context = self._engine.create_execution_context() if self._kernels is None else self._kernels.context()
+        if context is None:
+            raise TensorRtError("there is not enough GPU memory for another shape")
+        lane = Lane(context, self._cuda, shapes, self._output, graph=self._kernels is None)
+        self._lanes[key] = lane
+        if self._kernels is not None:
+            self._kernels.keep()
+        return lane

@@ -4,84 +4,147 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from realtime.engines import select
-from realtime.engines.driver import probe_driver
-from realtime.engines.select import select_engine, tensorrt_obstacle
+from realtime.engines.agreement import TOLERANCE, disagreement, example, largest_difference
+from realtime.engines.builder import TensorRtError
+from realtime.engines.driver import DriverProbe, Gpu, probe_driver
+from realtime.engines.select import EngineKind, Precision, gpu_obstacle, load_classifier, select_engine
 from stemctx_core.classifier import Bundle, load_bundle
-from stemctx_core.engine import OnnxRuntimeEngine
+from stemctx_core.engine import Arrays, OnnxRuntimeEngine
 from stemctx_core.errors import BundleError, InputError
+from stemctx_core.results import EngineInfo
 
 NOT_VERIFIED = "TensorRT execution: not verified on this machine"
+GPU_KINDS = [EngineKind.TENSORRT, EngineKind.TENSORRT_RTX]
+without_gpu = pytest.mark.skipif(probe_driver().devices > 0, reason="there is a GPU")
 
 
 @pytest.fixture(scope="module")
 def bundle() -> Bundle:
-    try:
-        return load_bundle()
-    except BundleError as error:
-        pytest.skip(str(error))
+    return load_bundle()
 
 
-def inputs(patches: int, candidates: int) -> dict[str, np.ndarray]:
-    from stemctx_core.compositions import COMPOSITION_WIDTH, CONTEXT_WIDTH
-    from stemctx_core.features import FEATURES
-
-    rng = np.random.default_rng(patches)
-    return {
-        "patches": rng.normal(size=(patches, 1024)).astype(np.float32),
-        "mean": rng.normal(size=(candidates, FEATURES)).astype(np.float32),
-        "whiten": np.repeat(np.eye(FEATURES, dtype=np.float32)[None], candidates, axis=0),
-        "log_det": np.zeros(candidates, np.float32),
-        "scale": np.ones((candidates, FEATURES), np.float32),
-        "log_dose": np.full(1, 11.0, np.float32),
-        "composition": rng.normal(size=(candidates, COMPOSITION_WIDTH)).astype(np.float32),
-        "context": rng.normal(size=CONTEXT_WIDTH).astype(np.float32),
-    }
+def in_a_process(code: str, tmp_path: Path) -> dict[str, object]:
+    """Run code that prints JSON in a Python of its own, with a folder of caches of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env={**os.environ, "XDG_CACHE_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    answer: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+    return answer
 
 
 def test_the_driver_is_asked_and_agrees_with_the_library_that_is_here() -> None:
     probe = probe_driver()
     assert probe.reason
+    assert (probe.gpu is not None) == (probe.devices > 0)
     try:
         ctypes.CDLL("libcuda.so.1")
     except OSError:
         assert (probe.devices, probe.reason) == (0, "no CUDA driver")
 
 
-def test_the_default_engine_says_why_it_is_not_tensorrt(bundle: Bundle) -> None:
-    if not tensorrt_obstacle():
-        pytest.skip("TensorRT can run here")
-    engine = select_engine(bundle.onnx_bytes)
-    assert isinstance(engine, OnnxRuntimeEngine)
-    assert engine.info.name.startswith("ONNX Runtime")
-    assert engine.info.name.endswith("(CPU)")
-    assert engine.info.reason == f"TensorRT not used: {tensorrt_obstacle()}"
-    engine.close()
+@without_gpu
+def test_without_a_gpu_a_process_falls_back_says_why_and_imports_no_engine_library(tmp_path: Path) -> None:
+    """The whole way to a result, in a process of its own: an engine library without a driver could end it."""
+    code = """
+import json, sys
+import numpy as np
+from realtime.engines.select import load_classifier
+from stemctx_core.analysis import FrameAnalyzer
+from tests.realtime.support import context
+
+analyzer = FrameAnalyzer(load_classifier(threads=1))
+result = analyzer.analyze(np.random.default_rng(0).poisson(9.0, (96, 96)).astype(np.float32), context())
+loaded = [name for name in sys.modules if name.split(".")[0] in ("tensorrt", "tensorrt_rtx", "cuda", "torch")]
+print(json.dumps({"name": result.engine.name, "reason": result.engine.reason, "loaded": loaded}))
+"""
+    answer = in_a_process(code, tmp_path)
+    assert str(answer["name"]).startswith("ONNX Runtime")
+    assert str(answer["name"]).endswith("(CPU)")
+    assert answer["reason"] == f"TensorRT not used: {probe_driver().reason}"
+    assert answer["loaded"] == []
+    assert not (tmp_path / "stemctx").exists()
 
 
-def test_a_driver_without_tensorrt_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    from realtime.engines.driver import DriverProbe
+@without_gpu
+@pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt-rtx is not installed")
+def test_an_engine_library_that_is_asked_all_the_same_gives_an_error_and_not_a_crash(tmp_path: Path) -> None:
+    """TensorRT-RTX builds its plan, keeps it, finds no device, and says so; the next time it is not built again."""
+    code = """
+import json, logging
+from pathlib import Path
+from realtime.engines.builder import TensorRtError
+from realtime.engines.driver import Gpu
+from realtime.engines.plans import PlanCache
+from realtime.engines.tensorrt import TensorRtEngine
+from stemctx_core.classifier import load_bundle
 
-    monkeypatch.setattr(select, "_package", lambda: "")
-    monkeypatch.setattr(select, "probe_driver", lambda: DriverProbe(1, "1 CUDA device"))
-    assert "TensorRT is not installed" in tensorrt_obstacle()
+said, built, cache = [], [], PlanCache()
+for _ in range(2):
+    try:
+        TensorRtEngine(load_bundle().onnx_bytes, "tensorrt_rtx", Gpu("no such GPU", "SM89", "13.0"), "asked", cache)
+    except TensorRtError as error:
+        said.append(str(error))
+    built += [(r.sha256, r.key.target) for r in cache.records()]
+print(json.dumps({"said": said, "built": built}))
+"""
+    answer = in_a_process(code, tmp_path)
+    said, built = answer["said"], answer["built"]
+    assert isinstance(said, list)
+    assert isinstance(built, list)
+    assert len(said) == 2
+    assert all("tensorrt_rtx" in text for text in said)
+    assert built[0] == built[1]
+    assert built[0][1] == ["SM89"]
 
 
-def test_an_engine_that_was_asked_for_and_cannot_run_is_an_error_that_names_the_way_out(bundle: Bundle) -> None:
-    if not tensorrt_obstacle():
-        pytest.skip("TensorRT can run here")
+@without_gpu
+@pytest.mark.parametrize("kind", GPU_KINDS)
+def test_an_engine_that_was_asked_for_and_cannot_run_is_an_error_that_names_the_way_out(
+    kind: EngineKind, bundle: Bundle
+) -> None:
     with pytest.raises(InputError, match="Leave --engine out"):
-        select_engine(bundle.onnx_bytes, "tensorrt")
+        select_engine(bundle.onnx_bytes, kind)
+
+
+def test_a_driver_without_the_library_is_told_with_what_to_install() -> None:
+    probe = DriverProbe(1, "1 CUDA device", Gpu("any", "SM89", "13.0"))
+    for kind in GPU_KINDS:
+        if importlib.util.find_spec(kind.value) is None:
+            assert "is not installed (pip install" in gpu_obstacle(kind, probe)
+        elif importlib.util.find_spec("cuda") is None:
+            assert "cuda-bindings is not installed (pip install" in gpu_obstacle(kind, probe)
+    assert gpu_obstacle(EngineKind.ONNX_RUNTIME, probe) == ""
 
 
 def test_an_engine_asked_for_is_used_and_an_unknown_one_refused(bundle: Bundle) -> None:
     assert select_engine(bundle.onnx_bytes, "onnxruntime", 1).info.reason == "asked for"
-    with pytest.raises(InputError, match="auto, onnxruntime, tensorrt"):
+    with pytest.raises(InputError, match="auto, onnxruntime, tensorrt, tensorrt_rtx"):
         select_engine(bundle.onnx_bytes, "openvino")
+
+
+def test_the_precision_chooses_the_graph_and_is_said() -> None:
+    half = load_classifier(prefer="onnxruntime", threads=1, precision="fp16")
+    full = load_classifier(prefer="onnxruntime", threads=1)
+    assert half.bundle.onnx_bytes != full.bundle.onnx_bytes
+    assert half.bundle.sha256 == full.bundle.sha256
+    assert (half.engine.info.reason, full.engine.info.reason) == ("asked for, fp16", "asked for")
+    with pytest.raises(InputError, match="fp32, fp16"):
+        load_classifier(precision="int8")
 
 
 def test_a_damaged_model_is_refused() -> None:
@@ -89,31 +152,77 @@ def test_a_damaged_model_is_refused() -> None:
         select_engine(b"\x08\x07not a graph", "onnxruntime")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt-rtx is not installed")
-def test_the_shipped_model_compiles_with_tensorrt_rtx_ahead_of_time(bundle: Bundle) -> None:
-    import tensorrt_rtx
+def test_an_engine_with_other_answers_is_found_out(bundle: Bundle) -> None:
+    """One engine is ONNX Runtime with a graph whose last weights are another's."""
+    import onnx
+    from onnx import numpy_helper
 
-    from realtime.engines.tensorrt import TensorRtError, build_plan
+    reference = OnnxRuntimeEngine(bundle.onnx_bytes, threads=1)
+    assert disagreement(reference, OnnxRuntimeEngine(bundle.onnx_bytes, threads=2), Precision.FP32) == ""
+    model = onnx.load_from_string(bundle.onnx_bytes)
+    tensor = next(
+        t for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT and len(t.dims) == 2
+    )
+    array = numpy_helper.to_array(tensor)
+    tensor.CopyFrom(numpy_helper.from_array((array * 1.1).astype(np.float32), tensor.name))
+    other = OnnxRuntimeEngine(model.SerializeToString(), threads=1)
+    assert "differ from those of ONNX Runtime" in disagreement(other, reference, Precision.FP32)
+    spoilt = np.full((2, 3), np.nan, np.float32)
+    assert largest_difference(spoilt, np.zeros((2, 3), np.float32)) == np.inf
 
-    for model in (bundle, load_bundle(half=True)):
-        assert len(build_plan(tensorrt_rtx, model.onnx_bytes, ("SM86", "SM89", "SM120"))) > 10_000
-    with pytest.raises(TensorRtError, match="cannot read"):
-        build_plan(tensorrt_rtx, b"\x08\x07not a graph", ("SM89",))
+
+def test_batches_of_any_size_give_the_same_on_the_default_engine(bundle: Bundle) -> None:
+    engine = OnnxRuntimeEngine(bundle.onnx_bytes, threads=1)
+    inputs = example()
+    together = engine.run(inputs)
+    alone = engine.run({**inputs, "patches": inputs["patches"][5:6]})
+    np.testing.assert_allclose(together[5:6], alone, atol=2e-3)
 
 
 @pytest.mark.gpu
-def test_tensorrt_agrees_with_onnx_runtime(bundle: Bundle) -> None:
-    if obstacle := tensorrt_obstacle():
+@pytest.mark.parametrize("kind", GPU_KINDS)
+@pytest.mark.parametrize("precision", list(Precision))
+def test_a_gpu_agrees_with_onnx_runtime(
+    kind: EngineKind, precision: Precision, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every batch size twice: the second run is a replayed graph. The second engine takes the first one's plan."""
+    if obstacle := gpu_obstacle(kind):
         pytest.skip(f"{NOT_VERIFIED}: {obstacle}")
-    from realtime.engines.tensorrt import TensorRtEngine
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    content = load_bundle(half=precision is Precision.FP16).onnx_bytes
+    reference = OnnxRuntimeEngine(content)
+    for _ in range(2):
+        engine = select_engine(content, kind, precision=precision)
+        try:
+            for inputs in (example(1), example(30), example(200), example(30)):
+                for part in (1, 7, 64, 65, len(inputs["patches"])):
+                    given: Arrays = {**inputs, "patches": inputs["patches"][:part]}
+                    found, wanted = engine.run(given), reference.run(given)
+                    assert found.shape == wanted.shape
+                    assert largest_difference(found, wanted) <= TOLERANCE[precision]
+        finally:
+            engine.close()
+            engine.close()
+    cache = select.open_cache()
+    assert cache is not None
+    assert len([r for r in cache.records() if r.key.content == "plan"]) == 1
 
-    reference = OnnxRuntimeEngine(bundle.onnx_bytes)
-    engine = select_engine(bundle.onnx_bytes, "tensorrt")
-    assert isinstance(engine, TensorRtEngine)
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", GPU_KINDS)
+def test_a_gpu_tells_what_it_cannot_take(kind: EngineKind) -> None:
+    if obstacle := gpu_obstacle(kind):
+        pytest.skip(f"{NOT_VERIFIED}: {obstacle}")
+    engine = select_engine(load_bundle().onnx_bytes, kind)
+    inputs = example(1)
+    too_many = {n: np.repeat(a, 70, axis=0) if n in ("mean", "whiten", "log_det", "scale", "composition") else a
+                for n, a in inputs.items()}  # fmt: skip
     try:
-        for patches, candidates in ((1, 2), (7, 8), (1024, 8), (300, 24)):
-            given = inputs(patches, candidates)
-            np.testing.assert_allclose(engine.run(given), reference.run(given), rtol=1e-3, atol=2e-2)
+        with pytest.raises(TensorRtError, match="outside what the plan was built for"):
+            engine.run(too_many)
+        assert np.isfinite(engine.run(inputs)).all()
     finally:
         engine.close()
-        engine.close()
+    with pytest.raises(TensorRtError, match="closed"):
+        engine.run(inputs)
+    assert isinstance(engine.info, EngineInfo)
