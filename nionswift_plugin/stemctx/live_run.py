@@ -11,9 +11,10 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
+from nionswift_plugin.stemctx.interrupts import Interrupts, interrupts
 from nionswift_plugin.stemctx.live_report import JudgedFrame, LiveReport
 from nionswift_plugin.stemctx.service import LiveService
-from nionswift_plugin.stemctx.status import LiveSettings, LiveState, LiveStatus
+from nionswift_plugin.stemctx.status import LiveSettings, LiveState
 from nionswift_plugin.stemctx.tap import FrameTap, TappedFrame
 from sim.headless import HeadlessMicroscope
 from sim.instrument import MicroscopeSettings
@@ -78,7 +79,7 @@ class LiveRun:
         """
         settings = self.report.settings
         declared = LiveSettings(host=settings.host, dopants=(settings.dopant,) if settings.dopant else ())
-        with HeadlessMicroscope(settings) as microscope:
+        with interrupts() as pressed, HeadlessMicroscope(settings) as microscope:
             scan = microscope.scan
             tap = FrameTap(scan, 0, self._events.put)
             service = LiveService(
@@ -90,21 +91,23 @@ class LiveRun:
             )
             try:
                 with service:
-                    _started(service.wait_started(_START_S))
-                    scan.start_playing(sync_timeout=10.0)
-                    self._follow(service, microscope)
-            except KeyboardInterrupt:
-                self.report.interrupted = True
+                    _wait_started(service, pressed)
+                    if not pressed.noted:
+                        scan.start_playing(sync_timeout=10.0)
+                        self._follow(service, microscope, pressed)
+            except KeyboardInterrupt:  # the second one
+                pressed.noted = True
             finally:
+                self.report.interrupted = pressed.noted
                 tap.close()
         return self.report
 
-    def _follow(self, service: LiveService, microscope: HeadlessMicroscope) -> None:
-        """Take what comes until the last frame is answered."""
+    def _follow(self, service: LiveService, microscope: HeadlessMicroscope, pressed: Interrupts) -> None:
+        """Take what comes until the last frame is answered, or Ctrl-C."""
         scan = microscope.scan
         stopping = False
         quiet_since = time.monotonic()
-        while True:
+        while not pressed.noted:
             try:
                 event = self._events.get(timeout=0.1)
             except queue.Empty:
@@ -159,6 +162,10 @@ class LiveRun:
             self._on_frame(judged)
 
 
-def _started(status: LiveStatus) -> None:
+def _wait_started(service: LiveService, pressed: Interrupts) -> None:
+    end = time.monotonic() + _START_S
+    while service.is_starting and not pressed.noted and time.monotonic() < end:
+        service.wait_started(0.1)
+    status = service.status
     if status.state is LiveState.FAILED:
         raise ServerUnavailable(f"The live service could not start: {status.reason}")

@@ -41,6 +41,7 @@ class _Run:
     starter: threading.Thread | None = None
     client: DefectClient | None = None
     tap: FrameTap | None = None
+    field: tuple[object, ...] = ()
     stopped: bool = False
 
 
@@ -107,6 +108,12 @@ class LiveService:
         return self._run is not None
 
     @property
+    def is_starting(self) -> bool:
+        """Whether the start, such as that of a server, is still under way."""
+        run = self._run
+        return run is not None and run.starter is not None and run.starter.is_alive()
+
+    @property
     def status(self) -> LiveStatus:
         """The service now."""
         with self._lock:
@@ -114,7 +121,8 @@ class LiveService:
             if run is None or run.client is None:
                 return said
             flags = run.ledger.age()
-            if run.client.state is not ClientState.LIVE and flags is FlagAge.FRESH:
+            late = said.latency_ms is not None and run.client.is_stale(said.latency_ms)
+            if (late or run.client.state is not ClientState.LIVE) and flags is FlagAge.FRESH:
                 flags = FlagAge.STALE
             state, reason = self._state_and_reason(run.client, flags)
             replaced = run.client.counters.replaced + (run.tap.replaced if run.tap else 0)
@@ -177,6 +185,8 @@ class LiveService:
             self._reader = self._new_reader()
             if self._run is not None:
                 self._run.ledger.forget_shown()
+                if self._run.client is not None:
+                    self._run.client.drain("")  # what is under way was declared otherwise
         if again:
             self.stop()
             self.start()
@@ -235,6 +245,9 @@ class LiveService:
         run.ledger.seen(frame)
         with self._lock:
             client, reader, partial = run.client, self._reader, self._settings.partial_frames
+        if client is not None and run.field not in ((), frame.field):
+            client.drain(frame.scan_id)  # of a field that is left, nothing will be shown
+        run.field = frame.field
         if client is not None and frame.valid_rows > 0 and (frame.complete or partial):
             context = reader.read(
                 frame.metadata, channel_name=frame.channel_name, pixel_size_nm=frame.pixel_size_nm
@@ -278,7 +291,7 @@ class LiveService:
         if self._refusal:
             return LiveState.REFUSING, self._refusal
         if flags is FlagAge.STALE:
-            return LiveState.STALE, "frames come faster than results"
+            return LiveState.STALE, "results come late or slower than frames"
         return state, "" if self._said.answered else "waiting for the first whole frame"
 
     def _fail(self, run: _Run, reason: str) -> None:

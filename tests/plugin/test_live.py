@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -142,13 +143,14 @@ def test_newer_frames_replace_older_ones_where_the_server_is_slower(server_addre
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a terminal's Ctrl-C is a signal only on POSIX")
+@pytest.mark.timeout(300)
 def test_ctrl_c_leaves_what_there_is_and_no_process(tmp_path: Path) -> None:
     folder = tmp_path / "live"
     process = subprocess.Popen(
         [sys.executable, "-c", COMMAND, "live", *QUICK, "--frames", "1000", "--output", str(folder)],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
     )  # fmt: skip
-    watchdog = threading.Timer(90.0, os.killpg, (process.pid, signal.SIGKILL))
+    watchdog = threading.Timer(200.0, os.killpg, (process.pid, signal.SIGKILL))
     watchdog.start()
     try:
         assert process.stdout is not None
@@ -156,7 +158,9 @@ def test_ctrl_c_leaves_what_there_is_and_no_process(tmp_path: Path) -> None:
         for line in process.stdout:
             said += line
             if line.startswith("frame 2"):
-                os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the server as well
+                servers = psutil.Process(process.pid).children(recursive=True)
+                assert servers
+                os.killpg(process.pid, signal.SIGINT)  # as a terminal does
                 break
         said += process.stdout.read()
         assert process.wait() == 130, said
@@ -167,9 +171,30 @@ def test_ctrl_c_leaves_what_there_is_and_no_process(tmp_path: Path) -> None:
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["interrupted"]
     assert summary["frames"]["answered"] >= 2
-    deadline = time.monotonic() + 20
-    while _group_lives(process.pid) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    assert not psutil.wait_procs(servers, 20.0)[1]
+    assert not _group_lives(process.pid)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a terminal's Ctrl-C is a signal only on POSIX")
+@pytest.mark.timeout(300)
+def test_ctrl_c_while_the_server_starts_leaves_no_process(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", COMMAND, "live", *QUICK, "--frames", "1000", "--output", str(tmp_path / "live")],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+    watchdog = threading.Timer(200.0, os.killpg, (process.pid, signal.SIGKILL))
+    watchdog.start()
+    try:
+        parent = psutil.Process(process.pid)
+        while not (servers := parent.children()) and process.poll() is None:
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGINT)
+        said = process.communicate()[0]
+    finally:
+        watchdog.cancel()
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert not psutil.wait_procs(servers, 20.0)[1]
     assert not _group_lives(process.pid)
 
 
