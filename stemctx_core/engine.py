@@ -6,11 +6,15 @@ import os
 from typing import Protocol
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from stemctx_core.errors import BundleError
 from stemctx_core.results import EngineInfo
+
+# From 1.29 on, ONNX Runtime reports the models that it loads to its maker unless it is told not to before it starts;
+# a program of a laboratory talks to nobody. Whoever wants it sets the variable to 0.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+import onnxruntime
 
 Arrays = dict[str, NDArray[np.float32]]
 
