@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from realtime.soak_command import soak
 from stemctx_core.errors import InputError
 
 _LEAST_SIDE, _LARGEST_SIDE = 256, 4096
@@ -19,6 +20,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     benchmark = typer.Typer(no_args_is_help=True, help="How fast this machine judges frames.")
     benchmark.command("frame")(frame)
+    benchmark.command("soak")(soak)
     app.add_typer(benchmark, name="benchmark")
 
 

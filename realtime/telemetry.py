@@ -94,9 +94,9 @@ class Telemetry:
             return {name: h.status(with_counts) for name, h in sorted(self._stages.items())}
 
 
-def process_status() -> ProcessStatus:
-    """What this process holds now."""
-    process = psutil.Process()
+def process_status(pid: int | None = None) -> ProcessStatus:
+    """What a process holds now; this one where none is named."""
+    process = psutil.Process(pid)
     with process.oneshot():
         times = process.cpu_times()
         return ProcessStatus(
