@@ -27,8 +27,8 @@ SCHEDULES_ANGSTROM: Final = ((6.0, 9.0, 9.0), (9.0, 9.0))
 #: The window (Å) by which a field that was followed before is refined: what varies over less is kept from the frames
 #: before, whose mean has less noise in it than a single frame.
 TRACKING_WINDOW_ANGSTROM: Final = 9.0
-#: Change of a phase (radians) up to which refining it once is enough.
-_SMALL_CHANGE: Final = 0.5
+#: Refining once leaves the least noise, twice follows more of a change; the third Bragg peak chooses here too.
+_REFINEMENTS: Final = 2
 _BLOCKS_PER_PLANE: Final = 2.5
 #: Steps of the fixed point that finds a site in a warped frame.
 _ROUNDS: Final = 8
@@ -154,11 +154,16 @@ def refit_phase(image: Real, before: PhaseField, pixel_size_angstrom: float) -> 
     drift = np.angle(left.sum(axis=(1, 2)).astype(np.complex128))
     start = start + drift[:, None, None]
     window = TRACKING_WINDOW_ANGSTROM / (pixel_size_angstrom * block)
-    phase, coherence = _follow(fitted, [window], start)
-    if float(np.abs(phase - start).max()) > _SMALL_CHANGE:
+    best, best_sum = None, -1.0
+    phase = start
+    for _ in range(_REFINEMENTS):
         phase, coherence = _follow(fitted, [window], phase)
-    agreement = _agreement(third * _turned(-phase.sum(axis=0)), window)
-    return PhaseField(before.vectors, phase, block, coherence, agreement)
+        flat = third * _turned(-phase.sum(axis=0))
+        coherent_sum = float(np.abs(flat.sum()))
+        if coherent_sum > best_sum:
+            best_sum = coherent_sum
+            best = PhaseField(before.vectors, phase, block, coherence, _agreement(flat, window))
+    return best
 
 
 def _block(shape: tuple[int, ...], vectors: NDArray[np.float64]) -> int:
