@@ -18,9 +18,9 @@ import msgspec
 from realtime.endpoint import Endpoint
 from realtime.pipeline import Analyzer, FramePipeline
 from realtime.server import DefectServer
-from stemctx_core.accumulate import FieldMemory
 from stemctx_core.analysis import FrameAnalyzer
 from stemctx_core.errors import InputError, StemctxError
+from stemctx_core.field_memory import FieldMemory
 
 logger = logging.getLogger(__name__)
 

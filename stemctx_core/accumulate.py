@@ -1,118 +1,80 @@
 """Evidence of several frames of one field, per site: confidence grows with dose.
 
-Frames are registered by their own site grids, so that drift needs no image correlation. Counting noise of two frames
-is independent, what stands at a site is not: log-likelihoods add up, up to a number of frames beyond which errors
-that all frames share (the simulated response, the declared context) would pretend to certainty.
+Frames are registered by their own site grids, so that drift needs no image correlation. What is added up are the
+features of each site, in units of the frame's own columns: their mean over several frames is what one frame of the
+dose of them all would show, and is judged as that. Likelihoods of single frames must not be added up instead: a
+column that is displaced, or brighter than most, is so in every frame, and would be counted as evidence again and
+again, until sites of the host were flagged and defects taken for others with certainty.
+
+Between two frames only counting noise and the registration differ. A site that differs by more has changed, and
+starts anew.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from stemctx_core import materials
-from stemctx_core.analysis import FrameAnalyzer
-from stemctx_core.context import ImagingContext
-from stemctx_core.evidence import SiteEvidence, Sites
-from stemctx_core.patches import CutPatches
-from stemctx_core.results import EngineInfo, FrameIdentity, FrameResult
+from stemctx_core.classes import Sublattice
+from stemctx_core.evidence import SiteEvidence
+from stemctx_core.observation import FrameScale, Observation
+from stemctx_core.scene import Nuisance, host_rows
 
+#: Frames beyond which older ones fade.
+MOST_FRAMES: Final = 32
+#: Numbers of frames that are told apart; one between two of them counts as the lower.
+_STEPS: Final = np.array([1, 2, 3, 4, 6, 8, 12, 16, 24, 32], np.int32)
 #: Sites of two frames are the same within this part of the lattice constant, after the shift is taken off.
 _SAME_SITE: Final = 0.25
-#: Fraction of sites that must be found again for the field to be the same.
+#: Fraction of sites that must be found again, unchanged, for the field to be the same.
 _SAME_FIELD: Final = 0.6
-#: A site whose evidence turns against its own past by this much (nats) has changed and starts anew.
-_CHANGED: Final = 12.0
-_MOST_FRAMES: Final = 16
+#: Log-likelihood ratio (nats) of a change to another candidate over none, and mean square of whitened differences
+#: over the usual one, beyond which a site has changed. Of unchanged sites fewer than one in 1e4 is beyond.
+_CHANGED_NATS: Final = 14.0
+_CHANGED_DISTANCE: Final = 4.0
+#: Change of source size (Å) and of X2/M (relative) up to which two frames were taken under the same conditions.
+_SAME_SIGMA_ANGSTROM: Final = 0.03
+_SAME_RATIO: Final = 0.05
 
 
 @dataclass(frozen=True)
 class FieldEvidence:
-    """Accumulated evidence of a field.
+    """What several frames of a field showed.
 
     Attributes
     ----------
-    latest
-        The newest frame, its log-likelihoods replaced by the sums.
-    frames
-        (n,) frames behind each site.
+    seen
+        The sites of the newest frame, with the mean features of all, without patches.
+    counts
+        (m,) int32 frames behind each judged site.
+    best
+        (m,) most probable candidate of each by all of them.
+    scale
+        Of the newest frame.
     """
 
-    latest: SiteEvidence
-    frames: NDArray[np.int32]
+    seen: Observation
+    counts: NDArray[np.int32]
+    best: NDArray[np.intp]
+    scale: FrameScale
+
+    @classmethod
+    def of(cls, seen: Observation, counts: NDArray[np.int32], told: SiteEvidence) -> FieldEvidence:
+        """What is to be remembered of a field when it has been judged."""
+        best = told.log_likelihood[seen.judged].argmax(axis=1)
+        return cls(replace(seen, patches=None), counts, best, told.scale)
 
 
-class FieldMemory:
-    """An analyzer for one stream of frames that adds up the evidence of one field.
-
-    Evidence is kept while field of view, host, candidates and every imaging condition stay as they are; only whole
-    frames count, so that the rows of a frame that is being scanned are not counted twice.
-
-    Parameters
-    ----------
-    analyzer
-        Judges single frames; may be shared.
-    """
-
-    def __init__(self, analyzer: FrameAnalyzer) -> None:
-        self._analyzer = analyzer
-        self._field: FieldEvidence | None = None
-        self._key: object = None
-
-    @property
-    def model_name(self) -> str:
-        """As of the analyzer."""
-        return self._analyzer.model_name
-
-    @property
-    def model_sha256(self) -> str:
-        """As of the analyzer."""
-        return self._analyzer.model_sha256
-
-    @property
-    def engine_info(self) -> EngineInfo:
-        """As of the analyzer."""
-        return self._analyzer.engine_info
-
-    def analyze_patches(
-        self, patches: CutPatches, context: ImagingContext, frame: FrameIdentity
-    ) -> FrameResult:
-        """Judge patches by themselves."""
-        return self._analyzer.analyze_patches(patches, context, frame)
-
-    def analyze(
-        self, image: NDArray[Any], context: ImagingContext, frame: FrameIdentity | None = None
-    ) -> FrameResult:
-        """Judge a frame with the evidence of the frames of this field before it."""
-        if frame is None or frame.valid_rows < frame.shape[0]:
-            return self._analyzer.analyze(image, context, frame)
-        key = (context, image.shape)
-        past = self._field if key == self._key else None
-        timing: dict[str, float] = {}
-        field: list[FieldEvidence] = []
-
-        def evidence() -> SiteEvidence:
-            new = self._analyzer.evidence(image, context, timing)
-            field.append(accumulate(past, new, materials.host(context.host).a_angstrom))
-            return field[0].latest
-
-        result = self._analyzer.judge(evidence, context, frame, timing)
-        self._field, self._key = (field[0] if field else None), key
-        if not field:
-            return result
-        counted = field[0].frames[field[0].frames > 0]
-        return replace(result, frames_accumulated=int(np.median(counted)) if len(counted) else 1)
-
-
-def accumulate(past: FieldEvidence | None, new: SiteEvidence, lattice_angstrom: float) -> FieldEvidence:
-    """Add a frame to the evidence of its field; start anew where it shows another field.
+def accumulate(past: FieldEvidence | None, new: Observation) -> tuple[Observation, NDArray[np.int32]]:
+    """Add a frame to what was seen of its field; start anew where it shows another field.
 
     A drift of up to half a lattice constant between frames is followed; a larger one cannot be told from a shorter
-    one by the lattice alone, and changed sites then start anew one by one.
+    one by the lattice alone, and too many sites have then changed for the field to be the same.
 
     Parameters
     ----------
@@ -120,40 +82,81 @@ def accumulate(past: FieldEvidence | None, new: SiteEvidence, lattice_angstrom: 
         What is known of the field, or None.
     new
         The frame.
-    lattice_angstrom
-        Lattice constant of the host.
+
+    Returns
+    -------
+    seen
+        The sites of the frame, with what was seen of each in all frames.
+    counts
+        (m,) int32 frames behind each judged site.
     """
-    judged = new.obstacle == 0
-    count = judged.astype(np.int32)
-    if past is None or past.latest.log_likelihood.shape[1:] != new.log_likelihood.shape[1:]:
-        return FieldEvidence(new, count)
-    old = past.latest
-    if not abs(old.sites.pixel_size_angstrom / new.sites.pixel_size_angstrom - 1) < 0.02:
-        return FieldEvidence(new, count)
-    lattice_px = lattice_angstrom / new.sites.pixel_size_angstrom
-    shift = _shift(old.sites, new.sites, lattice_px)
-    distance, nearest = cKDTree(old.sites.positions_px + shift).query(new.sites.positions_px)
-    same = (distance < _SAME_SITE * lattice_px) & (old.sites.sublattice[nearest] == new.sites.sublattice)
-    same &= judged & (past.frames[nearest] > 0)
-    if np.count_nonzero(same) < _SAME_FIELD * np.count_nonzero(judged):
-        return FieldEvidence(new, count)
-    before = old.log_likelihood[nearest]
-    now = new.log_likelihood
-    same &= ~_contradicts(before, now)
-    frames = np.where(same, past.frames[nearest] + 1, count)
-    fading = np.where(frames > _MOST_FRAMES, (_MOST_FRAMES - 1) / _MOST_FRAMES, 1.0)[:, None]
-    total = np.where(same[:, None], before * fading + now, now).astype(np.float32)
-    total -= total.max(axis=1, keepdims=True)
-    frames = np.minimum(frames, _MOST_FRAMES).astype(np.int32)
-    return FieldEvidence(replace(new, log_likelihood=total), frames)
+    anew = new, np.ones(len(new.judged), np.int32)
+    if past is None or not _same_conditions(past, new):
+        return anew
+    before, after = _same_sites(past.seen, new)
+    if len(after) < _SAME_FIELD * len(new.judged):
+        return anew
+    same = ~_changed(past, new, before, after)
+    if np.count_nonzero(same) < _SAME_FIELD * len(new.judged):
+        return anew
+    before, after = before[same], after[same]
+    counts = np.ones(len(new.judged), np.int32)
+    counts[after] = np.minimum(past.counts[before] + 1, MOST_FRAMES)
+    share = (1 / counts[after])[:, None].astype(np.float32)
+    features = new.features.copy()
+    features[after] = past.seen.features[before] * (1 - share) + new.features[after] * share
+    frames = _STEPS[np.searchsorted(_STEPS, counts, side="right") - 1]
+    return replace(new, patches=None, features=features, frames=frames), counts
 
 
-def _shift(old: Sites, new: Sites, lattice_px: float) -> NDArray[np.float64]:
+def _same_conditions(past: FieldEvidence, new: Observation) -> bool:
+    old, now = past.seen.calibration, new.calibration
+    pixel = past.seen.sites.pixel_size_angstrom / new.sites.pixel_size_angstrom
+    return (
+        past.seen.context == new.context
+        and abs(pixel - 1) < 0.02
+        and abs(old.sigma_angstrom - now.sigma_angstrom) < _SAME_SIGMA_ANGSTROM
+        and abs(old.ratio / now.ratio - 1) < _SAME_RATIO
+    )
+
+
+def _same_sites(old: Observation, new: Observation) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows of features of an old and a new frame that are of the same sites, as many of both."""
+    lattice_px = materials.host(new.context.host).a_angstrom / new.sites.pixel_size_angstrom
+    were, are = old.sites.positions_px[old.judged], new.sites.positions_px[new.judged]
+    kinds = old.sites.sublattice[old.judged], new.sites.sublattice[new.judged]
+    if old.grid is not None and new.grid is not None:
+        # Cell indices go on while a lattice is followed; where it was found anew they do not.
+        known = _key(old.grid.cell_index[old.judged], kinds[0])
+        keys = _key(new.grid.cell_index[new.judged], kinds[1])
+        _, before, after = np.intersect1d(known, keys, assume_unique=True, return_indices=True)
+        if len(after) >= _SAME_FIELD * len(are):
+            moves = are[after] - were[before]
+            shift = np.median(moves, axis=0)
+            near = np.hypot(*(moves - shift).T) < _SAME_SITE * lattice_px
+            if np.hypot(*shift) < lattice_px / 2 and np.count_nonzero(near) > _SAME_FIELD * len(after):
+                return before[near], after[near]
+    shift = _shift((were, are), kinds, lattice_px)
+    distance, nearest = cKDTree(were + shift).query(are)
+    after = np.flatnonzero((distance < _SAME_SITE * lattice_px) & (kinds[0][nearest] == kinds[1]))
+    return nearest[after], after
+
+
+def _key(cell: NDArray[np.int32], sublattice: NDArray[np.int8]) -> NDArray[np.int64]:
+    first, second = cell.astype(np.int64).T
+    key: NDArray[np.int64] = ((first << 32) + second) * 2 + sublattice
+    return key
+
+
+def _shift(
+    places: tuple[NDArray[np.float64], NDArray[np.float64]],
+    kinds: tuple[NDArray[np.int8], NDArray[np.int8]],
+    lattice_px: float,
+) -> NDArray[np.float64]:
     """Median displacement of the sites from one frame to the next, to the nearest site of the same sublattice."""
-    moves = []
-    for code in (0, 1):
-        before = old.positions_px[old.sublattice == code]
-        after = new.positions_px[new.sublattice == code]
+    moves = [np.zeros((1, 2))]
+    for code in range(len(Sublattice)):
+        before, after = (place[kind == code] for place, kind in zip(places, kinds, strict=True))
         if len(before) and len(after):
             distance, nearest = cKDTree(before).query(after)
             close = distance < lattice_px / 2
@@ -162,10 +165,39 @@ def _shift(old: Sites, new: Sites, lattice_px: float) -> NDArray[np.float64]:
     return shift
 
 
-def _contradicts(before: NDArray[np.float32], now: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Whether a new frame speaks strongly against what the frames before it said."""
-    said = before.argmax(axis=1)
-    against: NDArray[np.bool_] = (
-        now.max(axis=1) - np.take_along_axis(now, said[:, None], axis=1)[:, 0] > _CHANGED
+def _changed(
+    past: FieldEvidence, new: Observation, before: NDArray[np.intp], after: NDArray[np.intp]
+) -> NDArray[np.bool_]:
+    """Whether what stands at a site is not what stood there.
+
+    The difference of a frame from the mean of those before is whitened with what two frames may differ by, and
+    compared with the difference that a change from the site's candidate to each other one would make.
+    """
+    predictions, scatter = new.predictions, past.scale.scatter
+    # What is the same in every frame does not spread their difference; the error of the site grid does.
+    free = Nuisance(
+        jitter_angstrom=0.0, shift_angstrom=scatter.nuisance.shift_angstrom, response=0.0, defects=0.0
     )
-    return against
+    difference = new.features[after] - past.seen.features[before]
+    difference *= (1 / np.sqrt(1 + 1 / past.counts[before]))[:, None].astype(np.float32)
+    best, kind = past.best[before], new.sites.sublattice[new.judged][after]
+    gained, distance = np.zeros(len(after)), np.zeros(len(after))
+    means = np.stack([p.mean for p in predictions.candidates])
+    for code, row in enumerate(host_rows(new.context.candidates)):
+        mine = kind == code
+        covariance = predictions.candidates[row].covariance(
+            free, scatter.dose_e_per_angstrom2, scatter.background
+        )
+        whiten = np.linalg.inv(np.linalg.cholesky(covariance)).T
+        white, expected = difference[mine] @ whiten, means @ whiten
+        distance[mine] = np.mean(white**2, axis=1)
+        usual = max(1.0, float(np.median(distance[mine]))) if mine.any() else 1.0
+        steps = expected[None] - expected[:, None]
+        for was in np.unique(best[mine]):
+            here = np.flatnonzero(mine)[best[mine] == was]
+            step = steps[was] / np.sqrt(2)  # as between two single frames, the least that it can be
+            nats = white[best[mine] == was] @ step.T - 0.5 * np.sum(step**2, axis=1)
+            gained[here] = nats.max(axis=1) / usual
+        distance[mine] /= usual
+    changed: NDArray[np.bool_] = (gained > _CHANGED_NATS) | (distance > _CHANGED_DISTANCE)
+    return changed

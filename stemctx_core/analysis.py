@@ -24,6 +24,7 @@ from stemctx_core.evidence import EvidenceMaker, SiteEvidence, timed
 from stemctx_core.frame_checks import check_image
 from stemctx_core.knowledge import Knowledge, knowledge
 from stemctx_core.lattice import SiteGrid
+from stemctx_core.observation import FrameScale, Observation
 from stemctx_core.pairing import combine
 from stemctx_core.patches import SAMPLES, CutPatches
 from stemctx_core.results import EngineInfo, FrameIdentity, FrameResult, Refusal
@@ -245,13 +246,50 @@ class FrameAnalyzer:
             Why the frame cannot be judged.
         """
         timing = {} if timing is None else timing
+        return self._maker.likelihood(self.observe(image, context, timing, previous), timing)
+
+    def observe(
+        self,
+        image: NDArray[Any],
+        context: ImagingContext,
+        timing: dict[str, float],
+        previous: SiteGrid | None = None,
+    ) -> Observation:
+        """What a frame shows of each site; parameters and errors as of `evidence`."""
+        grid = self.sites(image, context, timing, previous)
+        with timed(timing, "patches"):
+            viewed = view(image, grid, context, self._known(context))
+        return self._maker.observe(viewed, timing)
+
+    def likelihood(self, seen: Observation, timing: dict[str, float]) -> SiteEvidence:
+        """Likelihood of every candidate for what was seen in one frame or in several of one field."""
+        return self._maker.likelihood(seen, timing)
+
+    def sites(
+        self,
+        image: NDArray[Any],
+        context: ImagingContext,
+        timing: dict[str, float],
+        previous: SiteGrid | None = None,
+    ) -> SiteGrid:
+        """The lattice of a frame; parameters and errors as of `evidence`."""
         known = self._known(context)
         check_image(image)
         with timed(timing, "sites"):
-            grid = lattice(image, context, known, previous)
+            return lattice(image, context, known, previous)
+
+    def evidence_by(
+        self,
+        scale: FrameScale,
+        image: NDArray[Any],
+        grid: SiteGrid,
+        context: ImagingContext,
+        timing: dict[str, float],
+    ) -> SiteEvidence:
+        """Likelihood of every candidate at the sites of a grid, by what the frame has said of itself before."""
         with timed(timing, "patches"):
-            viewed = view(image, grid, context, known)
-        return self._maker.evidence(viewed, timing)
+            viewed = view(image, grid, context, self._known(context))
+        return self._maker.evidence(viewed, timing, scale)
 
     def _known(self, context: ImagingContext) -> Knowledge:
         known = knowledge(self.library, context)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +64,7 @@ def decide(
     candidates: Sequence[Candidate],
     obstacle: NDArray[np.int8],
     thresholds: Thresholds,
-    dose_e_per_angstrom2: float,
+    dose_e_per_angstrom2: NDArray[np.floating[Any]],
     sets: NDArray[np.bool_],
 ) -> Verdicts:
     """Judge every site.
@@ -80,7 +80,7 @@ def decide(
     obstacle
         (n,) index into `OBSTACLES`.
     dose_e_per_angstrom2
-        Named in the reason.
+        (n,) named in the reason.
     sets
         (n, C) whether a candidate is in the site's prediction set, see `stemctx_core.conformal`.
     """
@@ -94,12 +94,13 @@ def decide(
 
     numbers = {"": 0}
     reason = np.zeros(len(posterior), np.int16)
-    dose = f"at this dose ({_rounded(dose_e_per_angstrom2)} e/Å²)"
     for site in np.flatnonzero(~judged | unsure):
         if obstacle[site]:
             text = OBSTACLES[obstacle[site]]
         else:
-            text = f"{_named(posterior[site], candidates, sets[site])} cannot be told apart {dose}"
+            dose = _rounded(dose_e_per_angstrom2[site])
+            named = _named(posterior[site], candidates, sets[site])
+            text = f"{named} cannot be told apart at this dose ({dose} e/Å²)"
         reason[site] = numbers.setdefault(text, len(numbers))
     reasons = tuple(numbers)
     return Verdicts(decision, reason, reasons)

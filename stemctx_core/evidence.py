@@ -13,15 +13,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemctx_core import materials, unknown
-from stemctx_core.calibration import FITTING_RATIO, FrameCalibration, calibrate, flatten, measure_scatter
+from stemctx_core.calibration import (
+    FITTING_RATIO,
+    FrameCalibration,
+    Scatter,
+    calibrate,
+    flatten,
+    measure_scatter,
+)
 from stemctx_core.classes import Role
 from stemctx_core.classifier import Classifier
+from stemctx_core.context import ImagingContext
 from stemctx_core.decision import OBSTACLES, UNKNOWN
-from stemctx_core.encoding import Nuisance, Scene, assemble, host_rows, predict
+from stemctx_core.encoding import Nuisance, Predictions, Scene, assemble, host_rows, predict
 from stemctx_core.errors import FrameError
-from stemctx_core.features import projection
+from stemctx_core.features import lifting, projection
 from stemctx_core.host_check import check_host
+from stemctx_core.knowledge import Knowledge
 from stemctx_core.lattice import SiteGrid
+from stemctx_core.observation import FrameScale, Observation
 from stemctx_core.separation import hidden_defects
 from stemctx_core.simulation.library import ResponseLibrary
 from stemctx_core.view import Sites as Sites
@@ -32,16 +42,23 @@ _ROUNDING: Final = 0.0025
 
 @dataclass(frozen=True)
 class SiteEvidence:
-    """Everything about the sites of a frame before it is decided what to say.
+    """Everything about the sites of a frame, or of several of one field, before it is decided what to say.
 
     Attributes
     ----------
+    scale
+        What the frame says of itself; the dose is that of a single frame.
+    log_dose
+        Logarithm to base 10 of electrons per Å² times the peak of the brighter host column, as the model knows it,
+        of a single frame.
+    frames
+        (n,) int32 frames behind each site.
+    unfitness
+        Whitened distance of a typical site from its best candidate, mean square a feature; 1 is noise alone.
     log_likelihood
         (n, C) of the sites; rows of sites that are not judged are zero.
     obstacle
         (n,) int8 index into `stemctx_core.decision.OBSTACLES`: why a site is not judged, 0 where it is.
-    log_dose
-        Logarithm to base 10 of electrons per Å² times the peak of the brighter host column, as the model knows it.
     hidden
         Defects that this dose cannot show, each with the host's column.
     grid
@@ -49,10 +66,10 @@ class SiteEvidence:
     """
 
     sites: Sites
-    calibration: FrameCalibration
-    dose_e_per_angstrom2: float
+    scale: FrameScale
     log_dose: float
-    nuisance: Nuisance
+    frames: NDArray[np.int32]
+    unfitness: float
     log_likelihood: NDArray[np.float32]
     obstacle: NDArray[np.int8]
     warnings: tuple[str, ...]
@@ -92,70 +109,126 @@ class EvidenceMaker:
         # Frames of one field differ by less than the rounding, so that their predictions are made once.
         self._predict = lru_cache(maxsize=16)(partial(predict, library))
 
-    def evidence(self, view: View, timing: dict[str, float]) -> SiteEvidence:
+    def evidence(self, view: View, timing: dict[str, float], scale: FrameScale | None = None) -> SiteEvidence:
         """Likelihood of every candidate at every site that can be judged.
+
+        Parameters
+        ----------
+        scale
+            Of the rows that were judged before; the view is measured itself where left out.
 
         Raises
         ------
         FrameError, LibraryError, InputError
             Why the frame cannot be judged.
         """
-        host, candidates = materials.host(view.context.host), view.context.candidates
-        judged = view.obstacle == 0
-        sublattice = view.sites.sublattice[judged]
-        optics = view.known.optics
+        return self.likelihood(self.observe(view, timing, scale), timing, scale)
+
+    def observe(self, view: View, timing: dict[str, float], scale: FrameScale | None = None) -> Observation:
+        """The view in units of the frame's own columns; parameters and errors as of `evidence`."""
+        host, judged = materials.host(view.context.host), view.obstacle == 0
         warnings = [*view.warnings, *view.known.warnings]
         with timed(timing, "calibration"):
-            kept = flatten(view.patches[judged], sublattice, view.sites.positions_px[judged])
-            calibration = calibrate(self._library, host, optics, kept, sublattice)
-            check_host(self._library, host, view.known.plausible, calibration, view.pixel_size_off)
+            kept = view.patches[judged]
+            if scale is None:
+                sublattice = view.sites.sublattice[judged]
+                kept = flatten(kept, sublattice, view.sites.positions_px[judged])
+                calibration = calibrate(self._library, host, view.known.optics, kept, sublattice)
+                check_host(self._library, host, view.known.plausible, calibration, view.pixel_size_off)
+            else:
+                calibration = scale.calibration
             warnings += [] if view.known.missing else _ratio_words(calibration)
-            predictions = self._predict(self._scene(view, calibration))
+            predictions = self.predictions(view.context, view.known, calibration)
             unit = calibration.gain * predictions.scene_reference
             # In place: the patches of a large frame are most of the memory that is used.
             kept -= np.float32(calibration.background)
             kept *= np.float32(1 / unit)
             features = kept @ projection().T.astype(np.float32)
-            level = calibration.background / unit
-            nuisance = replace(self._nuisance, defects=_rounded(calibration.defects))
-            scatter = measure_scatter(predictions, features, sublattice, host_rows(candidates), level, nuisance)
-            noise = scatter.nuisance, scatter.dose_e_per_angstrom2, scatter.background
-            encoded = assemble(predictions, *noise, sigma_includes_scatter=True)
-            hidden = hidden_defects(
-                predictions.candidates, candidates, *noise, self._prevalence, self._needed_probability
-            )
-        with timed(timing, "posterior"):
-            log_likelihood = np.zeros((len(judged), len(candidates)), np.float32)
-            log_likelihood[judged] = self._classifier.log_likelihood(kept, encoded)
-            best = log_likelihood[judged].argmax(axis=1)
-            unlike = unknown.distances(features, best, encoded, predictions, candidates, *noise).unlike
-            _check_share(unlike, host.name)
-            obstacle = view.obstacle.copy()
-            obstacle[np.flatnonzero(judged)[unlike]] = OBSTACLES.index(UNKNOWN)
-        return SiteEvidence(
+        return Observation(
             sites=view.sites,
+            obstacle=view.obstacle,
+            context=view.context,
+            patches=kept,
+            features=features,
+            frames=np.ones(len(features), np.int32),
             calibration=calibration,
-            dose_e_per_angstrom2=scatter.dose_e_per_angstrom2,
-            log_dose=float(encoded.log_dose[0]),
-            nuisance=scatter.nuisance,
-            log_likelihood=log_likelihood,
-            obstacle=obstacle,
+            predictions=predictions,
+            level=calibration.background / unit,
             warnings=tuple(warnings),
-            hidden=tuple(hidden),
             grid=view.grid,
         )
 
-    def _scene(self, view: View, calibration: FrameCalibration) -> Scene:
-        """Rounded, so that frames of one field share their predictions."""
-        return Scene(
-            host=materials.host(view.context.host),
-            candidates=view.context.candidates,
-            optics=replace(view.known.optics, sigma_angstrom=_rounded(calibration.sigma_angstrom)),
+    def likelihood(
+        self, seen: Observation, timing: dict[str, float], scale: FrameScale | None = None
+    ) -> SiteEvidence:
+        """What was seen, in one frame or several, as the likelihood of every candidate; errors as of `evidence`."""
+        candidates, predictions, judged = seen.context.candidates, seen.predictions, seen.judged
+        # Noise is measured where most sites have as many frames, and follows from their number elsewhere.
+        usual = int(np.bincount(seen.frames).argmax()) if len(judged) else 1
+        with timed(timing, "calibration"):
+            if scale is None:
+                scatter = self._scatter(seen, seen.frames == usual)
+            else:
+                scatter = _exposed(scale.scatter, usual)
+            hidden = hidden_defects(
+                predictions.candidates, candidates, *_noise(scatter), self._prevalence, self._needed_probability
+            )
+        log_likelihood = np.zeros((len(seen.obstacle), len(candidates)), np.float32)
+        obstacle, unfitness = seen.obstacle.copy(), 1.0
+        with timed(timing, "posterior"):
+            for count in np.unique(seen.frames):
+                here = seen.frames == count
+                noise = _noise(_exposed(scatter, count / usual))
+                encoded = assemble(predictions, *noise, sigma_includes_scatter=True)
+                features = _of(seen.features, here)
+                patches = features @ lifting() if seen.patches is None else _of(seen.patches, here)
+                told = self._classifier.log_likelihood(patches, encoded)
+                far = unknown.distances(features, told.argmax(axis=1), encoded, predictions, candidates, *noise)
+                log_likelihood[judged[here]] = told
+                obstacle[judged[here][far.unlike]] = OBSTACLES.index(UNKNOWN)
+                unfitness = far.usual if count == usual else unfitness
+            _check_share(obstacle[judged] != 0, materials.host(seen.context.host).name)
+        frames = np.ones(len(obstacle), np.int32)
+        frames[judged] = seen.frames
+        single = _exposed(scatter, 1 / usual)
+        return SiteEvidence(
+            sites=seen.sites,
+            scale=FrameScale(seen.calibration, single),
+            log_dose=float(np.log10(single.dose_e_per_angstrom2 * predictions.reference)),
+            frames=frames,
+            unfitness=unfitness,
+            log_likelihood=log_likelihood,
+            obstacle=obstacle,
+            warnings=seen.warnings,
+            hidden=tuple(hidden),
+            grid=seen.grid,
+        )
+
+    def predictions(
+        self, context: ImagingContext, known: Knowledge, calibration: FrameCalibration
+    ) -> Predictions:
+        """What every candidate looks like; values are rounded, so that frames of one field share their predictions."""
+        scene = Scene(
+            host=materials.host(context.host),
+            candidates=context.candidates,
+            optics=replace(known.optics, sigma_angstrom=_rounded(calibration.sigma_angstrom)),
             dose_e_per_angstrom2=1.0,
             background=0.0,
             ratio=_rounded(calibration.ratio),
             nuisance=replace(self._nuisance, defects=_rounded(calibration.defects)),
-            missing=view.known.missing,
+            missing=known.missing,
+        )
+        return self._predict(scene)
+
+    def _scatter(self, seen: Observation, chosen: NDArray[np.bool_]) -> Scatter:
+        """Noise and random nuisances of some of the sites."""
+        return measure_scatter(
+            seen.predictions,
+            _of(seen.features, chosen),
+            seen.sites.sublattice[seen.judged][chosen],
+            host_rows(seen.context.candidates),
+            seen.level,
+            seen.predictions.scene.nuisance,
         )
 
 
@@ -189,3 +262,17 @@ def _check_share(unlike: NDArray[np.bool_], host: str) -> None:
 def _rounded(value: float) -> float:
     """To a step that is small beside the error that the value is taken to have."""
     return round(value / _ROUNDING) * _ROUNDING
+
+
+def _noise(scatter: Scatter) -> tuple[Nuisance, float, float]:
+    return scatter.nuisance, scatter.dose_e_per_angstrom2, scatter.background
+
+
+def _exposed(scatter: Scatter, factor: float) -> Scatter:
+    """The same sites at another dose."""
+    return replace(scatter, dose_e_per_angstrom2=scatter.dose_e_per_angstrom2 * factor)
+
+
+def _of(rows: NDArray[np.float32], chosen: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Some of the rows, not copied where they are all."""
+    return rows if chosen.all() else rows[chosen]

@@ -68,6 +68,13 @@ def projection() -> NDArray[np.float64]:
 
 
 @lru_cache(maxsize=1)
+def lifting() -> NDArray[np.float32]:
+    """(FEATURES, SAMPLES) matrix from features to the smallest patch that has them, for a graph that takes patches."""
+    lifted: NDArray[np.float32] = np.linalg.pinv(projection()).T.astype(np.float32)
+    return lifted
+
+
+@lru_cache(maxsize=1)
 def level() -> NDArray[np.float64]:
     """(FEATURES,) response of the features to a constant: 1 for a level, 0 for a gradient."""
     return np.array([0.0 if w.gradient is not None else 1.0 for w in _weights()])

@@ -39,7 +39,7 @@ def combine(evidence: Sequence[SiteEvidence], candidates: Sequence[Candidate]) -
     Parameters
     ----------
     evidence
-        The first one's sites, calibration and scatter are kept.
+        Of one frame each; the first one's sites and scale are kept.
     """
     first = evidence[0]
     if len(evidence) == 1:

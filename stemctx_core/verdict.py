@@ -43,11 +43,11 @@ def verdict(
 ) -> FrameResult:
     """What is said of every site; which frame, engine and model it was are left for the caller to fill in."""
     candidates = context.candidates
-    sites, calibration = evidence.sites, evidence.calibration
+    sites, calibration, scatter = evidence.sites, evidence.scale.calibration, evidence.scale.scatter
     prior = site_prior(candidates, sites.sublattice, prevalence)
     posterior = posterior_from(evidence.log_likelihood, prior)
-    dose = evidence.dose_e_per_angstrom2
-    held = sets.sets(posterior, evidence.log_dose, thresholds.set_coverage)
+    held = sets.sets(posterior, evidence.log_dose + np.log10(evidence.frames), thresholds.set_coverage)
+    dose = scatter.dose_e_per_angstrom2 * evidence.frames
     verdicts = decide(posterior, candidates, evidence.obstacle, thresholds, dose, held)
     return FrameResult(
         frame=FrameIdentity(),
@@ -69,11 +69,11 @@ def verdict(
             gain=calibration.gain,
             background=calibration.background,
             sigma_angstrom=calibration.sigma_angstrom,
-            dose_e_per_angstrom2=dose,
+            dose_e_per_angstrom2=scatter.dose_e_per_angstrom2,
             ratio_measured=calibration.ratio * calibration.expected_ratio,
             ratio_expected=calibration.expected_ratio,
-            amplitude_sd=evidence.nuisance.amplitude,
-            jitter_angstrom=evidence.nuisance.jitter_angstrom,
+            amplitude_sd=scatter.nuisance.amplitude,
+            jitter_angstrom=scatter.nuisance.jitter_angstrom,
         ),
     )
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-from stemctx_core.accumulate import FieldMemory
 from stemctx_core.analysis import FrameAnalyzer
 from stemctx_core.classes import Role
 from stemctx_core.context import ImagingContext, Known, Missing, Source
+from stemctx_core.field_memory import FieldMemory
 from stemctx_core.lattice import find_sites
 from stemctx_core.materials import host
 from stemctx_core.patches import SIDE, CutPatches, extract_patches

@@ -17,7 +17,9 @@ NAMES = [c.species for c in WSE2]
 def verdict(obstacle: int = 0, dose: float = 12345.0, **probabilities: float) -> tuple[str, str]:
     posterior = np.array([[probabilities.get(name, 0.0) for name in NAMES]], np.float32)
     held = ConformalSets().sets(posterior, 4.0, 0.95)
-    told = decide(posterior, WSE2, np.array([obstacle], np.int8), Thresholds(), dose, held)
+    told = decide(
+        posterior, WSE2, np.array([obstacle], np.int8), Thresholds(), np.full(len(posterior), dose), held
+    )
     return DECISIONS[told.decision[0]].value, told.reasons[told.reason[0]]
 
 
@@ -50,7 +52,7 @@ def test_equal_reasons_are_stored_once() -> None:
     posterior = np.tile(
         np.array([[0.6 if n == "vac_Se" else 0.4 if n == "Se2" else 0 for n in NAMES]], "f4"), (50, 1)
     )
-    told = decide(posterior, WSE2, np.zeros(50, np.int8), Thresholds(), 1e4, posterior > 0.1)
+    told = decide(posterior, WSE2, np.zeros(50, np.int8), Thresholds(), np.full(50, 1e4), posterior > 0.1)
     assert len(told.reasons) == 2
     assert set(told.reason) == {1}
 
@@ -58,7 +60,7 @@ def test_equal_reasons_are_stored_once() -> None:
 def test_a_set_is_named_whole_and_never_as_one() -> None:
     posterior = np.array([[{"vac_Se": 0.45, "Se2": 0.4, "O_Se": 0.15}.get(n, 0.0) for n in NAMES]] * 2, "f4")
     held = np.stack([posterior[0] > 0.1, posterior[0] > 0.42])
-    told = decide(posterior, WSE2, np.zeros(2, np.int8), Thresholds(), 1e4, held)
+    told = decide(posterior, WSE2, np.zeros(2, np.int8), Thresholds(), np.full(2, 1e4), held)
     words = [told.reasons[r] for r in told.reason]
     assert words[0].startswith("vac_Se or Se2 or O_Se cannot be told apart")
     assert words[1].startswith("vac_Se or Se2 cannot be told apart")

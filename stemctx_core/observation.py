@@ -1,0 +1,68 @@
+"""What a frame, or several of one field, showed of each site, before it is said what stands there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stemctx_core.calibration import FrameCalibration, Scatter
+from stemctx_core.context import ImagingContext
+from stemctx_core.encoding import Predictions
+from stemctx_core.lattice import SiteGrid
+from stemctx_core.view import Sites
+
+
+@dataclass(frozen=True)
+class Observation:
+    """The sites of a field in units of its own columns.
+
+    Attributes
+    ----------
+    obstacle
+        (n,) int8 index into `stemctx_core.decision.OBSTACLES`: why a site is not judged, 0 where it is.
+    patches
+        (m, SAMPLES) of the m sites without an obstacle, in units of the reference; None where only features are kept.
+    features
+        (m, FEATURES) of the same; where several frames were added up, their mean.
+    frames
+        (m,) int32 how many that were.
+    level
+        Background in units of the reference.
+    warnings
+        What is to be said of the frame already.
+    grid
+        The lattice; None where only patches were given.
+    """
+
+    sites: Sites
+    obstacle: NDArray[np.int8]
+    context: ImagingContext
+    patches: NDArray[np.float32] | None
+    features: NDArray[np.float32]
+    frames: NDArray[np.int32]
+    calibration: FrameCalibration
+    predictions: Predictions
+    level: float
+    warnings: tuple[str, ...] = ()
+    grid: SiteGrid | None = None
+
+    @property
+    def judged(self) -> NDArray[np.intp]:
+        """(m,) which sites the features are of."""
+        return np.flatnonzero(self.obstacle == 0)
+
+
+@dataclass(frozen=True)
+class FrameScale:
+    """What a frame said of itself, by which more rows of it can be judged.
+
+    Attributes
+    ----------
+    scatter
+        Noise and random nuisances of a single frame.
+    """
+
+    calibration: FrameCalibration
+    scatter: Scatter
