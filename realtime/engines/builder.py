@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from realtime.engines.trt_log import new_logger
 from stemctx_core.errors import StemctxError
 
 #: Most patches in one call; more are run in turns, since larger batches gain nothing.
@@ -38,7 +39,7 @@ def build_plan(trt: Any, onnx_bytes: bytes, capabilities: tuple[str, ...] = ()) 
     TensorRtError
         With what TensorRT said.
     """
-    logger = trt.Logger(trt.Logger.WARNING)
+    logger = new_logger(trt)
     try:
         builder = trt.Builder(logger)
     except TypeError as error:  # what pybind11 makes of a factory that gives nothing
@@ -65,7 +66,7 @@ def build_plan(trt: Any, onnx_bytes: bytes, capabilities: tuple[str, ...] = ()) 
         raise TensorRtError("TensorRT refused the range of batch sizes")
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise TensorRtError("TensorRT could not build the model; see its log")
+        raise TensorRtError(f"TensorRT could not build the model: {'; '.join(logger.errors)}")
     return bytes(memoryview(plan))
 
 

@@ -20,6 +20,7 @@ from realtime.engines.driver import Gpu
 from realtime.engines.lane import Lane, Shapes
 from realtime.engines.plans import PlanCache, PlanKey
 from realtime.engines.rtx import RtxKernels
+from realtime.engines.trt_log import new_logger
 from stemctx_core.engine import Arrays
 from stemctx_core.results import EngineInfo
 
@@ -107,11 +108,12 @@ class TensorRtEngine:
         self._cuda: Cuda | None = None
         try:
             trt = importlib.import_module(package)
-            self._runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
+            self._log = new_logger(trt)
+            self._runtime = trt.Runtime(self._log)
             plan = cached_or_built(trt, onnx_bytes, gpu, cache)
             self._engine = self._runtime.deserialize_cuda_engine(plan)
             if self._engine is None:
-                raise TensorRtError(f"{package} cannot load its own plan; is there enough GPU memory?")
+                raise TensorRtError(f"{package} cannot load its own plan: {'; '.join(self._log.errors)}")
             self._kernels = None
             if supported_capabilities(trt):
                 key = plan_key(trt, onnx_bytes, (gpu.name, gpu.capability, f"CUDA {gpu.driver}"), "kernels")

@@ -65,10 +65,12 @@ import json, sys
 import numpy as np
 from realtime.engines.select import load_classifier
 from stemctx_core.analysis import FrameAnalyzer
-from tests.realtime.support import context
+from stemctx_core.context import ImagingContext, Known, Source
 
+values = dict(high_tension_kv=80.0, convergence_semi_angle_mrad=30.0, inner_mrad=70.0, outer_mrad=200.0)
+context = ImagingContext("WSe2", ("V",), **{name: Known(value, Source.USER) for name, value in values.items()})
 analyzer = FrameAnalyzer(load_classifier(threads=1))
-result = analyzer.analyze(np.random.default_rng(0).poisson(9.0, (96, 96)).astype(np.float32), context())
+result = analyzer.analyze(np.random.default_rng(0).poisson(9.0, (96, 96)).astype(np.float32), context)
 loaded = [name for name in sys.modules if name.split(".")[0] in ("tensorrt", "tensorrt_rtx", "cuda", "torch")]
 print(json.dumps({"name": result.engine.name, "reason": result.engine.reason, "loaded": loaded}))
 """
