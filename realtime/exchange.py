@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from typing import Final, Protocol
 
 from realtime import protocol
+from realtime.keys import ClientKeys
 from realtime.link import Link
 from realtime.mailbox import Mailbox, Ticket
 from realtime.messages import (
@@ -30,7 +31,7 @@ from realtime.poison import Suspects
 from realtime.protocol import Part
 from realtime.states import AgeLimits, ClientState
 from stemctx_core.errors import ProtocolError, ServerUnavailable, TransportError
-from stemctx_core.results import FrameResult
+from stemctx_core.results import FrameIdentity, FrameResult
 
 _POLL_MS: Final = 50
 _GREET_NS: Final = 1_000_000_000
@@ -42,6 +43,7 @@ class Owner(Protocol):
     """Who is told what happens: the client. Every method is called on the I/O thread."""
 
     address: str
+    keys: ClientKeys | None
     age_limits: AgeLimits
 
     @property
@@ -86,7 +88,7 @@ class Exchange:
 
     def run(self, stop: threading.Event) -> None:
         """Talk until `stop`."""
-        self._link = Link(self._client.address, self._mailbox.wake)
+        self._link = Link(self._client.address, self._mailbox.wake, self._client.keys)
         try:
             while not stop.is_set():
                 self._link.wait(_POLL_MS)
@@ -120,7 +122,7 @@ class Exchange:
             self._greet(time.monotonic_ns())
         else:
             self._lost("the connection was lost; reconnecting", server_gone=True)
-            if self._client.state is ClientState.REFUSED:
+            if self._client.state is ClientState.REFUSED and not (self._link and self._link.refusal):
                 self._client.became(ClientState.CONNECTING, "the server that refused is gone")
 
     def _greet(self, now: int) -> None:
@@ -157,6 +159,8 @@ class Exchange:
             self._send(Cancel(session=self._session, id=next(self._ids), target=ticket.id))
             self._lost(f"no answer to a frame within {ticket.timeout_s:g} s")
         if not self._connected:
+            if self._link is not None and self._link.refusal:
+                self._client.became(ClientState.REFUSED, self._link.refusal)
             return
         if not self._open:
             if now - self._greeted_ns > _GREET_NS:
@@ -249,7 +253,7 @@ class Exchange:
             self._client.dropped(ticket, "The frame was too old when its turn came.")
         else:
             try:
-                result = _result(reply, arrays)
+                result = _result(reply, arrays, ticket.frame)
             except TransportError as error:
                 self._client.failed(ticket, error)
                 if reply.status is Status.SHUTTING_DOWN:
@@ -283,12 +287,16 @@ class Exchange:
         self._client.became(ClientState.LIVE, f"{self.server.model} on {self.server.engine.name}{self._before}")
 
 
-def _result(reply: Reply, arrays: protocol.Arrays) -> FrameResult:
+def _result(reply: Reply, arrays: protocol.Arrays, frame: FrameIdentity) -> FrameResult:
     if reply.error is not None:
         kind = ServerUnavailable if reply.status in (Status.BUSY, Status.SHUTTING_DOWN) else ProtocolError
         raise kind(reply.error.message)
     if not isinstance(reply.body, ResultBody):
         raise ProtocolError("The server answered a frame with something else. Restart it.")
+    about = reply.body.frame
+    same = (about.scan_id, about.frame_index) == (frame.scan_id, frame.frame_index)
+    if not same or frame.valid_rows not in (0, about.valid_rows):
+        raise ProtocolError("The server answered about another frame, or other rows of it. Restart it.")
     return protocol.result_from(reply.body, arrays)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from realtime import protocol
-from realtime.endpoint import Endpoint
+from realtime.endpoint import Endpoint, Incoming
 from realtime.json_logs import about
 from realtime.messages import (
     AnyRequest,
@@ -32,6 +32,7 @@ from realtime.messages import (
 )
 from realtime.pipeline import Analyzer, FramePipeline, PipelineFactory
 from realtime.protocol import Envelope, Part
+from realtime.quota import Quota
 from realtime.sessions import Job, Session, Sessions
 from realtime.telemetry import Telemetry, process_status
 from realtime.worker import Outcome, Worker
@@ -55,6 +56,8 @@ class DefectServer:
         Where; closed when `serve` ends.
     pipeline
         Makes the pipeline of a new client; the analyzer alone where left out.
+    idle_s
+        A client that was silent so long, and has nothing under way, is forgotten with all that is kept for it.
 
     Attributes
     ----------
@@ -62,12 +65,21 @@ class DefectServer:
         Latencies and counters; may be read from any thread.
     """
 
-    def __init__(self, analyzer: Analyzer, endpoint: Endpoint, pipeline: PipelineFactory | None = None) -> None:
+    def __init__(
+        self,
+        analyzer: Analyzer,
+        endpoint: Endpoint,
+        pipeline: PipelineFactory | None = None,
+        idle_s: float = 30.0,
+    ) -> None:
         self._analyzer = analyzer
         self._endpoint = endpoint
         self._limits = endpoint.limits
-        self._sessions = Sessions(pipeline or (lambda: FramePipeline(analyzer)), self._limits.max_clients)
+        self._sessions = Sessions(
+            pipeline or (lambda: FramePipeline(analyzer)), self._limits.max_clients, idle_s
+        )
         self.telemetry = Telemetry()
+        self._quota = Quota(self._limits.requests_per_s)
         self._stop = threading.Event()
         self._started_ns = time.monotonic_ns()
         self._worker = Worker(endpoint.context, endpoint.wake_address)
@@ -113,28 +125,37 @@ class DefectServer:
         return ended
 
     def _receive(self) -> None:
-        peer, parts = self._endpoint.read()
+        message = self._endpoint.read()
         self.telemetry.count("messages")
         try:
-            self._handle(peer, parts)
+            if message is None:
+                self.telemetry.count("refused_revoked")
+            else:
+                self._handle(message)
         except Exception:  # one client's message must not end the service of the others
             logger.exception("a message could not be handled")
             self.telemetry.count("faults")
 
-    def _handle(self, peer: bytes, parts: list[Part]) -> None:
+    def _handle(self, message: Incoming) -> None:
+        peer, sender, parts = message
+        now = time.monotonic_ns()
         try:
+            if not self._quota.takes(sender, now):
+                raise WireError(
+                    Status.BUSY,
+                    f"More than {self._limits.requests_per_s:g} requests a second. Wait for each answer.",
+                )
             request, arrays = protocol.decode_request(parts, self._limits)
         except WireError as error:
             self.telemetry.count(f"refused_{error.status.name.lower()}")
             if parts and bytes(parts[0][:4]) == protocol.MAGIC:  # a stranger gets no answer
                 self._send(peer, protocol.encode_error(protocol.peek(parts), error.status, str(error)))
             return
-        now = time.monotonic_ns()
         if isinstance(request, Bye):
             self._sessions.forget(request.session)
             return
         try:
-            session = self._sessions.seen(request.session, now)
+            session = self._sessions.seen(request.session, now, sender)
             if isinstance(request, FrameRequest | RowsRequest):
                 arrays = {"image": session.assembly.take(request, arrays["image"])}
         except WireError as error:

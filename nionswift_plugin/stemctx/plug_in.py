@@ -51,7 +51,8 @@ class PlugIn:
         self.paint_ms: deque[float] = deque(maxlen=1000)
         self._devices: list[Any] = []
         self._listeners: list[Any] = []
-        self._throttle = Throttle(_PANEL_PERIOD_S)
+        self._throttle, self._paints = Throttle(_PANEL_PERIOD_S), Throttle(_PANEL_PERIOD_S)
+        self._newest: tuple[FrameResult, tuple[Marker, ...]] | None = None
         self._listed: FrameResult | None = None
         self._said = (LiveState.OFF, "")
         fields.show(self.model, self.remembered)
@@ -218,7 +219,18 @@ class PlugIn:
         """From any thread."""
         self.ui.call("state", self._update)
 
+    def _show_newest(self) -> None:
+        """Show what had to wait, unless a newer result was shown meanwhile."""
+        if self._newest is not None:
+            self._show_result(*self._newest)
+
     def _show_result(self, result: FrameResult, drawn: tuple[Marker, ...]) -> None:
+        """Paint flags, at most five times a second: of what comes faster only the newest is painted."""
+        if not self._paints.ready():
+            self._newest = result, drawn
+            self.ui.call_later("paint", self._paints.remaining_s(), self._show_newest)
+            return
+        self._newest = None
         service = self.service
         origin = service.origin(result.frame) if service is not None else None
         if service is None or origin is None or service.status.flags is FlagAge.GONE:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -72,6 +74,28 @@ def test_flags_go_when_the_field_changes(live: tuple[Swift, Any]) -> None:
     s.pump(lambda: not flags_graphics(s))
     graphic = s.pump(lambda: drawn(s), 60.0)
     assert not before & set(graphic.drawn)
+
+
+def test_fault_08_results_faster_than_the_window_are_painted_five_times_a_second_at_most(
+    live: tuple[Swift, Any],
+) -> None:
+    s, plug_in = live
+    plug_in.start()
+    s.pump(lambda: drawn(s), 60.0)
+    s.scan.abort_playing(sync_timeout=10.0)
+    s.pump(lambda: plug_in.ui._pending == {})
+    shown, painted = plug_in._listed, len(plug_in.paint_ms)
+    offered, started = 0, time.monotonic()
+    while time.monotonic() - started < 2.0:
+        newest = dataclasses.replace(shown, timing_ms={"offered": float(offered)})
+        plug_in._result_came(newest, 1.0)
+        offered += 1
+        s.window.periodic()
+        time.sleep(1 / 60)
+    s.pump(lambda: plug_in._listed.timing_ms == newest.timing_ms)
+    elapsed = time.monotonic() - started
+    assert offered > 20
+    assert len(plug_in.paint_ms) - painted <= elapsed / 0.2 + 1
 
 
 def test_a_host_that_was_not_declared_is_refused_in_words(live: tuple[Swift, Any]) -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import sys
 import threading
@@ -98,12 +99,12 @@ def refused() -> FrameResult:
 class KnownAnswers:
     """Says how many sites the mean of the frame asks for; sleeps, raises or dies when the first pixel says so."""
 
-    model_name = "known answers 000000000000"
     engine_info = EngineInfo("a test", "nothing to choose from")
 
     def __init__(self, sleep_s: float = 0.0, model_sha256: str = "0" * 64) -> None:
         self.sleep_s = sleep_s
         self.model_sha256 = model_sha256
+        self.model_name = f"known answers {model_sha256[:12]}"
         self.seen: list[FrameIdentity] = []
 
     def analyze(self, image: Any, given: ImagingContext, frame: FrameIdentity | None = None) -> FrameResult:
@@ -114,7 +115,8 @@ class KnownAnswers:
         if first == DIE:
             os._exit(70)
         time.sleep(self.sleep_s if first != SLEEP else 3600.0)
-        return result(int(image[-1, -1]), given, frame, seed=int(image[-1, -1]))
+        judged = result(int(image[-1, -1]), given, frame, seed=int(image[-1, -1]))
+        return dataclasses.replace(judged, model=self.model_name)
 
 
 @contextlib.contextmanager

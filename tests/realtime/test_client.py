@@ -26,7 +26,7 @@ from realtime.messages import (
 )
 from realtime.states import AgeLimits
 from stemctx_core.errors import InputError, ProtocolError, SecurityError, ServerUnavailable
-from stemctx_core.results import EngineInfo, FrameIdentity, FrameResult
+from stemctx_core.results import EngineInfo, FrameIdentity
 from tests.realtime.support import RAISE, KnownAnswers, context, image, result, serving, wait_for
 
 
@@ -110,43 +110,6 @@ def test_only_the_valid_rows_are_sent() -> None:
         assert got.frame == FrameIdentity("scan", 5, 30, (64, 64))
 
 
-def test_the_newest_frame_wins_while_the_server_is_slow() -> None:
-    analyzer = KnownAnswers(sleep_s=0.08)
-    got: list[tuple[int, float]] = []
-    with (
-        serving(analyzer) as server,
-        DefectClient(
-            address(server.port), on_result=lambda r, ms: got.append((r.frame.frame_index, ms))
-        ) as client,
-    ):
-        wait_for(lambda: client.state is ClientState.LIVE)
-        for number in range(60):
-            client.submit(image(), context(), FrameIdentity("scan", number))
-            time.sleep(1 / 60)
-        wait_for(lambda: bool(got) and got[-1][0] == 59)
-        counters = client.counters
-    numbers = [n for n, _ in got]
-    assert numbers == sorted(set(numbers))
-    assert numbers == [seen.frame_index for seen in analyzer.seen]
-    assert counters.submitted == 60
-    assert counters.answered == len(got) < 30
-    assert counters.answered + counters.replaced == 60
-    assert (counters.errors, counters.late) == (0, 0)
-    # An answer is as old as one frame in work and one before it, whatever is offered; slack for a busy machine.
-    assert float(np.median([ms for _, ms in got])) < 4 * 80
-
-
-def test_submit_returns_at_once_without_any_server() -> None:
-    with DefectClient(address(free_port())) as client:
-        frame = np.zeros((2048, 2048), np.float32)
-        started = time.perf_counter()
-        for number in range(100):
-            client.submit(frame, context(), FrameIdentity("scan", number))
-        assert (time.perf_counter() - started) / 100 < 0.005
-        assert client.state is ClientState.CONNECTING
-        assert client.counters.replaced == 99
-
-
 def test_without_a_server_a_waiting_caller_is_told_how_to_start_one() -> None:
     port = free_port()
     with (
@@ -155,49 +118,6 @@ def test_without_a_server_a_waiting_caller_is_told_how_to_start_one() -> None:
     ):
         client.analyze(image(), context(), timeout_s=0.3)
     assert client.counters.errors == 1
-
-
-def test_two_clients_with_different_contexts_do_not_mix() -> None:
-    with serving() as server:
-        wanted = {("WSe2", ("V",)): 11, ("MoS2", ("Cr", "W")): 23}
-
-        def use(host: str, dopants: tuple[str, ...], sites: int) -> None:
-            with DefectClient(address(server.port)) as client:
-                for number in range(25):
-                    frame = FrameIdentity(host, number, 64, (64, 64))
-                    got = client.analyze(image(sites), context(host, dopants), frame)
-                    assert (got.context.host, len(got.sites), got.frame) == (host, sites, frame)
-                    assert got.candidates == context(host, dopants).candidates
-            done.append(host)
-
-        done: list[str] = []
-        threads = [threading.Thread(target=use, args=(*key, sites)) for key, sites in wanted.items()]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert sorted(done) == ["MoS2", "WSe2"]
-
-
-def test_late_repeated_and_foreign_replies_are_counted_and_not_shown() -> None:
-    def answer(request: Any, previous: Any) -> list[list[Any]]:
-        mine = protocol.encode_result(request, result(5, frame=request.frame))
-        foreign = FrameRequest(session=b"z" * 16, id=request.id, context=request.context, frame=request.frame)
-        replies = [protocol.encode_result(foreign, result(1)), mine, mine]
-        if previous is not None:
-            replies.insert(0, protocol.encode_result(previous, result(2, frame=previous.frame)))
-        return replies
-
-    shown: list[FrameResult] = []
-    with (
-        odd_server(answer) as port,
-        DefectClient(address(port), on_result=lambda r, _: shown.append(r)) as client,
-    ):
-        for number in (1, 2):
-            client.submit(image(), context(), FrameIdentity("scan", number))
-            wait_for(lambda: len(shown) == number)  # noqa: B023
-        wait_for(lambda: client.counters.late == 5)
-    assert [(r.frame.frame_index, len(r.sites)) for r in shown] == [(1, 5), (2, 5)]
 
 
 def test_a_damaged_reply_is_counted_and_the_frame_times_out() -> None:

@@ -13,13 +13,13 @@ import msgspec
 import pytest
 
 from realtime import protocol
-from realtime.client import ClientState, DefectClient
+from realtime.client import DefectClient
 from realtime.endpoint import Endpoint
 from realtime.messages import Bye, Hello, Status
 from realtime.supervisor import LocalServer, ServerState
 from stemctx_core.errors import ServerUnavailable
 from stemctx_core.results import FrameIdentity
-from tests.realtime.support import DIE, SLEEP, context, image, wait_for
+from tests.realtime.support import SLEEP, context, image, wait_for
 from tests.realtime.test_server import peer
 
 ROOT = Path(__file__).parents[2]
@@ -53,55 +53,6 @@ def finish(started: subprocess.Popen[str], seconds: float = 8.0) -> tuple[int, s
 @pytest.fixture(autouse=True)
 def _from_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-
-
-def test_a_killed_server_is_stale_then_started_again_on_its_port_then_live() -> None:
-    shown: list[FrameIdentity] = []
-    with LocalServer(command=COMMAND) as server:
-        with DefectClient(server.address, on_result=lambda r, _: shown.append(r.frame)) as client:
-            before = server.address, server.pid
-            assert len(client.analyze(image(sites=4), context()).sites) == 4
-            client.submit(image(first=SLEEP), context(), FrameIdentity("lost", 1))
-            wait_for(lambda: client.status().under_way == 1)
-            assert server.pid is not None
-            os.kill(server.pid, signal.SIGKILL)
-            started = time.monotonic()
-            wait_for(lambda: client.state is ClientState.STALE)
-            assert time.monotonic() - started < 3.0
-            wait_for(lambda: client.state is ClientState.LIVE, 20)
-            assert server.address == before[0]
-            assert server.pid != before[1]
-            assert server.restarts == 1
-            client.submit(image(), context(), FrameIdentity("new", 2))
-            wait_for(lambda: len(shown) == 1)
-        assert shown[0].scan_id == "new"
-        assert client.counters.errors == 1
-    assert server.state is ServerState.OFF
-
-
-def test_a_hung_server_is_noticed_and_found_again() -> None:
-    with LocalServer(command=COMMAND) as server, DefectClient(server.address, timeout_s=1.0) as client:
-        client.analyze(image(), context())
-        assert server.pid is not None
-        os.kill(server.pid, signal.SIGSTOP)
-        try:
-            wait_for(lambda: client.state is ClientState.STALE, 5)
-        finally:
-            os.kill(server.pid, signal.SIGCONT)
-        wait_for(lambda: client.state is ClientState.LIVE)
-        client.analyze(image(), context())
-
-
-def test_a_server_that_keeps_dying_is_given_up_with_a_visible_state(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("realtime.supervisor._FIRST_PAUSE_S", 0.01)
-    with LocalServer(command=COMMAND) as server, DefectClient(server.address) as client:
-        end = time.monotonic() + 60
-        while server.state is not ServerState.FAILED:
-            assert time.monotonic() < end
-            client.submit(image(first=DIE), context(), FrameIdentity("poison"))
-            time.sleep(0.05)
-        assert server.restarts == 4
-        assert server.reason
 
 
 def test_a_server_that_cannot_start_says_why() -> None:
