@@ -15,6 +15,7 @@ from typing import Protocol, Self
 from realtime.answers import Answer
 from realtime.codec import AnyArray
 from realtime.exchange import Exchange
+from realtime.keys import ClientKeys
 from realtime.limits import SESSION_BYTES
 from realtime.mailbox import Mailbox, Ticket
 from realtime.messages import ServerHello, ServerStatus
@@ -52,6 +53,8 @@ class DefectClient:
         Called with the new state and why, on the I/O thread.
     on_error
         Called with a live frame's identity and why it got no result, on the I/O thread.
+    keys
+        For a server with keys (`realtime.keys.load_client_keys`); without them only loopback can be reached.
     timeout_s
         A request without answer for so long makes the server `ClientState.STALE`.
     age_limits
@@ -75,10 +78,12 @@ class DefectClient:
         timeout_s: float = 5.0,
         age_limits: AgeLimits = AgeLimits(),  # noqa: B008  (frozen)
         recorder: Recorder | None = None,
+        keys: ClientKeys | None = None,
     ) -> None:
         if not (math.isfinite(timeout_s) and timeout_s > 0):
             raise InputError(f"A timeout of {timeout_s} s cannot be. Give a positive number of seconds.")
-        self.address = check_address(address)
+        self.address = check_address(address, with_keys=keys is not None)
+        self.keys = keys
         self.timeout_s = timeout_s
         self.age_limits = age_limits
         self.last_error = ""

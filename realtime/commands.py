@@ -25,15 +25,20 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(
-    host: Annotated[str, typer.Option(help="Address to listen on; this machine only, so far.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; any but this machine's own needs --keys.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 47100,
     bundle: BundleOption = None,
     engine: EngineOption = "auto",
     threads: Annotated[
         int | None, typer.Option(help="Threads of the CPU engine; all cores but one by default.")
     ] = None,
+    keys: Annotated[
+        Path | None, typer.Option(help="Key folder ('stemctx keys'): only clients that it admits are served.")
+    ] = None,
 ) -> None:
-    """Judge frames for programs on this machine, until Ctrl-C.
+    """Judge frames for programs on this machine, or with keys for other machines, until Ctrl-C.
 
     The plug-in and 'stemctx live' start a server of their own. Start one here to share it between programs, or to
     keep the model warm for many files:
@@ -41,6 +46,8 @@ def serve(
     stemctx serve --port 47100
 
     stemctx analyze frame.tif --host WSe2 --candidates Ti --server tcp://127.0.0.1:47100 ...
+
+    For other machines: stemctx serve --host 0.0.0.0 --keys ~/.stemctx/keys (see 'stemctx keys --help').
     """
     from realtime import launch
     from realtime.server import DefectServer
@@ -50,7 +57,9 @@ def serve(
     def ready(server: DefectServer) -> None:
         console.print(f"Serving on tcp://{host}:{server.port}. Stop with Ctrl-C.")
 
-    settings = launch.ServeSettings(host=host, port=port, bundle=bundle, engine=engine, threads=threads)
+    settings = launch.ServeSettings(
+        host=host, port=port, bundle=bundle, engine=engine, threads=threads, keys=keys
+    )
     if not launch.serve(settings, ready):
         launch.end_now()
     console.print("Stopped.")
@@ -81,6 +90,10 @@ def analyze(
     server: Annotated[
         str | None, typer.Option(help="Address of a running 'stemctx serve', such as tcp://127.0.0.1:47100.")
     ] = None,
+    key: Annotated[
+        Path | None, typer.Option(help="Secret key file of this client, for a server with keys.")
+    ] = None,
+    server_key: Annotated[Path | None, typer.Option(help="Public key file of that server.")] = None,
     timeout_s: Annotated[float, typer.Option(help="How long to wait for that server (s).")] = 60.0,
 ) -> None:
     """Judge every lattice site of one micrograph.
@@ -110,7 +123,11 @@ def analyze(
         raise InputError(
             "The server has its own model and engine. Leave --bundle and --engine out with --server."
         )
-    request = OfflineRequest(image, context.validated(), output, overlay, bundle, engine, server, timeout_s)
+    if (key is None) != (server_key is None) or (key is not None and server is None):
+        raise InputError("A server with keys needs --server, --key and --server-key together.")
+    request = OfflineRequest(
+        image, context.validated(), output, overlay, bundle, engine, server, timeout_s, key, server_key
+    )
     if judge_file(request, _console()).refusal is not None:
         raise typer.Exit(2)
 

@@ -8,6 +8,7 @@ import threading
 import time
 from concurrent.futures import Future
 from typing import Final, Protocol
+from urllib.parse import urlsplit
 
 from realtime import protocol
 from realtime.keys import ClientKeys
@@ -29,6 +30,7 @@ from realtime.messages import (
 from realtime.outgoing import Outgoing
 from realtime.poison import Suspects
 from realtime.protocol import Part
+from realtime.security import is_loopback
 from realtime.states import AgeLimits, ClientState
 from stemctx_core.errors import ProtocolError, ServerUnavailable, TransportError
 from stemctx_core.results import FrameIdentity, FrameResult
@@ -79,7 +81,9 @@ class Exchange:
         self._link: Link | None = None
         self._connected = self._open = False
         self._in_flight: Ticket | None = None
-        self._outgoing = Outgoing(session, client.age_limits.wait_s)
+        self._outgoing = Outgoing(
+            session, client.age_limits.wait_s, packed=not is_loopback(urlsplit(client.address).hostname or "")
+        )
         self._suspects = Suspects()
         self._control: dict[int, Future[ServerStatus] | None] = {}
         self._greeted_ns = self._beat_ns = self._heard_ns = 0

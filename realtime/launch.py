@@ -16,6 +16,7 @@ from typing import NoReturn
 import msgspec
 
 from realtime.endpoint import Endpoint
+from realtime.keys import load_server_keys
 from realtime.pipeline import Analyzer, FramePipeline
 from realtime.server import DefectServer
 from stemctx_core.analysis import FrameAnalyzer
@@ -42,6 +43,8 @@ class ServeSettings(msgspec.Struct, frozen=True):
         End when standard input ends, as it does when the parent process dies however it dies.
     nice
         Lower the priority by so much, so that the microscope's window stays responsive.
+    keys
+        Folder of CURVE keys (`realtime.key_folder`); needed for any address but loopback.
     frame_limit_s
         With `parent_pipe`, a frame that takes longer makes the server fall silent, for which its parent ends it.
     """
@@ -53,6 +56,7 @@ class ServeSettings(msgspec.Struct, frozen=True):
     threads: int | None = None
     parent_pipe: bool = False
     nice: int = 0
+    keys: Path | None = None
     frame_limit_s: float = 120.0
 
 
@@ -84,7 +88,7 @@ def serve(
     announce: Callable[[DefectServer], None],
     load: Callable[[ServeSettings], Analyzer] = load_analyzer,
 ) -> bool:
-    """Serve until SIGTERM, SIGINT, a goodbye that says so, or the end of the parent.
+    """Serve until SIGTERM, SIGINT, or the end of the parent; no message ends a server.
 
     The port is taken before the model is loaded, so that a port in use is told at once; no client is answered
     before the model is warm.
@@ -114,7 +118,8 @@ def serve(
         threading.Thread(target=_when_input_ends, args=(end,), name="stemctx-parent", daemon=True).start()
     before = {name: signal.signal(name, end) for name in (signal.SIGTERM, signal.SIGINT)}
     try:
-        endpoint = Endpoint(settings.host, settings.port)
+        keys = load_server_keys(settings.keys) if settings.keys is not None else None
+        endpoint = Endpoint(settings.host, settings.port, keys=keys)
         try:
             analyzer = load(settings)
         except BaseException:
@@ -164,6 +169,7 @@ def parsed(arguments: list[str] | None) -> ServeSettings:
     parser = argparse.ArgumentParser("python -m realtime.server", description="The stemctx inference server.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--keys", type=Path)
     parser.add_argument("--bundle", type=Path)
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--threads", type=int)

@@ -40,12 +40,16 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Clients that are served at a time.
     credit
         Requests that a client may have under way.
+    requests_per_s
+        Messages that a client may send a second, and as many at once; beyond it is answered `Status.BUSY`. A client
+        that keeps to its credit does not come near.
     """
 
     max_bytes: int = 64 * 1024 * 1024
     max_side: int = 8192
     max_clients: int = 32
     credit: int = 1
+    requests_per_s: float = 200.0
 
     @property
     def max_message_part_bytes(self) -> int:

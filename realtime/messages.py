@@ -33,7 +33,6 @@ class Status(IntEnum):
     SHUTTING_DOWN = 7
     UNSUPPORTED = 8
     ROWS_MISSING = 9
-    NOT_ADMITTED = 10
 
 
 class WireError(ProtocolError):

@@ -34,6 +34,8 @@ class OfflineRequest(msgspec.Struct, frozen=True):
         For a model of this process.
     server, timeout_s
         A server that judges instead.
+    key, server_key
+        Key files, for a server with keys.
     """
 
     image: Path
@@ -44,6 +46,8 @@ class OfflineRequest(msgspec.Struct, frozen=True):
     engine: str = "auto"
     server: str | None = None
     timeout_s: float = 60.0
+    key: Path | None = None
+    server_key: Path | None = None
 
 
 def judge_file(request: OfflineRequest, console: Console) -> FrameResult:
@@ -80,7 +84,12 @@ def _judge(request: OfflineRequest, micrograph: Micrograph, context: ImagingCont
     if request.server is not None:
         from realtime.client import DefectClient
 
-        with DefectClient(request.server) as client:
+        keys = None
+        if request.key is not None and request.server_key is not None:
+            from realtime.keys import load_client_keys
+
+            keys = load_client_keys(request.key, request.server_key)
+        with DefectClient(request.server, keys=keys) as client:
             return client.analyze(micrograph.image, context, frame, timeout_s=request.timeout_s)
     from realtime.engines.select import select_engine
     from stemctx_core.analysis import FrameAnalyzer

@@ -1,4 +1,4 @@
-"""Which addresses may be used. Keys (CURVE) will be read and checked here; until then loopback is all there is."""
+"""Which addresses may be used: without keys (CURVE) only those of this machine."""
 
 from __future__ import annotations
 
@@ -19,36 +19,55 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def check_host(host: str) -> str:
-    """Give the numeric loopback address to bind; refuse any other.
+def check_host(host: str, with_keys: bool = False) -> str:
+    """Give the numeric address to bind.
+
+    Parameters
+    ----------
+    host
+        A loopback address; with keys any address of this machine, ``0.0.0.0`` or ``::`` for all.
+    with_keys
+        Whether the server tells its clients apart by CURVE keys.
 
     Raises
     ------
     SecurityError
-        For an address that other machines can reach.
+        An address that other machines can reach, without keys.
+    InputError
+        With keys, something that is no address.
     """
-    if not is_loopback(host):
+    if is_loopback(host):
+        return "127.0.0.1" if host == "localhost" else host.strip("[]")
+    if not with_keys:
         raise SecurityError(
-            f"The server will not listen on {host}: other machines could reach it, and it has no CURVE keys yet to "
-            "tell them apart. Use --host 127.0.0.1."
+            f"The server will not listen on {host}: other machines could reach it, and it has no CURVE keys to "
+            "tell them apart. Make keys with 'stemctx keys server' and give --keys, or use --host 127.0.0.1."
         )
-    return "127.0.0.1" if host == "localhost" else host.strip("[]")
+    try:
+        return str(ipaddress.ip_address(host.strip("[]")))
+    except ValueError:
+        raise InputError(
+            f"'{host}' is not an address to listen on. Give the address of a network card, or 0.0.0.0 for all of them."
+        ) from None
 
 
-def check_address(address: str) -> str:
+def check_address(address: str, with_keys: bool = False) -> str:
     """Give the address of a server as ZeroMQ wants it, after it was found usable.
 
     Parameters
     ----------
     address
-        ``tcp://127.0.0.1:47100``, or the same without ``tcp://``.
+        ``tcp://127.0.0.1:47100``, or the same without ``tcp://``. With keys also a name: who answers proves by its
+        key that it is the server that was meant.
+    with_keys
+        Whether the client has CURVE keys.
 
     Raises
     ------
     InputError
         Not an address.
     SecurityError
-        A server on another machine: frames would travel in the clear.
+        A server on another machine, without keys: frames would travel in the clear.
     """
     text = address if "://" in address else f"tcp://{address}"
     wrong = InputError(f"'{address}' is not an address of a server. Write it like tcp://127.0.0.1:47100.")
@@ -61,9 +80,13 @@ def check_address(address: str) -> str:
     if not host or not port:
         raise wrong
     if not is_loopback(host):
-        raise SecurityError(
-            f"The server at {address} is on another machine, and this client has no CURVE keys yet: frames would "
-            "travel in the clear. Use a server on 127.0.0.1."
-        )
-    numeric = check_host(host)
+        if not with_keys:
+            raise SecurityError(
+                f"The server at {address} is on another machine, and this client has no CURVE keys: frames would "
+                "travel in the clear. Give --key and --server-key (see 'stemctx keys --help'), or use a server on "
+                "127.0.0.1."
+            )
+        if ":" not in host and not re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", host):
+            raise wrong
+    numeric = check_host(host) if is_loopback(host) else host
     return f"tcp://[{numeric}]:{port}" if ":" in numeric else f"tcp://{numeric}:{port}"

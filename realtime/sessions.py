@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from realtime.assembly import FrameAssembly
 from realtime.codec import Arrays
 from realtime.messages import FrameRequest, PatchesRequest, RowsRequest, Status, WireError
 from realtime.pipeline import FramePipeline, PipelineFactory
+
+#: Sessions of one connection, or of one key: a peer that invents sessions must not lock the others out.
+_MOST_OF_A_SENDER: Final = 8
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Session:
 
     pipeline: FramePipeline
     last_seen_ns: int
+    sender: bytes = b""
     waiting: Job | None = None
     running: Job | None = None
     cancelled: set[int] = field(default_factory=set)
@@ -73,15 +78,18 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._by_id)
 
-    def seen(self, session_id: bytes, now_ns: int) -> Session:
-        """Find a client or admit it; raise `WireError` where there are too many."""
+    def seen(self, session_id: bytes, now_ns: int, sender: bytes = b"") -> Session:
+        """Find a client or admit it; raise `WireError` where there are too many, in all or of one sender."""
         session = self._by_id.get(session_id)
         if session is None:
             self.forget_idle(now_ns)
             if len(self._by_id) >= self._most:
                 raise WireError(Status.BUSY, f"This server already serves {self._most} clients. Close one.")
+            if sum(s.sender == sender for s in self._by_id.values()) >= _MOST_OF_A_SENDER:
+                words = f"This connection or key has {_MOST_OF_A_SENDER} sessions already. Close one."
+                raise WireError(Status.BUSY, words)
             session = self._by_id[session_id] = Session(self._pipeline(), now_ns)
-        session.last_seen_ns = now_ns
+        session.last_seen_ns, session.sender = now_ns, sender
         return session
 
     def forget(self, session_id: bytes) -> None:
