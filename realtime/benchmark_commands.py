@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from realtime.mailbox_command import mailbox
 from realtime.soak_command import soak
 from stemctx_core.errors import InputError
 
@@ -21,6 +22,7 @@ def register(app: typer.Typer) -> None:
     benchmark = typer.Typer(no_args_is_help=True, help="How fast this machine judges frames.")
     benchmark.command("frame")(frame)
     benchmark.command("soak")(soak)
+    benchmark.command("mailbox")(mailbox)
     app.add_typer(benchmark, name="benchmark")
 
 

@@ -213,7 +213,7 @@ def test_status_counts_and_times_what_happened() -> None:
         status: Any = client.reply()[0].body
     assert status.counters["frames_answered"] == 1
     assert status.stages["analyze"].count == 1
-    assert status.stages["sites"].max_ms == 1.5
+    assert status.stages["find"].max_ms == 1.5
     assert status.clients == 1
 
 
