@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -9,10 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from stemctx_core.classes import Candidate
 from stemctx_core.results import FrameResult
 
 #: Two sites of one sublattice are the same one when they are as close as this (px).
 SAME_SITE_PX: Final = 1.0
+
+Spread = NDArray[np.float64]
 
 
 class Comparison(msgspec.Struct, frozen=True):
@@ -95,9 +99,9 @@ def _positions(result: FrameResult) -> NDArray[np.float64]:
     return np.stack([result.sites.y_px, result.sites.x_px], axis=1).astype(np.float64)
 
 
-def _spread(result: FrameResult, rows: NDArray[np.intp], listed: list[object]) -> NDArray[np.float64]:
+def _spread(result: FrameResult, rows: NDArray[np.intp], listed: Sequence[Candidate]) -> Spread:
     """(rows, listed) posterior, in the order of a list that holds every candidate of the result."""
-    spread = np.zeros((len(rows), len(listed)))
+    spread: Spread = np.zeros((len(rows), len(listed)))
     for column, candidate in enumerate(result.candidates):
         spread[:, listed.index(candidate)] = result.sites.posterior[rows, column]
     return spread

@@ -48,6 +48,10 @@ def live(
     output: Annotated[
         Path, typer.Option(file_okay=False, help="Folder for results.jsonl, overlay.png and summary.json.")
     ] = Path("runs/live"),
+    record: Annotated[
+        Path | None,
+        typer.Option(dir_okay=False, help="HDF5 file to record frames and results to, for 'stemctx replay'."),
+    ] = None,
     window: Annotated[
         bool, typer.Option("--window", help="Open Nion Swift with both plug-ins instead; needs a display.")
     ] = False,
@@ -75,7 +79,11 @@ def live(
     # Nion's packages take a second to import, which no other command should wait for.
     from nionswift_plugin.stemctx.live_report import LiveFolder
     from nionswift_plugin.stemctx.live_run import LiveRun
+    from realtime.recorder import require_new
     from sim.instrument import MicroscopeSettings
+
+    if record is not None:
+        require_new(record)
 
     settings = MicroscopeSettings(
         host=host,
@@ -107,7 +115,7 @@ def live(
             folder.add(frame)
             bar.console.print(_line(frame))
 
-        report = LiveRun(settings, frames, on_frame=answered, on_progress=progress).run()
+        report = LiveRun(settings, frames, on_frame=answered, on_progress=progress, record=record).run()
     if report.latencies_ms:
         folder.write(report)
     _say_summary(console, report, output)
@@ -148,6 +156,10 @@ def _say_summary(console: Console, report: LiveReport, output: Path) -> None:
         for warning in report.last.result.warnings:
             console.print(f"note: {escape(warning)}")
         console.print(f"written to {output}{os.sep}")
+    if (recording := report.recording) is not None:
+        console.print(f"recorded: {recording.written} frames in {recording.path}, {recording.lost} lost")
+        if recording.reason:
+            console.print(f"[bold red]recording {recording.state}:[/] {escape(recording.reason)}")
 
 
 def _context_lines(context: dict[str, Any]) -> list[str]:

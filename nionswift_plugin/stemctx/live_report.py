@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from realtime.recorder import RecordingStatus
 from sim.instrument import MicroscopeSettings
 from sim.scoring import FrameScore, Score
 from stemctx_core.errors import InputError
@@ -51,6 +52,8 @@ class LiveReport:
         Frames that the scan brought, and those that a newer one replaced before they were sent.
     interrupted
         Whether the user ended it before its time.
+    recording
+        What became of the recording; None without one.
     """
 
     settings: MicroscopeSettings
@@ -61,6 +64,7 @@ class LiveReport:
     total: FrameScore = field(default_factory=FrameScore)
     last: JudgedFrame | None = None
     interrupted: bool = False
+    recording: RecordingStatus | None = None
 
     def add(self, frame: JudgedFrame) -> None:
         """Take a frame in."""
@@ -92,6 +96,7 @@ class LiveReport:
             "context": msgspec.to_builtins(result.context) if result else None,
             "microscope": asdict(self.settings),
             "interrupted": self.interrupted,
+            "recording": msgspec.to_builtins(self.recording, enc_hook=str),
         }
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 import queue
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 from nionswift_plugin.stemctx.interrupts import Interrupts, interrupts
@@ -16,6 +18,7 @@ from nionswift_plugin.stemctx.live_report import JudgedFrame, LiveReport
 from nionswift_plugin.stemctx.service import LiveService
 from nionswift_plugin.stemctx.status import LiveSettings, LiveState
 from nionswift_plugin.stemctx.tap import FrameTap, TappedFrame
+from realtime.recorder import FrameRecorder
 from sim.headless import HeadlessMicroscope
 from sim.instrument import MicroscopeSettings
 from sim.scoring import score
@@ -45,6 +48,8 @@ class LiveRun:
         Called with the frames scanned so far, the one under way as a fraction.
     address
         Inference server to use; without one a process of its own is started.
+    record
+        HDF5 file to record frames, context and results to.
     """
 
     def __init__(
@@ -55,12 +60,14 @@ class LiveRun:
         on_frame: Callable[[JudgedFrame], None],
         on_progress: Callable[[float], None] = lambda _: None,
         address: str | None = None,
+        record: Path | None = None,
     ) -> None:
         self.report = LiveReport(settings)
         self._wanted = frames
         self._on_frame = on_frame
         self._on_progress = on_progress
         self._address = address
+        self._record = record
         self._events: queue.SimpleQueue[TappedFrame | Answer] = queue.SimpleQueue()
         self._scanned: OrderedDict[str, TappedFrame] = OrderedDict()
         self._waiting: list[Answer] = []
@@ -79,7 +86,11 @@ class LiveRun:
         """
         settings = self.report.settings
         declared = LiveSettings(host=settings.host, dopants=(settings.dopant,) if settings.dopant else ())
-        with interrupts() as pressed, HeadlessMicroscope(settings) as microscope:
+        with (
+            interrupts() as pressed,
+            HeadlessMicroscope(settings) as microscope,
+            self._recording() as recorder,
+        ):
             scan = microscope.scan
             tap = FrameTap(scan, 0, self._events.put)
             service = LiveService(
@@ -87,6 +98,7 @@ class LiveRun:
                 microscope.stem_controller,
                 declared,
                 address=self._address,
+                recorder=recorder,
                 on_result=lambda result, latency_ms: self._events.put((result, latency_ms)),
             )
             try:
@@ -101,6 +113,19 @@ class LiveRun:
                 self.report.interrupted = pressed.noted
                 tap.close()
         return self.report
+
+    @contextmanager
+    def _recording(self) -> Iterator[FrameRecorder | None]:
+        """Open a recording, where one is asked for; at its end the report says what became of it."""
+        if self._record is None:
+            yield None
+            return
+        recorder = FrameRecorder(self._record)
+        try:
+            yield recorder
+        finally:
+            recorder.close()
+            self.report.recording = recorder.status
 
     def _follow(self, service: LiveService, microscope: HeadlessMicroscope, pressed: Interrupts) -> None:
         """Take what comes until the last frame is answered, or Ctrl-C."""

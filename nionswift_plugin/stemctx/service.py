@@ -15,6 +15,7 @@ from nionswift_plugin.stemctx.status import FlagAge, FrameOrigin, LiveSettings, 
 from nionswift_plugin.stemctx.tap import FrameTap, TappedFrame
 from nionswift_plugin.stemctx.throttle import Throttle
 from realtime.client import ClientState, DefectClient
+from realtime.recorder import FrameRecorder, RecordingStatus
 from realtime.supervisor import LocalServer
 from stemctx_core import classes
 from stemctx_core.errors import ServerUnavailable, StemctxError
@@ -56,6 +57,8 @@ class LiveService:
         What the user declares.
     address
         Inference server to use; without one the service starts a server process of its own.
+    recorder
+        Keeps every frame with its answer; its owner closes it after the service.
     on_result
         Called with a `FrameResult` and its latency from the last row on (ms) for every result that may be shown,
         on a thread of the client; it must be quick.
@@ -70,6 +73,7 @@ class LiveService:
         settings: LiveSettings,
         *,
         address: str | None = None,
+        recorder: FrameRecorder | None = None,
         on_result: Callable[[FrameResult, float], None] | None = None,
         on_state: Callable[[LiveStatus], None] | None = None,
     ) -> None:
@@ -77,6 +81,7 @@ class LiveService:
         self._stem_controller = stem_controller
         self._settings = settings
         self._given_address = address
+        self._recorder = recorder
         self._on_result = on_result
         self._on_state = on_state
         self._lock = threading.RLock()
@@ -117,7 +122,7 @@ class LiveService:
     def status(self) -> LiveStatus:
         """The service now."""
         with self._lock:
-            run, said = self._run, self._said
+            run, said = self._run, replace(self._said, recording=self._recording())
             if run is None or run.client is None:
                 return said
             flags = run.ledger.age()
@@ -125,6 +130,8 @@ class LiveService:
             if (late or run.client.state is not ClientState.LIVE) and flags is FlagAge.FRESH:
                 flags = FlagAge.STALE
             state, reason = self._state_and_reason(run.client, flags)
+            if not reason and said.recording is not None:
+                reason = said.recording.reason
             replaced = run.client.counters.replaced + (run.tap.replaced if run.tap else 0)
             scanned = run.ledger.scanned
             return replace(said, state=state, reason=reason, flags=flags, scanned=scanned, replaced=replaced)
@@ -198,6 +205,9 @@ class LiveService:
         run = self._run
         return run.ledger.origin(frame) if run is not None else None
 
+    def _recording(self) -> RecordingStatus | None:
+        return None if self._recorder is None else self._recorder.status
+
     def _new_reader(self) -> ContextReader:
         s = self._settings
         return ContextReader(self._stem_controller, s.host, s.dopants, user=s.user, controls=s.controls)
@@ -212,6 +222,7 @@ class LiveService:
                     return
                 run.client = DefectClient(
                     address,
+                    recorder=self._recorder,
                     on_result=lambda result, latency_ms: self._answered(run, result, latency_ms),
                     on_state=lambda *_: self._notify(),
                     on_error=lambda _frame, why: self._unanswered(run, why),

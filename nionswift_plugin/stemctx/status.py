@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from nionswift_plugin.stemctx.context_reader import ControlNames
+from realtime.recorder import RecordingStatus
 
 
 class LiveState(StrEnum):
@@ -73,6 +74,8 @@ class LiveStatus:
     scanned, answered, replaced, dropped
         Whole frames that the scan brought; results that came; frames that a newer one replaced before they were
         sent; results that came too late to be shown.
+    recording
+        How the recording is; None without one.
     """
 
     state: LiveState = LiveState.OFF
@@ -85,6 +88,7 @@ class LiveStatus:
     answered: int = 0
     replaced: int = 0
     dropped: int = 0
+    recording: RecordingStatus | None = None
 
 
 @dataclass(frozen=True)

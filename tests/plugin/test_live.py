@@ -20,6 +20,8 @@ from typer.testing import CliRunner
 
 from nionswift_plugin.stemctx import live_run
 from nionswift_plugin.stemctx.live import register
+from realtime.recorder import RecordingState
+from realtime.recording import RecordingReader
 from sim.instrument import MicroscopeSettings
 from stemctx_core.errors import InputError, LibraryError, ServerUnavailable, StemctxError
 
@@ -216,3 +218,37 @@ def _group_lives(group: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def test_fault_59_a_recording_that_fails_is_visible_and_the_run_goes_on(
+    tmp_path: Path, server_address: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    settings = MicroscopeSettings(size=(256, 256), fov_nm=5.0, dwell_us=5.0)
+    frames: list[Any] = []
+    run = live_run.LiveRun(
+        settings, 2, on_frame=frames.append, address=server_address, record=tmp_path / "file" / "live.h5"
+    )
+    report = run.run()
+    assert len(frames) >= 2
+    assert report.recording is not None
+    assert report.recording.state is RecordingState.FAILED
+    assert "no longer recorded" in report.summary()["recording"]["reason"]
+    assert report.recording.lost >= 2
+
+
+def test_a_run_is_recorded_as_it_was_judged(tmp_path: Path, server_address: str) -> None:
+    path = tmp_path / "live.h5"
+    settings = MicroscopeSettings(size=(256, 256), fov_nm=5.0, dwell_us=5.0)
+    frames: list[Any] = []
+    run = live_run.LiveRun(settings, 2, on_frame=frames.append, address=server_address, record=path)
+    report = run.run()
+    assert report.recording is not None
+    assert report.recording.written >= len(frames) >= 2
+    with RecordingReader(path) as recording:
+        by_scan = {f.header.frame.scan_id: f for f in recording}
+    for frame in frames:
+        kept = by_scan[frame.result.frame.scan_id]
+        assert (kept.image == frame.image).all()
+        assert kept.result is not None
+        assert kept.result.summary() == frame.result.summary()
