@@ -6,10 +6,14 @@ those at the end of this module. Only names that TensorRT 10.16 and 11.4 both ha
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from realtime.engines.trt_log import new_logger
 from stemctx_core.errors import StemctxError
+
+if TYPE_CHECKING:
+    # Types only: a test checks them against NVIDIA's own bindings.
+    import tensorrt
 
 #: Most patches in one call; more are run in turns, since larger batches gain nothing.
 LARGEST_BATCH: Final = 1024
@@ -70,12 +74,12 @@ def build_plan(trt: Any, onnx_bytes: bytes, capabilities: tuple[str, ...] = ()) 
     return bytes(memoryview(plan))
 
 
-def _said(error: Any) -> str:
+def _said(error: tensorrt.ParserError) -> str:
     node = f" (node {name})" if (name := error.node_name()) else ""
     return f"{error.desc()}{node}"
 
 
-def _axis(tensor: Any, axis: int, size: int) -> tuple[int, int, int]:
+def _axis(tensor: tensorrt.ITensor, axis: int, size: int) -> tuple[int, int, int]:
     if size >= 0:
         return size, size, size
     name = tensor.get_dimension_name(axis)
@@ -94,7 +98,7 @@ def supported_capabilities(trt: Any) -> tuple[str, ...]:
     return tuple(sorted(n for n in dir(names) if n.startswith("SM"))) if names else ()
 
 
-def _target(trt: Any, config: Any, capabilities: tuple[str, ...]) -> None:
+def _target(trt: Any, config: tensorrt.IBuilderConfig, capabilities: tuple[str, ...]) -> None:
     known = supported_capabilities(trt)
     if unknown := sorted(set(capabilities) - set(known)):
         raise TensorRtError(

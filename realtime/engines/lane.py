@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 from realtime.engines.builder import TensorRtError
 from realtime.engines.device import Cuda, Staged
 from stemctx_core.engine import Arrays
+
+if TYPE_CHECKING:
+    # Types only: a test checks them against NVIDIA's own bindings.
+    import tensorrt
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +39,9 @@ class Lane:
         Capture a CUDA graph; not for TensorRT-RTX, which does so itself.
     """
 
-    def __init__(self, context: Any, cuda: Cuda, shapes: Shapes, output: str, graph: bool) -> None:
+    def __init__(
+        self, context: tensorrt.IExecutionContext, cuda: Cuda, shapes: Shapes, output: str, graph: bool
+    ) -> None:
         self._context, self._cuda = context, cuda
         self._inputs: dict[str, Staged] = {}
         self._graph: Any = None

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from realtime.engines.plans import PlanCache, PlanKey
+
+if TYPE_CHECKING:
+    # Types only: a test checks them against NVIDIA's own bindings.
+    import tensorrt
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +29,7 @@ class RtxKernels:
         Of this user; None keeps nothing.
     """
 
-    def __init__(self, trt: Any, engine: Any, key: PlanKey, cache: PlanCache | None) -> None:
+    def __init__(self, trt: Any, engine: tensorrt.ICudaEngine, key: PlanKey, cache: PlanCache | None) -> None:
         self._engine, self._key, self._folder = engine, key, cache
         self._config = engine.create_runtime_config()
         # The engine captures and replays a CUDA graph for each shape by itself.
@@ -36,7 +40,7 @@ class RtxKernels:
             logger.info("kernels kept for another environment are not used")
         self._config.set_runtime_cache(self._kernels)
 
-    def context(self) -> Any:
+    def context(self) -> tensorrt.IExecutionContext | None:
         """Make a new ``IExecutionContext``; None where there is no memory for it."""
         return self._engine.create_execution_context(self._config)
 
