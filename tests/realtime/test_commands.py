@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import tifffile
 
@@ -220,6 +221,8 @@ def test_the_shipped_model_judges_a_frame_through_its_own_server(scanned: Frame)
 
     context = ImagingContext("WSe2", ("V",), user(80), user(30), user(70), user(200), user(0.2))
     with LocalServer(threads=1) as server, DefectClient(server.address, timeout_s=30) as client:
+        assert server.pid is not None
+        assert os.name != "posix" or psutil.Process(server.pid).nice() > os.nice(0)
         whole = client.analyze(scanned.image, context, FrameIdentity("scan", 1))
         upper = client.analyze(scanned.image, context, FrameIdentity("scan", 2, 128, (256, 256)))
         assert client.server is not None

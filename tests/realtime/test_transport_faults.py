@@ -23,7 +23,9 @@ import pytest
 from realtime import protocol
 from realtime.client import ClientState, DefectClient
 from realtime.endpoint import Endpoint
+from realtime.mailbox import Ticket
 from realtime.messages import FrameRequest, StatusRequest
+from realtime.poison import Suspects
 from realtime.states import AgeLimits, ClientCounters
 from realtime.supervisor import LocalServer, ServerState
 from stemctx_core.errors import PortInUse, ServerUnavailable
@@ -110,6 +112,23 @@ def test_a_frame_that_ends_the_server_twice_is_not_sent_again() -> None:
             client.analyze(image(first=DIE), context(), FrameIdentity("another name", 7), timeout_s=60.0)
         assert server.restarts == 2
         assert server.state is ServerState.RUNNING
+
+
+def test_a_frame_is_known_again_by_its_pixels_or_by_its_name() -> None:
+    def ticket(pixels: float, name: tuple[str, int], host: str = "WSe2") -> Ticket:
+        return Ticket(np.full((4, 4), pixels), context(host), FrameIdentity(*name), timeout_s=1.0)
+
+    suspects = Suspects()
+    assert not suspects.is_poison(ticket(1.0, ("a", 1)))
+    assert not suspects.lost(ticket(1.0, ("a", 1)))
+    assert not suspects.is_poison(ticket(1.0, ("a", 1)))
+    assert suspects.lost(ticket(2.0, ("a", 1)))  # more rows of it
+    assert suspects.is_poison(ticket(3.0, ("a", 1)))
+    assert not suspects.lost(ticket(5.0, ("", 0)))
+    assert suspects.lost(ticket(5.0, ("", 0)))
+    assert suspects.is_poison(ticket(5.0, ("b", 9)))
+    assert not suspects.is_poison(ticket(5.0, ("b", 9), "MoS2"))
+    assert not suspects.is_poison(ticket(6.0, ("", 0)))
 
 
 def test_a_server_that_keeps_dying_is_given_up_with_a_visible_state(monkeypatch: pytest.MonkeyPatch) -> None:
