@@ -38,8 +38,8 @@ _SAME_FIELD: Final = 0.6
 _CHANGED_NATS: Final = 14.0
 _CHANGED_DISTANCE: Final = 4.0
 #: Change of source size (Å) and of X2/M (relative) up to which two frames were taken under the same conditions.
-_SAME_SIGMA_ANGSTROM: Final = 0.03
-_SAME_RATIO: Final = 0.05
+_SAME_SIGMA_ANGSTROM: Final = 0.08
+_SAME_RATIO: Final = 0.15
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class FieldEvidence:
     Attributes
     ----------
     seen
-        The sites of the newest frame, with the mean features of all, without patches.
+        The sites of the newest frame, with the mean features of all.
     counts
         (m,) int32 frames behind each judged site.
     best
@@ -67,7 +67,7 @@ class FieldEvidence:
     def of(cls, seen: Observation, counts: NDArray[np.int32], told: SiteEvidence) -> FieldEvidence:
         """What is to be remembered of a field when it has been judged."""
         best = told.log_likelihood[seen.judged].argmax(axis=1)
-        return cls(replace(seen, patches=None), counts, best, told.scale)
+        return cls(seen, counts, best, told.scale)
 
 
 def accumulate(past: FieldEvidence | None, new: Observation) -> tuple[Observation, NDArray[np.int32]]:
@@ -106,7 +106,7 @@ def accumulate(past: FieldEvidence | None, new: Observation) -> tuple[Observatio
     features = new.features.copy()
     features[after] = past.seen.features[before] * (1 - share) + new.features[after] * share
     frames = _STEPS[np.searchsorted(_STEPS, counts, side="right") - 1]
-    return replace(new, patches=None, features=features, frames=frames), counts
+    return replace(new, features=features, frames=frames), counts
 
 
 def _same_conditions(past: FieldEvidence, new: Observation) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import lsq_linear
+from scipy.optimize import lsq_linear, nnls
 from scipy.spatial import cKDTree
 
 from stemctx_core.classes import Sublattice
@@ -36,7 +36,9 @@ PLAUSIBLE_RATIO: Final = (0.5, 2.0)
 FITTING_RATIO: Final = (0.88, 1.12)
 
 #: Feature that measures a site's own column: the Gaussian-weighted mean of 0.55 Å.
-_CENTRE = 2
+OWN_COLUMN: Final = 2
+#: Patches that are changed at a time.
+_CHUNK = 1024
 #: What a column loses by its likeliest defect, one missing chalcogen.
 _VACANCY_LOSS = 0.5
 _LARGEST_COUNTED_BACKGROUND = 1.0
@@ -103,31 +105,43 @@ def expected_ratio(library: ResponseLibrary, host: Host, optics: Optics) -> floa
     return float(chalcogen / metal)
 
 
-def calibrate(
-    library: ResponseLibrary,
-    host: Host,
-    optics: Optics,
-    patches: NDArray[np.float32],
-    sublattice: NDArray[np.int8],
-) -> FrameCalibration:
-    """Fit gain, background, source size and the ratio of the sublattices to the mean patches.
+@dataclass(frozen=True)
+class HostMeans:
+    """Mean patches of the columns that do not stand out of their sublattice, metal first.
+
+    Attributes
+    ----------
+    patches
+        (2, SAMPLES) in intensity units.
+    shortfall
+        (2,) mean level of all columns of a sublattice over that of those.
+    """
+
+    patches: NDArray[np.float64]
+    shortfall: NDArray[np.float64]
+
+
+def host_means(
+    patches: NDArray[np.float32], own_level: NDArray[np.float32], sublattice: NDArray[np.int8]
+) -> HostMeans:
+    """Mean patches of the host's columns, without copying any.
 
     Parameters
     ----------
-    optics
-        The declared probe and detector; its source size is not used.
     patches
-        (n, SAMPLES) whole patches in intensity units.
+        (n, SAMPLES) whole patches.
+    own_level
+        (n,) feature `OWN_COLUMN` of each.
     sublattice
         (n,) 0 metal, 1 chalcogen.
 
     Raises
     ------
     CalibrationError
-        Too few sites, or columns that are not those of the declared host and context.
+        Too few sites.
     """
-    means, shortfall = [], []
-    own_level = _own_level(patches)
+    weights = np.zeros((2, len(patches)), np.float32)
+    shortfall = np.zeros(2)
     for code in (0, 1):
         mine = sublattice == code
         if np.count_nonzero(mine) < FEWEST_SITES:
@@ -137,23 +151,39 @@ def calibrate(
                 "Use a larger field of view, or wait for more rows.",
             )
         kept = _host_like(own_level, mine)
-        means.append(_mean(patches, kept))
-        shortfall.append(float(own_level[mine].mean() - own_level[kept].mean()))
+        weights[code] = kept / np.float32(np.count_nonzero(kept))
+        shortfall[code] = float(own_level[mine].mean() - own_level[kept].mean())
+    return HostMeans((weights @ patches).astype(np.float64), shortfall)
+
+
+def calibrate(library: ResponseLibrary, host: Host, optics: Optics, means: HostMeans) -> FrameCalibration:
+    """Fit gain, background, source size and the ratio of the sublattices to the mean patches.
+
+    Parameters
+    ----------
+    optics
+        The declared probe and detector; its source size is not used.
+
+    Raises
+    ------
+    CalibrationError
+        Columns that are not those of the declared host and context.
+    """
     inside = np.tile(np.linalg.norm(sample_offsets(), axis=1) < _FIT_RADIUS, 2)
-    target = np.concatenate(means)[inside]
+    target = means.patches.ravel()[inside]
     own, around, signal = _templates(library, host, optics)
     # Neighbours of a host column are a little less than the host's own on the mean, since some are defects.
     neighbours = np.ones(2)
     for _ in range(2):
         templates = own + neighbours[:, None] * around
-        fits = [_fit(t[:, inside], target) for t in templates]
-        sigma = _minimum(SIGMA_GRID_ANGSTROM, np.array([f[1] for f in fits]))
+        _, misfits = _fit(templates[:, :, inside], target)
+        sigma = _minimum(SIGMA_GRID_ANGSTROM, misfits)
         low = min(int(np.searchsorted(SIGMA_GRID_ANGSTROM, sigma, side="right")) - 1, len(templates) - 2)
         share = (sigma - SIGMA_GRID_ANGSTROM[low]) / (SIGMA_GRID_ANGSTROM[low + 1] - SIGMA_GRID_ANGSTROM[low])
         template = templates[low] * (1 - share) + templates[low + 1] * share
-        (gain, chalcogen_gain, background), misfit = _fit(template[:, inside], target)
+        ((gain, chalcogen_gain, background),), (misfit,) = _fit(template[None][:, :, inside], target)
         own_signal = (signal[low] * (1 - share) + signal[low + 1] * share) * (gain, chalcogen_gain)
-        neighbours = np.clip(1 + np.array(shortfall) / np.where(own_signal > 0, own_signal, np.inf), 0.5, 1.5)
+        neighbours = np.clip(1 + means.shortfall / np.where(own_signal > 0, own_signal, np.inf), 0.5, 1.5)
     misfit /= float(np.ptp(target)) or 1.0
     if gain <= 0 or chalcogen_gain <= 0 or misfit > LARGEST_MISFIT:
         raise CalibrationError(
@@ -175,6 +205,7 @@ def calibrate(
 
 def flatten(
     patches: NDArray[np.float32],
+    means: HostMeans,
     sublattice: NDArray[np.int8],
     positions_px: NDArray[np.float64],
     neighbours: int = 64,
@@ -188,27 +219,25 @@ def flatten(
     ----------
     patches
         (n, SAMPLES) whole patches.
+    means
+        Of them.
     positions_px
         (n, 2) their sites.
     """
     ring = np.linalg.norm(sample_offsets(), axis=1)
     use = (ring > _CENTRE_RADIUS) & (ring < _FIT_RADIUS)
-    local = np.zeros((len(patches), 2))
-    own_level = _own_level(patches)
+    levels = means.patches[:, use].mean(axis=1)
+    solve = np.zeros((patches.shape[1], 4), np.float32)
     for code in (0, 1):
-        mine = sublattice == code
-        if not mine.any():
-            continue
-        mean = _mean(patches, _host_like(own_level, mine))
-        level = float(mean[use].mean())
-        solve = np.zeros((len(mean), 2), np.float32)
-        solve[use] = np.linalg.pinv(np.stack([mean[use] - level, np.ones(use.sum())], axis=1)).T
-        local[mine] = (patches @ solve)[mine]
-        local[mine, 1] -= level
+        basis = np.stack([means.patches[code, use] - levels[code], np.ones(use.sum())], axis=1)
+        solve[use, 2 * code : 2 * code + 2] = np.linalg.pinv(basis).T
+    fitted = (patches @ solve).reshape(-1, 2, 2)
+    local = fitted[np.arange(len(patches)), sublattice].astype(np.float64)
+    local[:, 1] -= levels[sublattice]
     count = min(neighbours, len(patches))
     anchors = np.arange(0, len(patches), max(1, len(patches) // _ANCHORS))
     _, nearest = cKDTree(positions_px).query(positions_px[anchors], k=count)
-    smooth = np.median(local[nearest], axis=1)
+    smooth = np.stack([_medians(local[:, k][nearest]) for k in (0, 1)], axis=1)
     # Patches overlap: about a dozen sites share their columns, so `count` of them are count / 12 independent values.
     expected = 1.57 * 12 / count
     varied = np.array(
@@ -220,9 +249,11 @@ def flatten(
     weight = 1 / (distance.reshape(len(patches), -1) + 1.0)
     weight /= weight.sum(axis=1, keepdims=True)
     field = np.einsum("na,nak->nk", weight, smooth[near.reshape(len(patches), -1)])
-    gain, level_shift = np.clip(field[:, :1], 0.2, 5.0), field[:, 1:]
+    gain, shift = np.clip(field[:, 0], 0.2, 5.0), field[:, 1]
     overall = float(np.median(patches))
-    flat: NDArray[np.float32] = ((patches - overall - level_shift) / gain + overall).astype(np.float32)
+    flat = np.empty_like(patches)
+    for part in (slice(i, i + _CHUNK) for i in range(0, len(patches), _CHUNK)):
+        flat[part] = (patches[part] - overall - shift[part, None]) / gain[part, None] + overall
     return flat
 
 
@@ -265,8 +296,9 @@ def measure_scatter(
     design, observed, typical = [], [], []
     for code, row in enumerate(rows):
         mine = features[sublattice == code]
-        observed.append(np.array([_robust_sd(column) for column in mine.T]) ** 2)
-        typical.append(mine.var(axis=0, dtype=np.float64))
+        columns = np.ascontiguousarray(mine.T)
+        observed.append(_robust_sds(columns) ** 2)
+        typical.append(columns.var(axis=1, dtype=np.float64))
         components = predictions.candidates[row].components
         floor = np.diagonal(components["floor"])
         shapes = np.stack([np.diagonal(components[n]) for n in names] + ([] if counted else [floor]), axis=1)
@@ -288,10 +320,7 @@ def measure_scatter(
     expected = np.maximum(spread, 0.2 * np.concatenate(typical))
     for _ in range(_ROUNDS):
         scaling = (matrix / expected[:, None]).max(axis=0)
-        fit = lsq_linear(
-            matrix / expected[:, None] / scaling, spread / expected, bounds=(0.0, largest * scaling)
-        )
-        sizes = fit.x / scaling
+        sizes = _bounded(matrix / expected[:, None] / scaling, spread / expected, largest * scaling) / scaling
         expected = np.maximum(matrix @ sizes, 1e-3 * spread)
     counting, jitter, shift, amplitude, _, *free = sizes
     dose = float(np.clip(1 / max(counting, 1e-9), 10, 1e8))
@@ -308,12 +337,6 @@ def measure_scatter(
     )
 
 
-def _own_level(patches: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(n,) feature that shows a site's own column best."""
-    level: NDArray[np.float32] = patches @ projection()[_CENTRE].astype(np.float32)
-    return level
-
-
 def _host_like(own_level: NDArray[np.float32], mine: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Sites of a sublattice whose own column does not stand out of it."""
     middle = np.median(own_level[mine])
@@ -322,23 +345,46 @@ def _host_like(own_level: NDArray[np.float32], mine: NDArray[np.bool_]) -> NDArr
     return kept
 
 
-def _mean(patches: NDArray[np.float32], kept: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Mean patch of some sites, without copying them."""
-    weight = kept.astype(np.float32) / np.float32(np.count_nonzero(kept))
-    mean: NDArray[np.float64] = (weight @ patches).astype(np.float64)
-    return mean
+def _medians(rows: NDArray[Any]) -> NDArray[np.float64]:
+    """Median of every row; of float32 in single precision."""
+    middle = rows.shape[1] // 2
+    parted = np.partition(rows, middle, axis=1)
+    upper = parted[:, middle]
+    if rows.shape[1] % 2:
+        return upper.astype(np.float64)
+    half: NDArray[np.float64] = (parted[:, :middle].max(axis=1).astype(np.float64) + upper) / 2
+    return half
+
+
+def _robust_sds(rows: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Standard deviation of every row by its median absolute deviation."""
+    away = rows - _medians(rows)[:, None].astype(np.float32)
+    return 1.4826 * _medians(np.abs(away, out=away))
+
+
+def _bounded(
+    matrix: NDArray[np.float64], target: NDArray[np.float64], largest: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Least squares between 0 and a largest value; hardly ever does a largest one matter."""
+    solution: NDArray[np.float64] = nnls(matrix, target)[0]
+    if (solution > largest).any():
+        solution = lsq_linear(matrix, target, bounds=(0.0, largest)).x
+    return solution
 
 
 def _robust_sd(values: NDArray[np.floating[Any]]) -> float:
     return 1.4826 * float(np.median(np.abs(values - np.median(values))))
 
 
-def _fit(template: NDArray[np.float64], target: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-    """Gains of the two sublattices and the background; root-mean-square residual."""
-    design = np.stack([*template, np.ones(template.shape[1])], axis=1)
-    solution = np.linalg.lstsq(design, target, rcond=None)[0]
-    residual = target - design @ solution
-    return solution, float(np.sqrt(np.mean(residual**2)))
+def _fit(
+    templates: NDArray[np.float64], target: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Gains of the two sublattices and the background, (t, 3), for each of t templates; (t,) rms residuals."""
+    design = np.concatenate([templates, np.ones((len(templates), 1, templates.shape[2]))], axis=1)
+    gram = design @ design.transpose(0, 2, 1)
+    solution = np.linalg.solve(gram, (design @ target)[:, :, None])[:, :, 0]
+    residual = target - (solution[:, None, :] @ design)[:, 0]
+    return solution, np.sqrt(np.mean(residual**2, axis=1))
 
 
 def _minimum(at: NDArray[np.float64], values: NDArray[np.float64]) -> float:
@@ -377,6 +423,6 @@ def _templates(
             for k, chosen in enumerate((np.flatnonzero(on_metal), np.flatnonzero(~on_metal))):
                 around[s, k, here] = geometry.patches(tables[k], chosen[chosen > 0]).sum(axis=0)
     signal = np.stack(
-        [own[:, c, c * samples : (c + 1) * samples] @ projection()[_CENTRE] for c in (0, 1)], axis=1
+        [own[:, c, c * samples : (c + 1) * samples] @ projection()[OWN_COLUMN] for c in (0, 1)], axis=1
     )
     return own, around, signal

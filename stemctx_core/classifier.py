@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from stemctx_core.encoding import EncodedScene
 from stemctx_core.engine import Engine, OnnxRuntimeEngine
 from stemctx_core.errors import BundleError, InputError
-from stemctx_core.features import FEATURES
+from stemctx_core.features import FEATURES, lifting
 from stemctx_core.onnx_check import check_contents, read_contents
 from stemctx_core.patches import SAMPLES
 from stemctx_core.whole_files import write_whole
@@ -183,11 +184,18 @@ class Classifier:
         InputError
             Where a patch holds NaN or infinity.
         """
+        return self._run((patches[i : i + _CHUNK] for i in range(0, len(patches), _CHUNK)), scene)
+
+    def log_likelihood_of_features(
+        self, features: NDArray[np.float32], scene: EncodedScene
+    ) -> NDArray[np.float32]:
+        """The same for patches that are given as their features, (n, FEATURES)."""
+        chunks = (features[i : i + _CHUNK] @ lifting() for i in range(0, len(features), _CHUNK))
+        return self._run(chunks, scene)
+
+    def _run(self, chunks: Iterable[NDArray[np.float32]], scene: EncodedScene) -> NDArray[np.float32]:
         context = scene.inputs()
-        parts = [
-            self.engine.run({"patches": patches[i : i + _CHUNK], **context})
-            for i in range(0, len(patches), _CHUNK)
-        ]
+        parts = [self.engine.run({"patches": chunk, **context}) for chunk in chunks]
         if not parts:
             return np.zeros((0, len(scene.mean)), np.float32)
         logits = np.concatenate(parts)

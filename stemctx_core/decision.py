@@ -94,14 +94,17 @@ def decide(
 
     numbers = {"": 0}
     reason = np.zeros(len(posterior), np.int16)
-    for site in np.flatnonzero(~judged | unsure):
+    # Numbered as they come; the many sites of one obstacle are gone through at once.
+    codes, first = np.unique(obstacle, return_index=True)
+    for site in np.union1d(np.flatnonzero(unsure), first[codes != 0]):
         if obstacle[site]:
             text = OBSTACLES[obstacle[site]]
+            reason[obstacle == obstacle[site]] = numbers.setdefault(text, len(numbers))
         else:
             dose = _rounded(dose_e_per_angstrom2[site])
             named = _named(posterior[site], candidates, sets[site])
             text = f"{named} cannot be told apart at this dose ({dose} e/Å²)"
-        reason[site] = numbers.setdefault(text, len(numbers))
+            reason[site] = numbers.setdefault(text, len(numbers))
     reasons = tuple(numbers)
     return Verdicts(decision, reason, reasons)
 

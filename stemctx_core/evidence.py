@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from stemctx_core import materials, unknown
 from stemctx_core.calibration import (
     FITTING_RATIO,
+    OWN_COLUMN,
     FrameCalibration,
     Scatter,
     calibrate,
     flatten,
+    host_means,
     measure_scatter,
 )
 from stemctx_core.classes import Role
@@ -27,7 +29,7 @@ from stemctx_core.context import ImagingContext
 from stemctx_core.decision import OBSTACLES, UNKNOWN
 from stemctx_core.encoding import Nuisance, Predictions, Scene, assemble, host_rows, predict
 from stemctx_core.errors import FrameError
-from stemctx_core.features import lifting, projection
+from stemctx_core.features import projection
 from stemctx_core.host_check import check_host
 from stemctx_core.knowledge import Knowledge
 from stemctx_core.lattice import SiteGrid
@@ -129,26 +131,28 @@ class EvidenceMaker:
         host, judged = materials.host(view.context.host), view.obstacle == 0
         warnings = [*view.warnings, *view.known.warnings]
         with timed(timing, "calibration"):
-            kept = view.patches[judged]
+            patches, measured = view.patches, view.patches @ _features()
             if scale is None:
                 sublattice = view.sites.sublattice[judged]
-                kept = flatten(kept, sublattice, view.sites.positions_px[judged])
-                calibration = calibrate(self._library, host, view.known.optics, kept, sublattice)
+                means = host_means(patches, measured[:, OWN_COLUMN], sublattice)
+                flat = flatten(patches, means, sublattice, view.sites.positions_px[judged])
+                if flat is not patches:
+                    measured = flat @ _features()
+                    means = host_means(flat, measured[:, OWN_COLUMN], sublattice)
+                calibration = calibrate(self._library, host, view.known.optics, means)
                 check_host(self._library, host, view.known.plausible, calibration, view.pixel_size_off)
             else:
                 calibration = scale.calibration
             warnings += [] if view.known.missing else _ratio_words(calibration)
             predictions = self.predictions(view.context, view.known, calibration)
             unit = calibration.gain * predictions.scene_reference
-            # In place: the patches of a large frame are most of the memory that is used.
-            kept -= np.float32(calibration.background)
-            kept *= np.float32(1 / unit)
-            features = kept @ projection().T.astype(np.float32)
+            # Features are linear: they are taken of the patches as they came, and calibrated themselves.
+            measured -= np.float32(calibration.background) * _of_a_constant()
+            features = measured * np.float32(1 / unit)
         return Observation(
             sites=view.sites,
             obstacle=view.obstacle,
             context=view.context,
-            patches=kept,
             features=features,
             frames=np.ones(len(features), np.int32),
             calibration=calibration,
@@ -181,8 +185,7 @@ class EvidenceMaker:
                 noise = _noise(_exposed(scatter, count / usual))
                 encoded = assemble(predictions, *noise, sigma_includes_scatter=True)
                 features = _of(seen.features, here)
-                patches = features @ lifting() if seen.patches is None else _of(seen.patches, here)
-                told = self._classifier.log_likelihood(patches, encoded)
+                told = self._classifier.log_likelihood_of_features(features, encoded)
                 far = unknown.distances(features, told.argmax(axis=1), encoded, predictions, candidates, *noise)
                 log_likelihood[judged[here]] = told
                 obstacle[judged[here][far.unlike]] = OBSTACLES.index(UNKNOWN)
@@ -238,6 +241,19 @@ def timed(timing: dict[str, float], step: str) -> Iterator[None]:
     started = time.perf_counter_ns()
     yield
     timing[step] = timing.get(step, 0.0) + (time.perf_counter_ns() - started) / 1e6
+
+
+@lru_cache(maxsize=1)
+def _features() -> NDArray[np.float32]:
+    """(SAMPLES, K) matrix from a patch to its features."""
+    return np.ascontiguousarray(projection().T, np.float32)
+
+
+@lru_cache(maxsize=1)
+def _of_a_constant() -> NDArray[np.float32]:
+    """(K,) features of a patch that is 1 everywhere."""
+    constant: NDArray[np.float32] = projection().sum(axis=1).astype(np.float32)
+    return constant
 
 
 def _ratio_words(calibration: FrameCalibration) -> list[str]:

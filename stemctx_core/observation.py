@@ -22,10 +22,8 @@ class Observation:
     ----------
     obstacle
         (n,) int8 index into `stemctx_core.decision.OBSTACLES`: why a site is not judged, 0 where it is.
-    patches
-        (m, SAMPLES) of the m sites without an obstacle, in units of the reference; None where only features are kept.
     features
-        (m, FEATURES) of the same; where several frames were added up, their mean.
+        (m, FEATURES) of the m sites without an obstacle, in units of the reference; where several frames were added up, their mean.
     frames
         (m,) int32 how many that were.
     level
@@ -39,7 +37,6 @@ class Observation:
     sites: Sites
     obstacle: NDArray[np.int8]
     context: ImagingContext
-    patches: NDArray[np.float32] | None
     features: NDArray[np.float32]
     frames: NDArray[np.int32]
     calibration: FrameCalibration

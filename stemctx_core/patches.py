@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-import numba
 import numpy as np
+from numba import prange
 from numpy.typing import NDArray
+
+from stemctx_core.compiled import compiled
 
 if TYPE_CHECKING:
     from stemctx_core.lattice import SiteGrid
@@ -24,6 +26,8 @@ PITCH: Final = 1.0 / SAMPLES_PER_LATTICE_CONSTANT
 SAMPLES: Final = SIDE * SIDE
 #: Features use the disc of this radius (lattice constants); a site nearer to the border has no whole patch.
 HALF_WIDTH: Final = SIDE / 2 * PITCH
+_ZERO, _ONE, _TWO = np.float32(0), np.float32(1), np.float32(2)
+_NEXT, _AFTER = np.uint32(1), np.uint32(2)
 
 
 @lru_cache(maxsize=1)
@@ -42,22 +46,6 @@ def lattice_to_pixels(grid: SiteGrid) -> NDArray[np.float64]:
     crystal = np.array([[np.sqrt(3) / 2, np.sqrt(3) / 2], [-0.5, 0.5]])
     matrix: NDArray[np.float64] = np.stack([first, second], axis=1) @ np.linalg.inv(crystal)
     return matrix
-
-
-@dataclass(frozen=True)
-class PatchSet:
-    """Patches at sites.
-
-    Attributes
-    ----------
-    values
-        (n, SAMPLES) float32 in the intensity units of the frame.
-    whole
-        (n,) whether the disc of the patch that features use lies inside the frame.
-    """
-
-    values: NDArray[np.float32]
-    whole: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -80,11 +68,25 @@ class CutPatches:
     sublattice: NDArray[np.integer[Any]]
 
 
-def extract_patches(image: NDArray[Any], grid: SiteGrid) -> PatchSet:
-    """Cut a patch at every site.
+def whole_patches(shape: tuple[int, ...], grid: SiteGrid) -> NDArray[np.bool_]:
+    """(n,) whether the disc of a site's patch that features use lies inside a frame of this shape."""
+    matrix = lattice_to_pixels(grid)
+    reach = HALF_WIDTH * np.linalg.norm(matrix, axis=1) + _pitch_px(matrix) / 2
+    limit = np.array(shape) - 0.5
+    whole: NDArray[np.bool_] = np.all(
+        (grid.positions_px - reach >= -0.5) & (grid.positions_px + reach <= limit), axis=1
+    )
+    return whole
 
-    Each sample is the mean over a box as wide as the sampling pitch, taken exactly from a summed-area table, so that
-    every electron counts about once whatever the pixel size.
+
+def extract_patches(
+    image: NDArray[Any], grid: SiteGrid, only: NDArray[np.bool_] | None = None
+) -> NDArray[np.float32]:
+    """Cut a patch at every site: (n, SAMPLES) in the intensity units of the frame.
+
+    Each sample is the mean over a box as wide as the sampling pitch, pixels that it cuts counting with the part
+    inside, so that every electron counts about once whatever the pixel size. Beyond the frame's edge it is the mean
+    over what is inside, and 0 where nothing is.
 
     Parameters
     ----------
@@ -92,47 +94,76 @@ def extract_patches(image: NDArray[Any], grid: SiteGrid) -> PatchSet:
         (height, width) finite intensities.
     grid
         Sites of the frame.
+    only
+        (sites,) at which of them; all by default.
     """
-    height, width = image.shape
-    table = np.zeros((height + 1, width + 1))
-    table[1:, 1:] = np.cumsum(np.cumsum(image, axis=0, dtype=np.float64), axis=1)
     matrix = lattice_to_pixels(grid)
     offsets = sample_offsets() @ matrix.T
-    pitch_px = PITCH * float(np.sqrt(abs(np.linalg.det(matrix))))
-    positions = np.ascontiguousarray(grid.positions_px, np.float64)
-    reach = HALF_WIDTH * np.linalg.norm(matrix, axis=1) + pitch_px / 2
-    limit = np.array([height, width]) - 0.5
-    whole = np.all((positions - reach >= -0.5) & (positions + reach <= limit), axis=1)
-    values = np.zeros((len(positions), SAMPLES), np.float32)
-    _box_means(table, positions, np.ascontiguousarray(offsets), max(pitch_px, 1e-3), values)
-    return PatchSet(values, whole)
+    positions = grid.positions_px if only is None else grid.positions_px[only]
+    values = np.empty((len(positions), SAMPLES), np.float32)
+    _box_means(
+        np.ascontiguousarray(image, np.float32),
+        np.ascontiguousarray(positions, np.float64),
+        np.ascontiguousarray(offsets.T, np.float32),
+        max(_pitch_px(matrix), 1e-3),
+        values,
+    )
+    return values
 
 
-@numba.njit(fastmath=True, cache=True, inline="always")
-def _integral(table, y, x):  # type: ignore[no-untyped-def]  # numba infers types
-    i, j = int(y), int(x)
-    fy, fx = y - i, x - j
-    i1, j1 = min(i + 1, table.shape[0] - 1), min(j + 1, table.shape[1] - 1)
-    upper = table[i, j] * (1 - fx) + table[i, j1] * fx
-    lower = table[i1, j] * (1 - fx) + table[i1, j1] * fx
-    return upper * (1 - fy) + lower * fy
+def _pitch_px(matrix: NDArray[np.float64]) -> float:
+    return PITCH * float(np.sqrt(abs(np.linalg.det(matrix))))
 
 
-@numba.njit(parallel=True, fastmath=True, cache=True)
-def _box_means(table, positions, offsets, width, out):  # type: ignore[no-untyped-def]  # numba infers types
-    bottom, right = table.shape[0] - 1.0, table.shape[1] - 1.0
-    for n in numba.prange(len(positions)):
-        for k in range(len(offsets)):
-            y = positions[n, 0] + offsets[k, 0] + 0.5
-            x = positions[n, 1] + offsets[k, 1] + 0.5
-            y0, y1 = min(max(y - width / 2, 0.0), bottom), min(max(y + width / 2, 0.0), bottom)
-            x0, x1 = min(max(x - width / 2, 0.0), right), min(max(x + width / 2, 0.0), right)
-            area = (y1 - y0) * (x1 - x0)
-            if area > 1e-9:
-                total = (
-                    _integral(table, y1, x1)
-                    - _integral(table, y0, x1)
-                    - _integral(table, y1, x0)
-                    + _integral(table, y0, x0)
-                )
-                out[n, k] = total / area
+@compiled(fastmath=True, inline="always")
+def _part(first, second, pixel):  # type: ignore[no-untyped-def]  # numba infers types
+    """How much of a pixel lies between two places."""
+    return max(min(second, pixel + np.float32(1)) - max(first, pixel), np.float32(0))
+
+
+@compiled(parallel=True, fastmath=True)
+def _box_means(image, positions, offsets, width, out):  # type: ignore[no-untyped-def]  # numba infers types
+    height, length = image.shape
+    count = offsets.shape[1]
+    flat = image.ravel()
+    # Single precision is enough from a place near the site, and unsigned indices spare a test for negative ones.
+    reach = int(np.abs(offsets).max() + width) + 2
+    box = np.float32(width)
+    # A box of up to two pixels touches at most three along an axis.
+    taps = min(max(int(width) + 2, 3), height, length)
+    line = np.uint32(length)
+    for n in prange(len(positions)):
+        top = int(np.floor(positions[n, 0])) - reach
+        left = int(np.floor(positions[n, 1])) - reach
+        y_site = np.float32(positions[n, 0] - top + 0.5 - width / 2)
+        x_site = np.float32(positions[n, 1] - left + 0.5 - width / 2)
+        y_box, x_box = np.empty(count, np.float32), np.empty(count, np.float32)
+        first = np.empty(count, np.uint32)
+        for k in range(count):
+            y, x = y_site + offsets[0, k], x_site + offsets[1, k]
+            i = min(max(int(y) + top, 0), height - taps)
+            j = min(max(int(x) + left, 0), length - taps)
+            y_box[k], x_box[k] = y - np.float32(i - top), x - np.float32(j - left)
+            first[k] = np.uint32(i) * line + np.uint32(j)
+        if taps == 3:
+            for k in range(count):
+                y, x = y_box[k], x_box[k]
+                y0, y1, y2 = _part(y, y + box, _ZERO), _part(y, y + box, _ONE), _part(y, y + box, _TWO)
+                x0, x1, x2 = _part(x, x + box, _ZERO), _part(x, x + box, _ONE), _part(x, x + box, _TWO)
+                p, q = first[k], first[k] + line
+                r = q + line
+                total = y0 * (x0 * flat[p] + x1 * flat[p + _NEXT] + x2 * flat[p + _AFTER])
+                total += y1 * (x0 * flat[q] + x1 * flat[q + _NEXT] + x2 * flat[q + _AFTER])
+                total += y2 * (x0 * flat[r] + x1 * flat[r + _NEXT] + x2 * flat[r + _AFTER])
+                area = (y0 + y1 + y2) * (x0 + x1 + x2)
+                out[n, k] = total / area if area > 1e-9 else np.float32(0)
+            continue
+        for k in range(count):
+            total, area = np.float32(0), np.float32(0)
+            for a in range(taps):
+                down = _part(y_box[k], y_box[k] + box, np.float32(a))
+                for b in range(taps):
+                    weight = down * _part(x_box[k], x_box[k] + box, np.float32(b))
+                    total += weight * flat[first[k] + np.uint32(a) * line + np.uint32(b)]
+                    area += weight
+            out[n, k] = total / area if area > 1e-9 else 0.0

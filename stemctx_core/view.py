@@ -14,7 +14,7 @@ from stemctx_core.decision import NO_LATTICE_HERE, OBSTACLES
 from stemctx_core.frame_checks import pixel_size_words
 from stemctx_core.knowledge import Knowledge
 from stemctx_core.lattice import SiteGrid, find_sites, track_sites
-from stemctx_core.patches import extract_patches
+from stemctx_core.patches import extract_patches, whole_patches
 from stemctx_core.results import EDGE
 
 #: Below this part of the frame's typical lattice contrast there is no crystal to judge.
@@ -47,7 +47,7 @@ class View:
     Attributes
     ----------
     patches
-        (n, SAMPLES) float32 in the intensity units of the frame.
+        (judged sites, SAMPLES) float32 in the intensity units of the frame.
     obstacle
         (n,) int8 index into `stemctx_core.decision.OBSTACLES`: why a site is not judged, 0 where it is.
     known
@@ -100,13 +100,13 @@ def view(image: NDArray[Any], grid: SiteGrid, context: ImagingContext, known: Kn
     warnings = pixel_size_words(grid.pixel_size_angstrom, hint)
     if grid.naming.startswith("ambiguous"):
         warnings.append(f"The sublattices may be named the wrong way round: {grid.naming}.")
-    patches = extract_patches(image, grid)
     obstacle = np.zeros(len(grid), np.int8)
     obstacle[grid.coherence < LEAST_COHERENCE] = OBSTACLES.index(NO_LATTICE_HERE)
-    obstacle[~patches.whole] = OBSTACLES.index(EDGE)
+    obstacle[~whole_patches(image.shape, grid)] = OBSTACLES.index(EDGE)
+    patches = extract_patches(image, grid, obstacle == 0)
     sites = Sites(grid.positions_px, grid.sublattice, grid.pixel_size_angstrom)
     off = grid.pixel_size_angstrom / hint if hint else None
-    return View(patches.values, sites, obstacle, context, known, off, tuple(warnings), grid)
+    return View(patches, sites, obstacle, context, known, off, tuple(warnings), grid)
 
 
 def _hint(context: ImagingContext) -> float | None:

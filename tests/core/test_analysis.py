@@ -11,10 +11,9 @@ from scipy.spatial import cKDTree
 from stemctx_core.analysis import FrameAnalyzer
 from stemctx_core.classes import Role
 from stemctx_core.context import ImagingContext, Known, Missing, Source
-from stemctx_core.field_memory import FieldMemory
 from stemctx_core.lattice import find_sites
 from stemctx_core.materials import host
-from stemctx_core.patches import SIDE, CutPatches, extract_patches
+from stemctx_core.patches import SIDE, CutPatches, extract_patches, whole_patches
 from stemctx_core.results import DECISIONS, EDGE, Decision, FrameIdentity, FrameResult
 from stemctx_core.simulation.render import Optics
 from tests.core.frames import MAADF, Frame, FrameRecipe, make_frame
@@ -228,29 +227,8 @@ def test_patches_cut_elsewhere_give_the_same_answer(analyzer: FrameAnalyzer) -> 
     whole = analyzer.analyze(frame.image, context)
     grid = find_sites(frame.image, host("WSe2"), frame.expected_ratio, 0.2)
     patches = extract_patches(frame.image, grid)
-    inside = patches.whole
+    inside = whole_patches(frame.image.shape, grid)
     y, x = grid.positions_px[inside].T
-    cut = CutPatches(patches.values[inside].reshape(-1, SIDE, SIDE), y, x, grid.sublattice[inside])
+    cut = CutPatches(patches[inside].reshape(-1, SIDE, SIDE), y, x, grid.sublattice[inside])
     result = analyzer.analyze_patches(cut, context, FrameIdentity())
     assert result.flag_counts() == whole.flag_counts()
-
-
-def test_evidence_of_a_field_grows_and_is_dropped_when_the_field_changes(analyzer: FrameAnalyzer) -> None:
-    recipe = replace(PLAIN, dose_e_per_angstrom2=2e3, shear=0.0, warp_angstrom=0.0)
-    context = context_of(recipe)
-    rng = np.random.default_rng(8)
-    clean = make_frame(replace(recipe, dose_e_per_angstrom2=1e8)).image / 1e8 * 2e3
-    frame = make_frame(recipe)
-    memory = FieldMemory(analyzer)
-    recalls = []
-    for k in range(5):
-        identity = FrameIdentity(f"scan {k}", k, 512, (512, 512))
-        result = memory.analyze(rng.poisson(np.clip(clean, 0, None)).astype(np.float32), context, identity)
-        recalls.append(detection(frame, result)[1])
-        assert result.frames_accumulated == k + 1
-    print("recall by frame", [round(r, 3) for r in recalls])
-    assert recalls[-1] > recalls[0] + 0.1
-    other = make_frame(replace(recipe, seed=99))
-    result = memory.analyze(other.image, context, FrameIdentity("other", 9, 512, (512, 512)))
-    assert result.frames_accumulated == 1
-    assert detection(other, result)[0] > 0.8

@@ -10,7 +10,15 @@ from stemctx_core.classes import Sublattice
 from stemctx_core.features import FEATURES, level, projection
 from stemctx_core.lattice import SiteGrid
 from stemctx_core.neighbourhood import column_geometry, neighbourhood
-from stemctx_core.patches import HALF_WIDTH, PITCH, SAMPLES, extract_patches, lattice_to_pixels, sample_offsets
+from stemctx_core.patches import (
+    HALF_WIDTH,
+    PITCH,
+    SAMPLES,
+    extract_patches,
+    lattice_to_pixels,
+    sample_offsets,
+    whole_patches,
+)
 from stemctx_core.simulation.library import shipped_library
 from stemctx_core.simulation.render import Optics, render_columns, response_tables
 
@@ -64,7 +72,7 @@ def test_patch_of_a_perfect_crystal_is_the_predicted_one(angle_deg: float, pixel
     patches = extract_patches(image, grid)
     disc = np.linalg.norm(sample_offsets(), axis=1) < HALF_WIDTH
     for code, centre in enumerate(Sublattice):
-        mean = patches.values[patches.whole & (grid.sublattice == code)].mean(axis=0)
+        mean = patches[whole_patches(image.shape, grid) & (grid.sublattice == code)].mean(axis=0)
         expected = predicted_patch(centre)
         # Box averaging blurs by (pixel² + pitch²) / 12, which calibration takes for source size.
         assert np.abs(mean - expected)[disc].max() < 0.075 * np.ptp(expected)
@@ -87,14 +95,14 @@ def test_every_electron_counts_once_in_a_flat_noisy_frame() -> None:
         noise = rng.normal(0, 1 / pixel_size_angstrom, (pixels, pixels))  # white: variance 1 per Å²
         patches = extract_patches(noise, grid)
         disc = np.linalg.norm(sample_offsets(), axis=1) < 0.8 * HALF_WIDTH
-        means = patches.values[patches.whole][:, disc].mean(axis=1)
+        means = patches[whole_patches(noise.shape, grid)][:, disc].mean(axis=1)
         area = disc.sum() * (PITCH * WSE2.a_angstrom) ** 2
         assert means.var() * area == pytest.approx(1.0, rel=0.25)
 
 
 def test_sites_at_the_border_are_not_whole() -> None:
     image, grid = crystal(10.0, 0.2)
-    whole = extract_patches(image, grid).whole
+    whole = whole_patches(image.shape, grid)
     room = HALF_WIDTH * WSE2.a_angstrom / 0.2
     to_border = np.minimum(grid.positions_px, np.array(image.shape) - 1 - grid.positions_px).min(axis=1)
     assert not whole[to_border < room - 1].any()
