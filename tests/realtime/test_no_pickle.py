@@ -34,7 +34,7 @@ def test_the_search_finds_what_it_looks_for(line: str) -> None:
     assert FORBIDDEN.search(line)
 
 
-def test_no_source_decodes_pickles() -> None:
+def test_fault_22_no_source_decodes_pickles() -> None:
     found = [
         f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
         for path in SOURCES
