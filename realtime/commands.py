@@ -15,7 +15,12 @@ from stemctx_core.errors import InputError
 BundleOption = Annotated[
     Path | None, typer.Option(help="Folder of a model bundle; the shipped model where left out.")
 ]
-EngineOption = Annotated[str, typer.Option(help=f"What runs the model: auto, {', '.join(EngineKind)}.")]
+EngineOption = Annotated[
+    str,
+    typer.Option(
+        help=f"What runs the model: auto, {', '.join(EngineKind)}; ':fp16' behind it for half precision."
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:

@@ -36,7 +36,7 @@ class ServeSettings(msgspec.Struct, frozen=True):
     bundle
         Folder of a model bundle; the shipped one by default.
     engine
-        ``auto``, ``onnxruntime`` or ``tensorrt``.
+        See `realtime.engines.select.load_classifier`.
     threads
         Of the CPU engine.
     parent_pipe
@@ -69,16 +69,12 @@ def field_pipeline(analyzer: Analyzer) -> FramePipeline:
 
 def load_analyzer(settings: ServeSettings) -> Analyzer:
     """Load the bundle into the engine that was chosen, and run it once."""
-    from realtime.engines.select import select_engine
+    from realtime.engines.select import load_classifier
     from realtime.warmup import warm_up
-    from stemctx_core.classifier import Classifier, load_bundle
 
     if settings.threads is not None and settings.threads < 1:
         raise InputError(f"{settings.threads} threads cannot be. Give 1 or more.")
-    bundle = load_bundle(settings.bundle)
-    analyzer = FrameAnalyzer(
-        Classifier(bundle, select_engine(bundle.onnx_bytes, settings.engine, settings.threads))
-    )
+    analyzer = FrameAnalyzer(load_classifier(settings.bundle, settings.engine, settings.threads))
     warm_up(analyzer)
     return analyzer
 

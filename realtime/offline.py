@@ -91,12 +91,10 @@ def _judge(request: OfflineRequest, micrograph: Micrograph, context: ImagingCont
             keys = load_client_keys(request.key, request.server_key)
         with DefectClient(request.server, keys=keys) as client:
             return client.analyze(micrograph.image, context, frame, timeout_s=request.timeout_s)
-    from realtime.engines.select import select_engine
+    from realtime.engines.select import load_classifier
     from stemctx_core.analysis import FrameAnalyzer
-    from stemctx_core.classifier import Classifier, load_bundle
 
-    bundle = load_bundle(request.bundle)
-    analyzer = FrameAnalyzer(Classifier(bundle, select_engine(bundle.onnx_bytes, request.engine)))
+    analyzer = FrameAnalyzer(load_classifier(request.bundle, request.engine))
     return FramePipeline(analyzer).process(micrograph.image, context, frame)
 
 

@@ -47,13 +47,13 @@ _INSTALL: Final = {
 }
 
 
-def load_classifier(
-    bundle: Path | None = None,
-    prefer: EngineKind | str | None = None,
-    threads: int | None = None,
-    precision: Precision | str = Precision.FP32,
-) -> Classifier:
+def load_classifier(bundle: Path | None = None, engine: str = "auto", threads: int | None = None) -> Classifier:
     """Read a bundle's graph of a precision, and load it into the best engine that works here.
+
+    Parameters
+    ----------
+    engine
+        ``auto`` or an `EngineKind`, with ``:fp16`` behind it for half precision.
 
     Raises
     ------
@@ -64,9 +64,10 @@ def load_classifier(
     """
     from stemctx_core.classifier import Classifier, load_bundle
 
-    wanted = precision_of(precision)
+    kind, _, precision = engine.partition(":")
+    wanted = precision_of(precision or Precision.FP32)
     loaded = load_bundle(bundle, half=wanted is Precision.FP16)
-    return Classifier(loaded, select_engine(loaded.onnx_bytes, prefer, threads, wanted))
+    return Classifier(loaded, select_engine(loaded.onnx_bytes, kind, threads, wanted))
 
 
 def select_engine(

@@ -141,13 +141,13 @@ def test_an_engine_asked_for_is_used_and_an_unknown_one_refused(bundle: Bundle) 
 
 
 def test_the_precision_chooses_the_graph_and_is_said() -> None:
-    half = load_classifier(prefer="onnxruntime", threads=1, precision="fp16")
-    full = load_classifier(prefer="onnxruntime", threads=1)
+    half = load_classifier(engine="onnxruntime:fp16", threads=1)
+    full = load_classifier(engine="onnxruntime", threads=1)
     assert half.bundle.onnx_bytes != full.bundle.onnx_bytes
     assert half.bundle.sha256 == full.bundle.sha256
     assert (half.engine.info.reason, full.engine.info.reason) == ("asked for, fp16", "asked for")
     with pytest.raises(InputError, match="fp32, fp16"):
-        load_classifier(precision="int8")
+        load_classifier(engine="auto:int8")
 
 
 def test_a_damaged_model_is_refused() -> None:
