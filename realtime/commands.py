@@ -42,6 +42,16 @@ def serve(
     keys: Annotated[
         Path | None, typer.Option(help="Key folder ('stemctx keys'): only clients that it admits are served.")
     ] = None,
+    log_json: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="STEMCTX_LOG_JSON", help="Log to this file: JSON lines, at most four times 16 MiB."
+        ),
+    ] = None,
+    prometheus_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Metrics for Prometheus on this port, on this machine only."),
+    ] = None,
 ) -> None:
     """Judge frames for programs on this machine, or with keys for other machines, until Ctrl-C.
 
@@ -63,8 +73,9 @@ def serve(
         console.print(f"Serving on tcp://{host}:{server.port}. Stop with Ctrl-C.")
 
     settings = launch.ServeSettings(
-        host=host, port=port, bundle=bundle, engine=engine, threads=threads, keys=keys
-    )
+        host=host, port=port, bundle=bundle, engine=engine, threads=threads, keys=keys,
+        log_json=log_json, prometheus_port=prometheus_port,
+    )  # fmt: skip
     if not launch.serve(settings, ready):
         launch.end_now()
     console.print("Stopped.")

@@ -7,7 +7,7 @@ import json
 import logging
 import queue
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from logging.handlers import QueueHandler, QueueListener, RotatingFileHandler
 from pathlib import Path
@@ -16,6 +16,8 @@ from typing import Any, Final
 from realtime.messages import Request
 from stemctx_core.errors import InputError
 
+#: Environment variable that names the file.
+LOG_VARIABLE: Final = "STEMCTX_LOG_JSON"
 #: A file, and how many older ones are kept beside it as ``.1`` to ``.3``.
 FILE_BYTES: Final = 16 * 1024 * 1024
 OLDER_FILES: Final = 3
@@ -66,7 +68,8 @@ def json_log(path: Path | None) -> Iterator[None]:
             logger.removeHandler(handler)
             logger.setLevel(level)
         listener.stop()
-        file.close()
+        with suppress(OSError):  # what was buffered does not fit
+            file.close()
 
 
 class _BoundedFile(RotatingFileHandler):

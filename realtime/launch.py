@@ -16,8 +16,10 @@ from typing import NoReturn
 import msgspec
 
 from realtime.endpoint import Endpoint
+from realtime.json_logs import LOG_VARIABLE, json_log
 from realtime.keys import load_server_keys
 from realtime.pipeline import Analyzer, FramePipeline
+from realtime.prometheus import metrics_page
 from realtime.server import DefectServer
 from stemctx_core.analysis import FrameAnalyzer
 from stemctx_core.errors import InputError, StemctxError
@@ -47,6 +49,10 @@ class ServeSettings(msgspec.Struct, frozen=True):
         Folder of CURVE keys (`realtime.key_folder`); needed for any address but loopback.
     frame_limit_s
         With `parent_pipe`, a frame that takes longer makes the server fall silent, for which its parent ends it.
+    log_json
+        File for the log as lines of JSON, with session and frame; bounded in size.
+    prometheus_port
+        On 127.0.0.1, for Prometheus to read counters and latencies from.
     """
 
     host: str = "127.0.0.1"
@@ -58,6 +64,8 @@ class ServeSettings(msgspec.Struct, frozen=True):
     nice: int = 0
     keys: Path | None = None
     frame_limit_s: float = 120.0
+    log_json: Path | None = None
+    prometheus_port: int | None = None
 
 
 def field_pipeline(analyzer: Analyzer) -> FramePipeline:
@@ -113,7 +121,10 @@ def serve(
     if settings.parent_pipe:
         threading.Thread(target=_when_input_ends, args=(end,), name="stemctx-parent", daemon=True).start()
     before = {name: signal.signal(name, end) for name in (signal.SIGTERM, signal.SIGINT)}
+    open_now = contextlib.ExitStack()
     try:
+        open_now.enter_context(json_log(settings.log_json))
+        page = open_now.enter_context(metrics_page(settings.prometheus_port))
         keys = load_server_keys(settings.keys) if settings.keys is not None else None
         endpoint = Endpoint(settings.host, settings.port, keys=keys)
         try:
@@ -123,6 +134,8 @@ def serve(
             raise
         server = DefectServer(analyzer, endpoint, pipeline=lambda: field_pipeline(analyzer))
         servers.append(server)
+        if page is not None:
+            page.show(server)
         if settings.parent_pipe:
             server.on_alive(_alive, settings.frame_limit_s)
         if ending.is_set():
@@ -131,6 +144,7 @@ def serve(
             announce(server)
         return server.serve()
     finally:
+        open_now.close()
         for name, handler in before.items():
             signal.signal(name, handler)
 
@@ -143,6 +157,8 @@ def _alive() -> None:
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run ``python -m realtime.server``; exit code 2 where it cannot start."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    for handler in logging.getLogger().handlers:
+        handler.setLevel(logging.WARNING)  # a log file takes more; the parent reads what stands here
     settings = parsed(arguments)
     try:
         clean = serve(settings, lambda server: _say(f"READY {server.port}"))
@@ -172,6 +188,9 @@ def parsed(arguments: list[str] | None) -> ServeSettings:
     parser.add_argument("--parent-pipe", action="store_true")
     parser.add_argument("--nice", type=int, default=0)
     parser.add_argument("--frame-limit-s", type=float, default=120.0)
+    # By the environment too, so that a server that a window or a command starts can be watched.
+    parser.add_argument("--log-json", type=Path, default=os.environ.get(LOG_VARIABLE))
+    parser.add_argument("--prometheus-port", type=int)
     return ServeSettings(**vars(parser.parse_args(arguments)))
 
 

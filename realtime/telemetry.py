@@ -29,17 +29,25 @@ STAGES: Final = {
 
 
 class LatencyHistogram:
-    """Counts in buckets that grow by a third: memory stays fixed, a quantile is good to ±15 %."""
+    """Counts in buckets that grow by a third: memory stays fixed, a quantile is good to ±15 %.
+
+    Attributes
+    ----------
+    total_ms
+        Sum of all durations.
+    """
 
     def __init__(self) -> None:
         self._counts = [0] * (len(BUCKET_EDGES_MS) + 1)
         self._total = 0
         self._max_ms = 0.0
+        self.total_ms = 0.0
 
     def add(self, milliseconds: float) -> None:
         """Count one duration."""
         self._counts[bisect_right(BUCKET_EDGES_MS, milliseconds)] += 1
         self._total += 1
+        self.total_ms += milliseconds
         self._max_ms = max(self._max_ms, milliseconds)
 
     def quantile_ms(self, fraction: float) -> float:
@@ -92,6 +100,11 @@ class Telemetry:
         """Figures of every stage."""
         with self._lock:
             return {name: h.status(with_counts) for name, h in sorted(self._stages.items())}
+
+    def totals_ms(self) -> dict[str, float]:
+        """Duration of every stage, of all frames together."""
+        with self._lock:
+            return {name: h.total_ms for name, h in self._stages.items()}
 
 
 def process_status(pid: int | None = None) -> ProcessStatus:
