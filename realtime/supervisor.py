@@ -63,7 +63,7 @@ class LocalServer:
         threads: int | None = None,
         *,
         on_state: Callable[[ServerState, str], None] | None = None,
-        start_timeout_s: float = 120.0,
+        start_timeout_s: float = 300.0,
         silence_s: float = 10.0,
         command: Sequence[str] | None = None,
     ) -> None:

@@ -27,7 +27,7 @@ from stemctx_core.results import FrameResult
 
 #: After the last frame, or without one: how long the server may stay silent.
 PATIENCE_S: Final = 30.0
-_START_S: Final = 120.0
+_START_S: Final = 300.0
 _FRAMES_KEPT: Final = 64
 
 Answer = tuple[FrameResult, float]
