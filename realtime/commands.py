@@ -139,13 +139,28 @@ def analyze(
         raise InputError(
             "The server has its own model and engine. Leave --bundle and --engine out with --server."
         )
-    if (key is None) != (server_key is None) or (key is not None and server is None):
-        raise InputError("A server with keys needs --server, --key and --server-key together.")
     request = OfflineRequest(
-        image, context.validated(), output, overlay, bundle, engine, server, timeout_s, key, server_key
+        image,
+        context.validated(),
+        output,
+        overlay,
+        bundle,
+        engine,
+        server,
+        timeout_s,
+        given_keys(server, key, server_key),
     )
     if judge_file(request, _console()).refusal is not None:
         raise typer.Exit(2)
+
+
+def given_keys(server: str | None, key: Path | None, server_key: Path | None) -> tuple[Path, Path] | None:
+    """Key files of a client, where there are any; raise `InputError` where one is missing."""
+    if key is None and server_key is None:
+        return None
+    if key is None or server_key is None or server is None:
+        raise InputError("A server with keys needs --server, --key and --server-key together.")
+    return key, server_key
 
 
 def _console() -> Console:

@@ -34,8 +34,8 @@ class OfflineRequest(msgspec.Struct, frozen=True):
         For a model of this process.
     server, timeout_s
         A server that judges instead.
-    key, server_key
-        Key files, for a server with keys.
+    key_files
+        Secret key file of this client and public one of that server, where it is one with keys.
     """
 
     image: Path
@@ -46,8 +46,7 @@ class OfflineRequest(msgspec.Struct, frozen=True):
     engine: str = "auto"
     server: str | None = None
     timeout_s: float = 60.0
-    key: Path | None = None
-    server_key: Path | None = None
+    key_files: tuple[Path, Path] | None = None
 
 
 def judge_file(request: OfflineRequest, console: Console) -> FrameResult:
@@ -83,12 +82,9 @@ def _judge(request: OfflineRequest, micrograph: Micrograph, context: ImagingCont
     frame = FrameIdentity(scan_id=request.image.name, valid_rows=height, shape=(height, width))
     if request.server is not None:
         from realtime.client import DefectClient
+        from realtime.keys import load_client_keys
 
-        keys = None
-        if request.key is not None and request.server_key is not None:
-            from realtime.keys import load_client_keys
-
-            keys = load_client_keys(request.key, request.server_key)
+        keys = load_client_keys(*request.key_files) if request.key_files else None
         with DefectClient(request.server, keys=keys) as client:
             return client.analyze(micrograph.image, context, frame, timeout_s=request.timeout_s)
     from realtime.engines.select import load_classifier

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from realtime.commands import given_keys
 from stemctx_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -52,6 +53,13 @@ def live(
         Path | None,
         typer.Option(dir_okay=False, help="HDF5 file to record frames and results to, for 'stemctx replay'."),
     ] = None,
+    server: Annotated[
+        str | None, typer.Option(help="Address of a running 'stemctx serve' instead of a process of its own.")
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(help="Secret key file of this client, for a server with keys.")
+    ] = None,
+    server_key: Annotated[Path | None, typer.Option(help="Public key file of that server.")] = None,
     window: Annotated[
         bool, typer.Option("--window", help="Open Nion Swift with both plug-ins instead; needs a display.")
     ] = False,
@@ -64,6 +72,7 @@ def live(
     if window:
         _open_window()
         return
+    key_files = given_keys(server, key, server_key)
     numbers = {
         "--high-tension-kv": high_tension_kv,
         "--inner-mrad": inner_mrad,
@@ -115,7 +124,15 @@ def live(
             folder.add(frame)
             bar.console.print(_line(frame))
 
-        report = LiveRun(settings, frames, on_frame=answered, on_progress=progress, record=record).run()
+        report = LiveRun(
+            settings,
+            frames,
+            on_frame=answered,
+            on_progress=progress,
+            address=server,
+            key_files=key_files,
+            record=record,
+        ).run()
     if report.latencies_ms:
         folder.write(report)
     _say_summary(console, report, output)

@@ -107,6 +107,7 @@ class PlugIn:
                 scan.stem_controller,
                 self.remembered.live(),
                 address=self.remembered.address or None,
+                key_files=self.remembered.key_files,
                 on_result=self._result_came,
                 on_state=self._state_came,
             )

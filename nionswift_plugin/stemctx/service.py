@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from nionswift_plugin.stemctx.status import FlagAge, FrameOrigin, LiveSettings, 
 from nionswift_plugin.stemctx.tap import FrameTap, TappedFrame
 from nionswift_plugin.stemctx.throttle import Throttle
 from realtime.client import ClientState, DefectClient
+from realtime.keys import load_client_keys
 from realtime.recorder import FrameRecorder, RecordingStatus
 from realtime.supervisor import LocalServer
 from stemctx_core import classes
@@ -57,6 +59,8 @@ class LiveService:
         What the user declares.
     address
         Inference server to use; without one the service starts a server process of its own.
+    key_files
+        Secret key file of this client and public one of that server, where it is one with keys.
     recorder
         Keeps every frame with its answer; its owner closes it after the service.
     on_result
@@ -73,6 +77,7 @@ class LiveService:
         settings: LiveSettings,
         *,
         address: str | None = None,
+        key_files: tuple[Path, Path] | None = None,
         recorder: FrameRecorder | None = None,
         on_result: Callable[[FrameResult, float], None] | None = None,
         on_state: Callable[[LiveStatus], None] | None = None,
@@ -81,6 +86,7 @@ class LiveService:
         self._stem_controller = stem_controller
         self._settings = settings
         self._given_address = address
+        self._key_files = key_files
         self._recorder = recorder
         self._on_result = on_result
         self._on_state = on_state
@@ -222,6 +228,7 @@ class LiveService:
                     return
                 run.client = DefectClient(
                     address,
+                    keys=load_client_keys(*self._key_files) if self._key_files else None,
                     recorder=self._recorder,
                     on_result=lambda result, latency_ms: self._answered(run, result, latency_ms),
                     on_state=lambda *_: self._notify(),

@@ -20,7 +20,8 @@ FILE_NAME = "stemctx.json"
 class Remembered(msgspec.Struct, frozen=True):
     """What is kept from one start of Nion Swift to the next.
 
-    Unknown keys are passed over, so that an older version reads the file of a newer one.
+    Unknown keys are passed over, so that an older version reads the file of a newer one. `address`, `key` and
+    `server_key` (paths) lead to a server on another machine and are written into the file by hand.
     """
 
     host: str = "WSe2"
@@ -31,6 +32,13 @@ class Remembered(msgspec.Struct, frozen=True):
     controls: ControlNames = ControlNames()
     scan_device_id: str = ""
     address: str = ""
+    key: str = ""
+    server_key: str = ""
+
+    @property
+    def key_files(self) -> tuple[pathlib.Path, pathlib.Path] | None:
+        """Key files for the server at `address`, or None."""
+        return (pathlib.Path(self.key), pathlib.Path(self.server_key)) if self.key and self.server_key else None
 
     def live(self) -> LiveSettings:
         """As the live service takes them."""
