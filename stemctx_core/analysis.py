@@ -26,7 +26,7 @@ from stemctx_core.knowledge import Knowledge, knowledge
 from stemctx_core.lattice import SiteGrid
 from stemctx_core.observation import FrameScale, Observation
 from stemctx_core.pairing import combine
-from stemctx_core.patches import SAMPLES, CutPatches
+from stemctx_core.patches import SAMPLES, CutPatches, PatchRoom
 from stemctx_core.results import EngineInfo, FrameIdentity, FrameResult, Refusal
 from stemctx_core.simulation.library import ResponseLibrary, shipped_library
 from stemctx_core.simulation.render import response_tables
@@ -67,6 +67,7 @@ class FrameAnalyzer:
         self.prevalence = prevalence
         self.nuisance = nuisance or Nuisance()
         self._maker = EvidenceMaker(classifier, self.library, self.nuisance, prevalence, self.thresholds.defect)
+        self._room = PatchRoom()
         self._sets = ConformalSets.from_card(classifier.bundle.card)
         self._trained = TrainedRanges.from_card(classifier.bundle.card)
 
@@ -148,7 +149,7 @@ class FrameAnalyzer:
             each = []
             for seen_image, seen_context in ordered:
                 with timed(timing, "patches"):
-                    viewed = view(seen_image, grid, seen_context, self._known(seen_context))
+                    viewed = view(seen_image, grid, seen_context, self._known(seen_context), self._room)
                 each.append(self._maker.evidence(viewed, timing))
             return combine(each, context.candidates)
 
@@ -258,7 +259,7 @@ class FrameAnalyzer:
         """What a frame shows of each site; parameters and errors as of `evidence`."""
         grid = self.sites(image, context, timing, previous)
         with timed(timing, "patches"):
-            viewed = view(image, grid, context, self._known(context))
+            viewed = view(image, grid, context, self._known(context), self._room)
         return self._maker.observe(viewed, timing)
 
     def likelihood(self, seen: Observation, timing: dict[str, float]) -> SiteEvidence:
@@ -288,7 +289,7 @@ class FrameAnalyzer:
     ) -> SiteEvidence:
         """Likelihood of every candidate at the sites of a grid, by what the frame has said of itself before."""
         with timed(timing, "patches"):
-            viewed = view(image, grid, context, self._known(context))
+            viewed = view(image, grid, context, self._known(context), self._room)
         return self._maker.evidence(viewed, timing, scale)
 
     def _known(self, context: ImagingContext) -> Knowledge:

@@ -14,7 +14,7 @@ from stemctx_core.decision import NO_LATTICE_HERE, OBSTACLES
 from stemctx_core.frame_checks import pixel_size_words
 from stemctx_core.knowledge import Knowledge
 from stemctx_core.lattice import SiteGrid, find_sites, track_sites
-from stemctx_core.patches import extract_patches, whole_patches
+from stemctx_core.patches import PatchRoom, extract_patches, whole_patches
 from stemctx_core.results import EDGE
 
 #: Below this part of the frame's typical lattice contrast there is no crystal to judge.
@@ -88,8 +88,19 @@ def lattice(
     return find_sites(image, host, known.expected_ratio, _hint(context))
 
 
-def view(image: NDArray[Any], grid: SiteGrid, context: ImagingContext, known: Knowledge) -> View:
+def view(
+    image: NDArray[Any],
+    grid: SiteGrid,
+    context: ImagingContext,
+    known: Knowledge,
+    room: PatchRoom | None = None,
+) -> View:
     """Patches of a frame at the sites of a grid.
+
+    Parameters
+    ----------
+    room
+        Where the patches are put; memory of their own by default.
 
     Raises
     ------
@@ -103,7 +114,7 @@ def view(image: NDArray[Any], grid: SiteGrid, context: ImagingContext, known: Kn
     obstacle = np.zeros(len(grid), np.int8)
     obstacle[grid.coherence < LEAST_COHERENCE] = OBSTACLES.index(NO_LATTICE_HERE)
     obstacle[~whole_patches(image.shape, grid)] = OBSTACLES.index(EDGE)
-    patches = extract_patches(image, grid, obstacle == 0)
+    patches = extract_patches(image, grid, obstacle == 0, room)
     sites = Sites(grid.positions_px, grid.sublattice, grid.pixel_size_angstrom)
     off = grid.pixel_size_angstrom / hint if hint else None
     return View(patches, sites, obstacle, context, known, off, tuple(warnings), grid)
