@@ -138,6 +138,9 @@ def soak(plan: SoakPlan, tell: Callable[[Sample], None] = lambda _: None) -> dic
             # A late frame does not hurry the ones after it.
             time.sleep(max(0.0, start + number / plan.rate_hz - time.monotonic()))
         restarts, hello, answered = server.restarts, client.server, client.counters.answered
+        client.close()
+        if recorder is not None:
+            recorder.close()
         recording = recorder.status if recorder else None
     if not answered or hello is None:
         raise ServerUnavailable("Not one frame was answered. Try 'stemctx benchmark frame' first.")
