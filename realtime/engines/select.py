@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from realtime.engines.driver import DriverProbe, probe_driver
+from realtime.engines.fallback import FallbackEngine
 from stemctx_core.engine import Engine, OnnxRuntimeEngine
 from stemctx_core.errors import InputError, StemctxError
 
@@ -83,7 +84,8 @@ def select_engine(
     onnx_bytes
         A scorer's graph, already checked against its hash.
     prefer
-        An `EngineKind` that must be used; None tries those of a GPU and falls back to ONNX Runtime.
+        An `EngineKind` that must be used; None tries those of a GPU and falls back to ONNX Runtime, also where the
+        GPU fails later.
     threads
         Of ONNX Runtime.
     precision
@@ -109,9 +111,9 @@ def select_engine(
         obstacle = gpu_obstacle(candidate, probe)
         if not obstacle:
             try:
-                return start_on_gpu(
-                    onnx_bytes, candidate, probe, precision, f"{'asked for' if kind else probe.reason}{note}"
-                )
+                reason = f"{'asked for' if kind else probe.reason}{note}"
+                engine = start_on_gpu(onnx_bytes, candidate, probe, precision, reason)
+                return engine if kind else FallbackEngine(engine, onnx_bytes, threads)
             except StemctxError as error:
                 logger.warning("%s failed: %s", TITLES[candidate], error)
                 obstacle = str(error)

@@ -17,6 +17,7 @@ from realtime.engines import select
 from realtime.engines.agreement import TOLERANCE, disagreement, example, largest_difference
 from realtime.engines.builder import TensorRtError
 from realtime.engines.driver import DriverProbe, Gpu, probe_driver
+from realtime.engines.fallback import FallbackEngine
 from realtime.engines.select import EngineKind, Precision, gpu_obstacle, load_classifier, select_engine
 from stemctx_core.classifier import Bundle, load_bundle
 from stemctx_core.engine import Arrays, OnnxRuntimeEngine
@@ -172,6 +173,37 @@ def test_an_engine_with_other_answers_is_found_out(bundle: Bundle) -> None:
     assert "differ from those of ONNX Runtime" in disagreement(other, reference, Precision.FP32)
     spoilt = np.full((2, 3), np.nan, np.float32)
     assert largest_difference(spoilt, np.zeros((2, 3), np.float32)) == np.inf
+
+
+def test_an_engine_that_fails_while_it_runs_is_replaced_by_the_cpu_and_that_is_said(bundle: Bundle) -> None:
+    """The engine that fails is ONNX Runtime until it raises what ours raises for a GPU."""
+
+    class Fails(OnnxRuntimeEngine):
+        calls = closed = 0
+
+        def run(self, inputs: Arrays) -> np.ndarray:
+            self.calls += 1
+            if self.calls > 1:
+                raise TensorRtError("the GPU did not take the work")
+            return super().run(inputs)
+
+        def close(self) -> None:
+            self.closed += 1
+
+    failing = Fails(bundle.onnx_bytes, "1 CUDA device", 1)
+    engine = FallbackEngine(failing, bundle.onnx_bytes, 1)
+    inputs = example(1)
+    first = engine.run(inputs)
+    assert engine.info.reason == "1 CUDA device"
+    for _ in range(2):
+        np.testing.assert_array_equal(engine.run(inputs), first)
+    assert engine.info.reason.endswith("failed while it ran: the GPU did not take the work")
+    assert (failing.calls, failing.closed) == (2, 1)
+    engine.close()
+    with pytest.raises(
+        Exception, match="patches"
+    ):  # an input that is wrong for every engine is no failure of one
+        engine.run({})
 
 
 def test_batches_of_any_size_give_the_same_on_the_default_engine(bundle: Bundle) -> None:
