@@ -64,7 +64,7 @@ class LocalServer:
         *,
         on_state: Callable[[ServerState, str], None] | None = None,
         start_timeout_s: float = 300.0,
-        silence_s: float = 10.0,
+        silence_s: float = 20.0,
         command: Sequence[str] | None = None,
     ) -> None:
         options = {"--bundle": bundle, "--engine": engine, "--threads": threads, "--nice": 5}
