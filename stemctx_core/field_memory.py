@@ -68,7 +68,8 @@ class FieldMemory:
         if key != self._key:
             self._key, self._grid, self._field = key, None, None
         if frame.valid_rows < frame.shape[0]:
-            result, self._grid = self._growing.analyze(image, context, frame, self._grid)
+            result, grid = self._growing.analyze(image, context, frame, self._grid)
+            self._grid = grid or self._grid  # the first rows are too few to see the lattice
             return result
         self._growing.forget()
         return self._whole(image, context, frame)
