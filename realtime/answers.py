@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from realtime.codec import AnyArray
 from stemctx_core.context import ImagingContext
 from stemctx_core.results import FrameIdentity, FrameResult
+
+
+def utc_now() -> str:
+    """Wall clock, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,8 @@ class Answer:
         None where it got none; `error` says why.
     ended_ns
         `time.monotonic_ns` when the answer came.
+    utc
+        The same moment, ISO 8601, for people.
     """
 
     image: AnyArray
@@ -34,3 +42,4 @@ class Answer:
     error: str = ""
     model_sha256: str = ""
     ended_ns: int = field(default_factory=time.monotonic_ns)
+    utc: str = field(default_factory=utc_now)

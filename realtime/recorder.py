@@ -7,7 +7,6 @@ import os
 import threading
 import time
 from collections import deque
-from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +14,7 @@ from typing import Final, Self
 
 import msgspec
 
-from realtime.answers import Answer
+from realtime.answers import Answer, utc_now
 from realtime.autonomy.record import software
 from realtime.autonomy.record_file import MAX_ENTRIES, RecordFile, remove_journal
 from realtime.recording import FORMAT, FrameHeader, RecordedFrame, SessionHeader, begin, write_frame
@@ -130,7 +129,7 @@ class FrameRecorder:
             require_new(self.path)
             remove_journal(self.path)
             file = RecordFile(self.path, writable=True, kind=FORMAT)
-            begin(file, SessionHeader(_utc(), software(), self._address))
+            begin(file, SessionHeader(utc_now(), software(), self._address))
             with self._changed:
                 self._state = RecordingState.RECORDING
             self._write_all(file)
@@ -180,7 +179,7 @@ class FrameRecorder:
         image, rows = answer.image, answer.frame.valid_rows
         header = FrameHeader(
             number=self._number,
-            utc=_utc(),
+            utc=answer.utc,
             since_start_ms=(answer.since_ns - self._started_ns) / 1e6,
             latency_ms=(answer.ended_ns - answer.since_ns) / 1e6,
             frame=answer.frame,
@@ -221,7 +220,3 @@ def _let_go(file: RecordFile) -> None:
         file.close()
     except Exception:
         logger.debug("closing %s failed", file.path, exc_info=True)
-
-
-def _utc() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
