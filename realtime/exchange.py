@@ -7,11 +7,10 @@ import os
 import threading
 import time
 from concurrent.futures import Future
-from typing import Final, Protocol
+from typing import Final
 from urllib.parse import urlsplit
 
 from realtime import protocol
-from realtime.keys import ClientKeys
 from realtime.link import Link
 from realtime.mailbox import Mailbox, Ticket
 from realtime.messages import (
@@ -28,10 +27,11 @@ from realtime.messages import (
     WireError,
 )
 from realtime.outgoing import Outgoing
+from realtime.owner import Owner
 from realtime.poison import Suspects
 from realtime.protocol import Part
 from realtime.security import is_loopback
-from realtime.states import AgeLimits, ClientState
+from realtime.states import ClientState
 from stemctx_core.errors import ProtocolError, ServerUnavailable, TransportError
 from stemctx_core.results import FrameIdentity, FrameResult
 
@@ -39,33 +39,6 @@ _POLL_MS: Final = 50
 _GREET_NS: Final = 1_000_000_000
 _HEARTBEAT_NS: Final = 1_000_000_000
 _SILENCE_NS: Final = 3_000_000_000
-
-
-class Owner(Protocol):
-    """Who is told what happens: the client. Every method is called on the I/O thread."""
-
-    address: str
-    keys: ClientKeys | None
-    age_limits: AgeLimits
-
-    @property
-    def state(self) -> ClientState:
-        """How the server was last said to be."""
-
-    def count(self, name: str) -> None:
-        """Raise a counter of `ClientCounters`."""
-
-    def became(self, state: ClientState, reason: str) -> None:
-        """Take the new state."""
-
-    def answered(self, ticket: Ticket, result: FrameResult) -> None:
-        """Take a result."""
-
-    def dropped(self, ticket: Ticket, why: str) -> None:
-        """Take word that a live frame was let go because newer ones are wanted."""
-
-    def failed(self, ticket: Ticket, error: Exception) -> None:
-        """Take word that a frame gets no result."""
 
 
 class Exchange:

@@ -56,6 +56,10 @@ def live(
     server: Annotated[
         str | None, typer.Option(help="Address of a running 'stemctx serve' instead of a process of its own.")
     ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="Threads of the server that is started; all cores but one by default."),
+    ] = None,
     key: Annotated[
         Path | None, typer.Option(help="Secret key file of this client, for a server with keys.")
     ] = None,
@@ -130,6 +134,7 @@ def live(
             on_frame=answered,
             on_progress=progress,
             address=server,
+            threads=threads,
             key_files=key_files,
             record=record,
         ).run()

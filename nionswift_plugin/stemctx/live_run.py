@@ -48,6 +48,8 @@ class LiveRun:
         Called with the frames scanned so far, the one under way as a fraction.
     address
         Inference server to use; without one a process of its own is started.
+    threads
+        Of the CPU engine of that process; all cores but one by default.
     key_files
         As `nionswift_plugin.stemctx.service.LiveService` takes them.
     record
@@ -62,6 +64,7 @@ class LiveRun:
         on_frame: Callable[[JudgedFrame], None],
         on_progress: Callable[[float], None] = lambda _: None,
         address: str | None = None,
+        threads: int | None = None,
         key_files: tuple[Path, Path] | None = None,
         record: Path | None = None,
     ) -> None:
@@ -69,7 +72,7 @@ class LiveRun:
         self._wanted = frames
         self._on_frame = on_frame
         self._on_progress = on_progress
-        self._address, self._key_files = address, key_files
+        self._address, self._threads, self._key_files = address, threads, key_files
         self._record = record
         self._events: queue.SimpleQueue[TappedFrame | Answer] = queue.SimpleQueue()
         self._scanned: OrderedDict[str, TappedFrame] = OrderedDict()
@@ -101,6 +104,7 @@ class LiveRun:
                 microscope.stem_controller,
                 declared,
                 address=self._address,
+                threads=self._threads,
                 key_files=self._key_files,
                 recorder=recorder,
                 on_result=lambda result, latency_ms: self._events.put((result, latency_ms)),

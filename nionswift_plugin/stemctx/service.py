@@ -59,6 +59,8 @@ class LiveService:
         What the user declares.
     address
         Inference server to use; without one the service starts a server process of its own.
+    threads
+        Of the CPU engine of a server of its own; all cores but one by default.
     key_files
         Secret key file of this client and public one of that server, where it is one with keys.
     recorder
@@ -77,6 +79,7 @@ class LiveService:
         settings: LiveSettings,
         *,
         address: str | None = None,
+        threads: int | None = None,
         key_files: tuple[Path, Path] | None = None,
         recorder: FrameRecorder | None = None,
         on_result: Callable[[FrameResult, float], None] | None = None,
@@ -85,7 +88,7 @@ class LiveService:
         self.scan_hardware_source = scan_hardware_source
         self._stem_controller = stem_controller
         self._settings = settings
-        self._given_address = address
+        self._given_address, self._threads = address, threads
         self._key_files = key_files
         self._recorder = recorder
         self._on_result = on_result
@@ -254,7 +257,7 @@ class LiveService:
                     raise ServerUnavailable("Stopped before the server was started.")
                 if self._server is None:
                     # Known before it runs, so that close() can end it while it starts.
-                    self._server = LocalServer()
+                    self._server = LocalServer(threads=self._threads)
                 server = self._server
             return server.start()
 
