@@ -3,7 +3,7 @@
 python -m venv fuzz && fuzz/bin/pip install -e . atheris
 fuzz/bin/python -m tests.fuzz.wire -max_total_time=600 found tests/fuzz/corpus
 
-New inputs are kept in `found`; `-merge=1 tests/fuzz/corpus found` keeps those that reach something new.
+New inputs are kept in `found`; those worth keeping (at most 200, 500 kB) belong into tests/fuzz/corpus.
 """
 
 from __future__ import annotations
