@@ -35,6 +35,8 @@ from stemctx_core.results import Decision, FrameResult
 STAGES: Final = (
     "copy and encode", "transport and queue", "sites", "patches", "calibration", "posterior", "decision", "reply",
 )  # fmt: skip
+#: What the alternative does as well; it neither calibrates nor decides, and has nothing sent to it.
+SAME_WORK: Final = ("sites", "patches", "posterior")
 #: How near a site or a peak must be to a vacant site to have found it.
 _FOUND_ANGSTROM: Final = 0.6
 _FRAME_S: Final = 120.0
@@ -133,7 +135,10 @@ def _size(
         measured["alternative"] = alternative
         measured["vacant_sites"]["found_by_peaks"] = _near(peaks, vacant)
         for kind in ("first_frame", "tracked_frame"):
-            measured[kind]["times_faster"] = round(total / measured[kind]["total_ms"]["p50"], 2)
+            ours = measured[kind]
+            same = sum(ours["stages_ms"][name]["p50"] for name in SAME_WORK)
+            ours["times_faster"] = round(total / ours["total_ms"]["p50"], 2)
+            ours["same_work_times_faster"] = round(total / same, 2)
     return measured, result
 
 
