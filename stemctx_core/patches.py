@@ -80,8 +80,10 @@ def whole_patches(shape: tuple[int, ...], grid: SiteGrid) -> NDArray[np.bool_]:
 
 
 class PatchRoom:
-    """Memory for the patches of a frame that is used again for the next: half the time of cutting them goes into
-    fresh memory otherwise. The patches of the frame before are gone once those of another are cut."""
+    """Memory for the patches of a frame that is used again for the next; half of the time goes into it otherwise.
+
+    The patches of the frame before are gone once those of another are cut.
+    """
 
     def __init__(self) -> None:
         self._room = np.empty((0, SAMPLES), np.float32)

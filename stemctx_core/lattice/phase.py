@@ -27,6 +27,8 @@ SCHEDULES_ANGSTROM: Final = ((6.0, 9.0, 9.0), (9.0, 9.0))
 #: The window (Å) by which a field that was followed before is refined: what varies over less is kept from the frames
 #: before, whose mean has less noise in it than a single frame.
 TRACKING_WINDOW_ANGSTROM: Final = 9.0
+#: Over less than this (Å) nothing is kept from the frames before: refining hardly changes it, so noise would add up.
+FORGOTTEN_ANGSTROM: Final = 5.0
 #: Refining once leaves the least noise, twice follows more of a change; the third Bragg peak chooses here too.
 _REFINEMENTS: Final = 2
 _BLOCKS_PER_PLANE: Final = 2.5
@@ -147,7 +149,8 @@ def refit_phase(image: Real, before: PhaseField, pixel_size_angstrom: float) -> 
     rows, columns = image.shape[0] // block, image.shape[1] // block
     if block != before.block or columns != before.phase.shape[2]:
         return None
-    start = before.phase[:, np.minimum(np.arange(rows), before.phase.shape[1] - 1)]
+    start = _forgetting(before.phase, FORGOTTEN_ANGSTROM / (pixel_size_angstrom * block))
+    start = start[:, np.minimum(np.arange(rows), start.shape[1] - 1)]
     fitted, third = _demodulated(image, before.vectors, block, pixel_size_angstrom)
     left = fitted * _turned(-start)
     # Drift is the same everywhere: taken off first, what is left hardly needs unwrapping.
@@ -164,6 +167,15 @@ def refit_phase(image: Real, before: PhaseField, pixel_size_angstrom: float) -> 
             best_sum = coherent_sum
             best = PhaseField(before.vectors, phase, block, coherence, _agreement(flat, window))
     return best
+
+
+def _forgetting(phase: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
+    """Phases averaged over a short window."""
+    middle = phase.mean(axis=(1, 2), keepdims=True)
+    down, across = (_gaussian(n, sigma) for n in phase.shape[1:])
+    down, across = (m / m.sum(axis=1, keepdims=True) for m in (down, across))
+    smooth: NDArray[np.float64] = middle + down @ (phase - middle).astype(np.float32) @ across.T
+    return smooth
 
 
 def _block(shape: tuple[int, ...], vectors: NDArray[np.float64]) -> int:

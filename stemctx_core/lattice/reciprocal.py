@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
+
+from stemctx_core.lattice import kernels
 
 Real = NDArray[np.float32]
 
@@ -22,6 +25,8 @@ LENGTH_TOLERANCE: Final = 0.2
 #: Frames are padded to this many pixels, so that peaks of a frame of few rows can be placed.
 _LEAST_TRANSFORM: Final = 256
 _MOST_PEAKS: Final = 48
+#: Highest frequency searched in a frame that is made coarser for it (cycles per pixel).
+_COARSE_FREQUENCY: Final = 0.33
 #: Closer to the origin than this many periods across the frame stands what varies slowly.
 _LEAST_PERIODS: Final = 3.5
 
@@ -59,6 +64,14 @@ def find_hexagon(image: Real, lowest: float, highest: float, preferred: float | 
     Hexagon or None
         None where no three peaks at 60 degrees to each other stand out of the noise.
     """
+    # What is beyond the frequencies looked at needs no pixels of its own; a small frame keeps all that it has.
+    block = max(1, min(int(_COARSE_FREQUENCY / highest), min(image.shape) // _LEAST_TRANSFORM))
+    coarse = kernels.block_means(image, block) if block > 1 else image
+    found = _find(coarse, lowest * block, highest * block, None if preferred is None else preferred * block)
+    return None if found is None else replace(found, vectors=found.vectors / block)
+
+
+def _find(image: Real, lowest: float, highest: float, preferred: float | None) -> Hexagon | None:
     spectrum = _Spectrum(image, 1.25 * highest)
     vectors, power = spectrum.peaks(lowest, highest)
     best: Hexagon | None = None
@@ -133,16 +146,22 @@ class _Spectrum:
         self.grain = padded / shape
         self.power = ndimage.gaussian_filter(power, 0.7 * self.grain, truncate=3)
         self.frequency = np.hypot(rows[:, None] / padded[0], columns[None, :] / padded[1])
-        self.over_noise = self.power / self._noise(np.ones(power.shape, np.bool_))
+        self.over_noise = self.power / _noise_at(self.frequency, *self._noise(np.ones(power.shape, np.bool_)))
 
-    def _noise(self, counted: NDArray[np.bool_]) -> Real:
-        """Noise power by frequency: a low percentile in rings, so that the peaks themselves hardly count."""
+    def _noise(self, counted: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Rings of frequency, and the logarithm of the noise power in each where it is known.
+
+        A low percentile, so that the peaks themselves hardly count.
+        """
         rings = 24
         top = float(self.frequency.max())
-        ring = np.minimum((self.frequency[counted] * (rings / top)).astype(np.int64), rings - 1)
+        # The other half-plane holds the same.
+        half = slice(int(self.reach[0]), None)
+        chosen = counted[half]
+        ring = np.minimum(self.frequency[half][chosen] * (rings / top), rings - 1).astype(np.uint8)
         order = np.argsort(ring, kind="stable")
         bounds = np.searchsorted(ring[order], np.arange(rings + 1))
-        values = self.power[counted][order]
+        values = self.power[half][chosen][order]
         level = np.full(rings, np.nan)
         for k in range(rings):
             here = values[bounds[k] : bounds[k + 1]]
@@ -151,11 +170,7 @@ class _Spectrum:
                 level[k] = np.percentile(here, 30) / 0.76
         centres = (np.arange(rings) + 0.5) * top / rings
         good = np.isfinite(level) & (level > 0)
-        if not good.any():
-            return np.full(self.power.shape, np.inf, np.float32)
-        smooth = np.exp(np.interp(self.frequency, centres[good], np.log(level[good])))
-        noise: Real = smooth.astype(np.float32)
-        return noise
+        return centres[good], np.log(level[good])
 
     def significance(self, vectors: NDArray[np.float64]) -> float:
         """Power of the weakest peak of a hexagon over the noise, with the peaks left out of the noise."""
@@ -173,8 +188,10 @@ class _Spectrum:
                 counted[y, x] = False
         if not counted.any():
             return 0.0
-        over_noise = self.power / self._noise(counted)
-        return min(float(over_noise[self._around(v)].max(initial=0.0)) for v in first)
+        noise = self._noise(counted)
+        around = [self._around(v) for v in first]
+        over_noise = [self.power[a] / _noise_at(self.frequency[a], *noise) for a in around]
+        return min(float(power.max(initial=0.0)) for power in over_noise)
 
     def peaks(self, lowest: float, highest: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Strongest local maxima of one half-plane and their mirror images: (n, 2) cycles per pixel, (n,) power."""
@@ -202,10 +219,13 @@ class _Spectrum:
 
     def _around(self, vector: NDArray[np.floating[Any]]) -> tuple[slice, slice]:
         """Bins within 4 % of a vector's length, or 1.5 grains, of its end."""
-        centre = np.round(vector * self.padded + self.reach).astype(int)
-        radius = np.round(np.maximum(0.04 * np.hypot(*vector) * self.padded, 1.5 * self.grain)).astype(int)
-        y, x = (slice(max(0, c - r), max(0, c + r + 1)) for c, r in zip(centre, radius, strict=True))
-        return y, x
+        length = math.hypot(*vector)
+        slices = []
+        for end, padded, reach, grain in zip(vector, self.padded, self.reach, self.grain, strict=True):
+            centre = round(float(end * padded + reach))
+            radius = round(float(max(0.04 * length * padded, 1.5 * grain)))
+            slices.append(slice(max(0, centre - radius), max(0, centre + radius + 1)))
+        return slices[0], slices[1]
 
     def power_near(self, vector: NDArray[np.floating[Any]]) -> float:
         """Highest power over noise near a reciprocal vector."""
@@ -221,3 +241,13 @@ class _Spectrum:
         part = self.power[y, x]
         i, j = np.unravel_index(int(np.argmax(part)), part.shape)
         return self._sub_bin(int(i) + y.start, int(j) + x.start)
+
+
+def _noise_at(
+    frequency: NDArray[np.float64], rings: NDArray[np.float64], log_power: NDArray[np.float64]
+) -> Real:
+    """Noise power at frequencies, from that in rings; infinite where it is known in none."""
+    if not len(rings):
+        return np.full(frequency.shape, np.inf, np.float32)
+    noise: Real = np.exp(np.interp(frequency, rings, log_power)).astype(np.float32)
+    return noise
