@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import typer
+from rich.console import Console
 from typer.testing import CliRunner
 
 from realtime.client import DefectClient
+from realtime.messages import ProcessStatus, ServerStatus
 from realtime.telemetry import BUCKET_EDGES_MS
+from realtime.top import view
 from realtime.top_commands import register
 from stemctx_core.errors import InputError, ServerUnavailable
-from stemctx_core.results import FrameIdentity
+from stemctx_core.results import EngineInfo, FrameIdentity
 from tests.realtime.support import context, image, serving
 
 
@@ -56,3 +60,21 @@ def test_one_key_alone_is_told() -> None:
     _, _, error = run("tcp://127.0.0.1:9", "--key", "client.key_secret")
     assert isinstance(error, InputError)
     assert "both" in str(error)
+
+
+def test_rates_go_by_the_servers_clock_and_survive_its_restart() -> None:
+    def at(uptime_s: float, frames: int, cpu_s: float) -> ServerStatus:
+        return ServerStatus(
+            uptime_s=uptime_s, model="m", model_sha256="0" * 64, engine=EngineInfo("e", "r"), clients=1, queue_depth=0,
+            under_way=0, process=ProcessStatus(1 << 20, 3, 2, cpu_s), counters={"frames_answered": frames},
+        )  # fmt: skip
+
+    def shown(status: ServerStatus, before: ServerStatus) -> str:
+        console = Console(width=120, file=io.StringIO(), record=True)
+        console.print(view("tcp://127.0.0.1:1", status, before))
+        return console.export_text()
+
+    steady = shown(at(12.0, 50, 3.0), at(10.0, 10, 2.0))
+    assert "20.0" in steady
+    assert "50 % of a processor" in steady
+    assert "0.0" in shown(at(1.0, 2, 0.5), at(10.0, 10, 2.0))
