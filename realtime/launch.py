@@ -68,10 +68,10 @@ class ServeSettings(msgspec.Struct, frozen=True):
     prometheus_port: int | None = None
 
 
-def field_pipeline(analyzer: Analyzer) -> FramePipeline:
+def field_pipeline(analyzer: Analyzer, threads: int | None = None) -> FramePipeline:
     """A pipeline for one client that adds up the evidence of the frames of one field."""
     return FramePipeline(
-        analyzer, lambda shared: FieldMemory(shared) if isinstance(shared, FrameAnalyzer) else shared
+        analyzer, lambda shared: FieldMemory(shared) if isinstance(shared, FrameAnalyzer) else shared, threads
     )
 
 
@@ -132,7 +132,7 @@ def serve(
         except BaseException:
             endpoint.close()
             raise
-        server = DefectServer(analyzer, endpoint, pipeline=lambda: field_pipeline(analyzer))
+        server = DefectServer(analyzer, endpoint, pipeline=lambda: field_pipeline(analyzer, settings.threads))
         servers.append(server)
         if page is not None:
             page.show(server)

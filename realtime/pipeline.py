@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import msgspec
+import numba
 
 from realtime.codec import AnyArray
 from stemctx_core.context import ImagingContext
@@ -46,8 +47,9 @@ class PatchAnalyzer(Protocol):
 
 
 Memory = Callable[[Analyzer], Analyzer]
-"""Wraps the shared analyzer for one client, adding up the evidence of registered frames of one field; it notices by
-itself that the field or the context changed, and says in `FrameResult.frames_accumulated` how many it used."""
+"""Wraps the shared analyzer for one client: follows its lattice from frame to frame, judges only new rows of a frame that
+is being scanned, and adds up the evidence of the frames of one field. It notices by itself that field or context
+changed, and says in `FrameResult.frames_accumulated` how many frames it used."""
 
 
 class PatchesUnsupported(Exception):
@@ -63,10 +65,13 @@ class FramePipeline:
         Shared by all clients.
     memory
         Gives this client an analyzer that remembers its frames; None judges each frame for itself.
+    threads
+        Of the compiled loops over sites and pixels; all cores where left out.
     """
 
-    def __init__(self, analyzer: Analyzer, memory: Memory | None = None) -> None:
+    def __init__(self, analyzer: Analyzer, memory: Memory | None = None, threads: int | None = None) -> None:
         self._analyzer = memory(analyzer) if memory else analyzer
+        self._threads = min(threads or numba.config.NUMBA_NUM_THREADS, numba.config.NUMBA_NUM_THREADS)
 
     def process(self, image: AnyArray, context: ImagingContext, frame: FrameIdentity) -> FrameResult:
         """Judge the valid rows of a frame.
@@ -77,6 +82,7 @@ class FramePipeline:
             (rows, columns); rows beyond ``frame.valid_rows`` belong to an older frame and are cut off. Without
             valid rows (0) all of them count.
         """
+        numba.set_num_threads(self._threads)  # of the thread that calls, which is not the one that made this
         rows = min(frame.valid_rows or image.shape[0], image.shape[0])
         whole = frame.shape if all(frame.shape) else (image.shape[0], image.shape[1])
         identity = msgspec.structs.replace(frame, valid_rows=rows, shape=whole)
