@@ -222,6 +222,33 @@ def test_rows_of_an_unfinished_frame(analyzer: FrameAnalyzer) -> None:
     assert part.flag_counts()
 
 
+def test_a_followed_lattice_gives_the_same_answer(analyzer: FrameAnalyzer) -> None:
+    frame, context = make_frame(replace(PLAIN, shape=(320, 320))), context_of(PLAIN)
+    anew = analyzer.evidence(frame.image, context)
+    followed = analyzer.evidence(frame.image, context, previous=anew.grid)
+    assert followed.grid is not None
+    assert anew.grid is not None
+    index, other = (
+        {(*cell, site): k for k, (cell, site) in enumerate(zip(g.cell_index, g.sublattice, strict=True))}
+        for g in (anew.grid, followed.grid)
+    )
+    both = np.array([(index[key], other[key]) for key in index if key in other])
+    assert len(both) > 0.99 * len(anew.grid)
+    results = [analyzer.conclude(e, context, FrameIdentity()) for e in (anew, followed)]
+    here, there = (r.sites.decision[both[:, k]] for k, r in enumerate(results))
+    judged = (anew.obstacle[both[:, 0]] == 0) & (followed.obstacle[both[:, 1]] == 0)
+    assert (here == there)[judged].mean() > 0.998
+
+
+def test_a_previous_lattice_that_does_not_fit_is_looked_for_anew(analyzer: FrameAnalyzer) -> None:
+    small = replace(PLAIN, shape=(320, 320))
+    context = context_of(PLAIN)
+    before = analyzer.evidence(make_frame(small).image, context)
+    other = make_frame(replace(small, seed=11)).image
+    told = analyzer.analyze(other, context, previous=before.grid)
+    assert told.flag_counts() == analyzer.analyze(other, context).flag_counts()
+
+
 def test_patches_cut_elsewhere_give_the_same_answer(analyzer: FrameAnalyzer) -> None:
     frame, context = make_frame(PLAIN), context_of(PLAIN)
     whole = analyzer.analyze(frame.image, context)

@@ -23,6 +23,7 @@ from stemctx_core.encoding import Missing, encode
 from stemctx_core.engine import OnnxRuntimeEngine
 from stemctx_core.errors import BundleError, InputError
 from stemctx_core.evaluation.benchmark import benchmark_scene, run_benchmark
+from stemctx_core.features import projection
 from stemctx_core.onnx_check import check_contents, read_contents
 from stemctx_core.simulation.library import shipped_library
 
@@ -150,6 +151,16 @@ def test_the_papers_form_answers_like_a_classifier_and_refuses_what_it_does_not_
     unseen = replace(group.scene, candidates=classes.candidates("WSe2", ["Os"]))
     with pytest.raises(InputError, match="Use the candidate scorer"):
         paper_form().log_likelihood(group.patches, encode(shipped_library(), unseen))
+
+
+def test_features_are_as_good_as_the_patches_that_they_are_of(classifier: Classifier) -> None:
+    rng = np.random.default_rng(3)
+    group = make_group(shipped_library(), benchmark_scene(benchmark_cases()[0], 1e4, rng), 200, rng)
+    patches = group.patches
+    by_patch = posterior_from(classifier.log_likelihood(patches, group.encoded))
+    features = patches @ projection().T.astype(np.float32)
+    by_feature = posterior_from(classifier.log_likelihood_of_features(features, group.encoded))
+    assert np.abs(by_patch - by_feature).max() < 1e-3
 
 
 def test_batches_of_any_size_give_the_same(classifier: Classifier) -> None:

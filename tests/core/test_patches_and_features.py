@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.ndimage import map_coordinates
 
 from stemctx_core import materials
 from stemctx_core.classes import Sublattice
@@ -14,6 +15,7 @@ from stemctx_core.patches import (
     HALF_WIDTH,
     PITCH,
     SAMPLES,
+    PatchRoom,
     extract_patches,
     lattice_to_pixels,
     sample_offsets,
@@ -139,3 +141,42 @@ def test_gradients_of_columns_match_differences() -> None:
             moved.append(np.interp(squared / SQUARED_STEP, np.arange(len(table)), table, right=0) @ weights.T)
         difference = (moved[0] - moved[1]) / 0.04
         assert np.abs(analytic[axis] - difference).max() < 0.03 * np.abs(difference).max()
+
+
+@pytest.mark.parametrize("pixel_size_angstrom", [0.04, 0.1, 0.2, 0.35, 1.0])
+def test_patches_are_exact_means_over_boxes(pixel_size_angstrom: float) -> None:
+    """Against a summed-area table in double precision, in the middle and at the border, whatever the pixel size."""
+    _, grid = crystal(17.0, pixel_size_angstrom, 30.0 if pixel_size_angstrom < 0.1 else 60.0)
+    side = round((30.0 if pixel_size_angstrom < 0.1 else 60.0) / pixel_size_angstrom)
+    image = np.random.default_rng(0).poisson(20.0, (side, side))
+    chosen = np.arange(len(grid)) % 5 == 0
+    matrix = lattice_to_pixels(grid)
+    pitch_px = PITCH * np.sqrt(abs(np.linalg.det(matrix)))
+    places = grid.positions_px[chosen][:, None] + sample_offsets() @ matrix.T + 0.5
+    low, high = (np.clip(places + half * pitch_px, 0, side) for half in (-0.5, 0.5))
+    table = np.pad(image.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0))).astype(float)
+    total = sum(
+        sign * map_coordinates(table, np.moveaxis(corner, -1, 0), order=1)
+        for sign, corner in (
+            (1, high),
+            (-1, np.stack([low[..., 0], high[..., 1]], axis=-1)),
+            (-1, np.stack([high[..., 0], low[..., 1]], axis=-1)),
+            (1, low),
+        )
+    )
+    area = np.prod(high - low, axis=-1)
+    whole_boxes = area > 0.5 * pitch_px**2
+    assert 0.3 < whole_boxes.mean() <= 1.0
+    patches = extract_patches(image, grid, chosen)
+    expected = np.divide(total, area, where=area > 0, out=np.zeros_like(total))
+    assert np.abs(patches - expected)[whole_boxes].max() < 2e-3
+    assert np.isfinite(patches).all()
+
+
+def test_room_for_patches_is_used_again() -> None:
+    image, grid = crystal(17.0, 0.2)
+    room = PatchRoom()
+    first = extract_patches(image, grid, None, room)
+    again = extract_patches(image, grid, np.arange(len(grid)) < 50, room)
+    assert np.shares_memory(first, again)
+    np.testing.assert_array_equal(again, extract_patches(image, grid)[:50])
