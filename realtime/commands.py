@@ -117,8 +117,7 @@ def analyze(
     stemctx analyze frame.tif --host WSe2 --candidates Ti --high-tension-kv 80 --convergence-mrad 30
     --inner-mrad 50 --outer-mrad 120 --output results.csv --overlay overlay.png
 
-    The frame is not judged, and nothing is written, where the energy or an angle of the detector is missing.
-    Without the convergence angle it is judged for all that are plausible, and that is said.
+    Without the energy or an angle it is judged for all that are plausible, and that is said.
     """
     from realtime.offline import OfflineRequest, judge_file
 

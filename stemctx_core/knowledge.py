@@ -77,10 +77,8 @@ def knowledge(library: ResponseLibrary, context: ImagingContext) -> Knowledge:
     """
     host = materials.host(context.host)
     reasons = context.missing()
-    declared = Optics(
-        *(typical(name) if name in reasons else context.value(name) for name in _MISSING),
-        TYPICAL_SIGMA_ANGSTROM,
-    )
+    values = {name: typical(name) if name in reasons else context.value(name) for name in _MISSING}
+    declared = Optics(**values, sigma_angstrom=TYPICAL_SIGMA_ANGSTROM)
     if not reasons:
         library.check(declared)
         return Knowledge(declared, frozenset(), (declared,), host_ratio(library, host, declared))

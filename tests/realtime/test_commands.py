@@ -102,20 +102,11 @@ def test_the_pixel_size_of_the_file_is_used_and_one_that_is_off_is_told(tmp_path
         assert ("came from the file" in ran.stdout) is told
 
 
-@pytest.mark.parametrize("option", [name for name in GEOMETRY if name != "--convergence-mrad"])
-def test_an_energy_or_detector_angle_left_out_is_a_refusal_that_names_it(frame: Path, option: str) -> None:
-    ran = stemctx(
-        frame.parent, "analyze", frame.name, *MATERIAL, *geometry(**{option: ""}), "--overlay", "overlay.png"
-    )
-    assert ran.returncode == 2
-    assert f"{option} was not given" in ran.stdout
-    assert left(frame.parent) == {"frame.npy"}
-
-
-def test_without_the_convergence_angle_the_frame_is_judged_and_that_is_told(frame: Path) -> None:
-    ran = stemctx(frame.parent, "analyze", frame.name, *MATERIAL, *geometry(**{"--convergence-mrad": ""}))
+@pytest.mark.parametrize("option", GEOMETRY)
+def test_without_energy_or_an_angle_the_frame_is_judged_and_that_is_told(frame: Path, option: str) -> None:
+    ran = stemctx(frame.parent, "analyze", frame.name, *MATERIAL, *geometry(**{option: ""}))
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "--convergence-mrad was not given): averaged over what is plausible" in ran.stdout
+    assert f"{option} was not given): averaged over what is plausible" in ran.stdout
     assert left(frame.parent) == {"frame.npy", "results.csv"}
 
 
