@@ -1,0 +1,61 @@
+"""What the tabs of the panel follow: the result on the screen, the state, and the rule of what is shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nion.utils import Event
+
+from nionswift_plugin.stemctx.shown import ShownRule
+from nionswift_plugin.stemctx.status import FrameOrigin, LiveStatus
+from stemctx_core.results import FrameResult
+
+if TYPE_CHECKING:
+    from nionswift_plugin.stemctx.service import LiveService
+
+
+class LiveFeed:
+    """Outlives starts, stops and changes of the scan device; only to be used on the window's thread.
+
+    Attributes
+    ----------
+    service
+        The live service, or None before the first start; another one after the scan device was changed.
+    result, origin
+        What is on the screen and where it belongs, or None where nothing is.
+    status
+        The service as it said last.
+    rule
+        Which flags are shown, see `nionswift_plugin.stemctx.shown.shown_sites`.
+    result_changed, status_changed, rule_changed
+        Events without arguments; `listen` returns a listener, to be kept and closed.
+    """
+
+    def __init__(self) -> None:
+        self.service: LiveService | None = None
+        self.result: FrameResult | None = None
+        self.origin: FrameOrigin | None = None
+        self.status = LiveStatus()
+        self.rule = ShownRule()
+        self.result_changed: Any = Event.Event()
+        self.status_changed: Any = Event.Event()
+        self.rule_changed: Any = Event.Event()
+
+    def show(self, result: FrameResult | None, origin: FrameOrigin | None = None) -> None:
+        """A result is on the screen from now on, or none."""
+        if result is self.result:
+            return
+        self.result, self.origin = result, origin
+        self.result_changed.fire()
+
+    def say(self, status: LiveStatus) -> None:
+        """The service is like this from now on."""
+        if status != self.status:
+            self.status = status
+            self.status_changed.fire()
+
+    def use(self, rule: ShownRule) -> None:
+        """Show by this rule from now on, what is shown already too."""
+        if rule != self.rule:
+            self.rule = rule
+            self.rule_changed.fire()
