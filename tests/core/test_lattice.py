@@ -322,14 +322,14 @@ def test_a_hot_pixel_does_no_harm() -> None:
 
 
 def test_time() -> None:
-    """Generous against a busy machine; the aim is 0.15 and 0.5 s."""
+    """Processor time, which a busy machine hardly disturbs; the aim is 0.15 and 0.5 s."""
     for shape, limit in (((512, 512), 0.6), ((1024, 1024), 2.0)):
         frame = make_frame(FrameRecipe(shape=shape))
         taken = []
         for _ in range(3):
-            start = time.perf_counter()
+            start = time.process_time()
             sites_of(frame)
-            taken.append(time.perf_counter() - start)
+            taken.append(time.process_time() - start)
         print(f"\n{shape}: {min(taken):.3f} s")
         assert min(taken) < limit
 
