@@ -52,7 +52,7 @@ def test_clients_share_no_memory(analyzer: FrameAnalyzer) -> None:
 
 
 def test_memory_is_flat_over_many_frames(analyzer: FrameAnalyzer) -> None:
-    field, pipeline = Field(side_px=160), field_pipeline(analyzer)
+    field, pipeline = Field(side_px=160), field_pipeline(analyzer, 1)
     images = [field.frame(number) for number in range(4)]
     process = psutil.Process()
     sizes = []
