@@ -16,6 +16,8 @@ NO_LATTICE_HERE: Final = "no lattice here: a hole, contamination or another grai
 UNKNOWN: Final = "unknown: like none of the candidates"
 #: Why a site is not judged; the first means that it is.
 OBSTACLES: Final = ("", EDGE, NO_LATTICE_HERE, UNKNOWN)
+_OR: Final = " or "
+_NOT_TOLD_APART: Final = " cannot be told apart at this dose"
 
 
 @dataclass(frozen=True)
@@ -103,17 +105,23 @@ def decide(
         else:
             dose = _rounded(dose_e_per_angstrom2[site])
             named = _named(posterior[site], candidates, sets[site])
-            text = f"{named} cannot be told apart at this dose ({dose} e/Å²)"
+            text = f"{named}{_NOT_TOLD_APART} ({dose} e/Å²)"
             reason[site] = numbers.setdefault(text, len(numbers))
     reasons = tuple(numbers)
     return Verdicts(decision, reason, reasons)
+
+
+def not_told_apart(reason: str) -> tuple[str, ...]:
+    """Species that a site's reason names as a set, the most probable first; empty where it names none."""
+    named, found, _ = reason.partition(_NOT_TOLD_APART)
+    return tuple(named.split(_OR)) if found else ()
 
 
 def _named(probabilities: NDArray[np.float32], candidates: Sequence[Candidate], held: NDArray[np.bool_]) -> str:
     """Species of a set, the most probable first, and never one alone."""
     order = np.argsort(-probabilities)
     count = max(2, int(np.count_nonzero(held)))
-    return " or ".join(candidates[int(i)].species for i in order[:count])
+    return _OR.join(candidates[int(i)].species for i in order[:count])
 
 
 def _rounded(dose: float) -> str:

@@ -9,9 +9,12 @@ import numpy as np
 from nion.utils import Geometry
 from numpy.typing import NDArray
 
+from nionswift_plugin.stemctx.passes import shown_flags
+from nionswift_plugin.stemctx.shown import ShownRule
 from stemctx_core import materials
 from stemctx_core.colours import ROLE_COLOURS
-from stemctx_core.results import Decision, FrameResult
+from stemctx_core.decision import not_told_apart
+from stemctx_core.results import FrameResult
 
 _LEAST_RADIUS = 5.0
 _DIMMED = 0.4
@@ -21,6 +24,7 @@ _TEXT_GAP = 3.0
 #: Space that a label takes, in radii of a ring, when sides are chosen; where the image is shown larger, it takes less.
 _LABEL_RADII = (3.2, 16.0)
 _DARKER_THAN = 0.45
+EVERY_FLAG = ShownRule()
 
 
 class Marker(NamedTuple):
@@ -35,9 +39,11 @@ class Marker(NamedTuple):
     colour
         As ``#rrggbb``.
     label
-        Species and probability.
+        Species and probability, and with what it may be mistaken.
     side_y, side_x
         Where the label stands: (0, 1) is right of the ring, (0, -1) left, (-1, 0) above, (1, 0) below.
+    older
+        Whether it is of the pass before, and drawn fainter.
     """
 
     y: float
@@ -48,33 +54,60 @@ class Marker(NamedTuple):
     label: str
     side_y: int = 0
     side_x: int = 1
+    older: bool = False
 
 
-def markers(result: FrameResult) -> tuple[Marker, ...]:
-    """One marker for every flag of a result."""
+def markers(
+    result: FrameResult, rule: ShownRule = EVERY_FLAG, before: FrameResult | None = None
+) -> tuple[Marker, ...]:
+    """One marker for every flag on the screen.
+
+    Parameters
+    ----------
+    result
+        Of the newest rows.
+    rule
+        Which flags are shown.
+    before
+        Of the whole frame before it in the same field; its flags are drawn where the beam has not come yet.
+    """
     height, width = result.frame.shape
-    radius_px = 4.0
-    if result.calibration is not None:
-        host = materials.host(result.context.host)
-        # Half the distance of neighbouring columns, so that rings touch and do not overlap.
-        radius_px = 0.5 * host.a_angstrom / math.sqrt(3) / result.calibration.pixel_size_angstrom
-    sites, probability = result.sites, result.sites.probability
-    flags = result.where(Decision.FLAG)
-    y, x = sites.y_px[flags].astype(float), sites.x_px[flags].astype(float)
+    flags = shown_flags(result, before, rule)
+    radius_px = _radius_px(result if result.calibration is not None or before is None else before)
+    y = np.array([f.result.sites.y_px[f.site] for f in flags], float)
+    x = np.array([f.result.sites.x_px[f.site] for f in flags], float)
     sides = label_sides(y / radius_px, x / radius_px, width / radius_px)
     return tuple(
         Marker(
             # The centre of the first pixel is (0, 0) to us, half a pixel in to Nion.
-            (y[n] + 0.5) / height,
-            (x[n] + 0.5) / width,
+            (float(y[n]) + 0.5) / height,
+            (float(x[n]) + 0.5) / width,
             radius_px / height,
             radius_px / width,
-            ROLE_COLOURS[result.role(int(i))],
-            f"{result.species(int(i))} {float(probability[i]):.2f}",
+            ROLE_COLOURS[flag.result.role(flag.site)],
+            label(flag.result, flag.site),
             *sides[n],
+            older=flag.older,
         )
-        for n, i in enumerate(flags)
+        for n, flag in enumerate(flags)
     )
+
+
+def label(result: FrameResult, site: int) -> str:
+    """Species and probability, and what else it may be where that cannot be told."""
+    sites = result.sites
+    named = not_told_apart(result.reasons[int(sites.reason[site])])
+    others = [species for species in named if species != result.species(site)]
+    doubt = f" or {others[0]}{' …' if len(others) > 1 else ''}" if others else ""
+    return f"{result.species(site)} {float(sites.posterior[site, sites.best[site]]):.2f}{doubt}"
+
+
+def _radius_px(result: FrameResult) -> float:
+    """Half the distance of neighbouring columns, so that rings touch and do not overlap."""
+    if result.calibration is None:
+        return 4.0
+    host = materials.host(result.context.host)
+    return 0.5 * host.a_angstrom / math.sqrt(3) / result.calibration.pixel_size_angstrom
 
 
 def label_sides(y: NDArray[np.float64], x: NDArray[np.float64], width: float) -> list[tuple[int, int]]:
@@ -127,14 +160,14 @@ def draw_markers(ctx: Any, ui_settings: Any, mapping: Any, drawn: tuple[Marker, 
     drawn
         What to draw.
     dimmed
-        Whether they are older than the image under them.
+        Whether they are all older than the image under them.
     """
-    alpha = _DIMMED if dimmed else 1.0
     with ctx.saver():
         ctx.font = _FONT
         ctx.text_align = "left"
         ctx.text_baseline = "middle"
         for marker in drawn:
+            alpha = _DIMMED if dimmed or marker.older else 1.0
             at = mapping.map_point_image_norm_to_widget(Geometry.FloatPoint(marker.y, marker.x))
             size = mapping.map_size_image_norm_to_widget(Geometry.FloatSize(marker.radius_y, marker.radius_x))
             radius = max(_LEAST_RADIUS, size.height, size.width)
