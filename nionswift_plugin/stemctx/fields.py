@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from nionswift_plugin.stemctx.panel import QUANTITIES, PanelModel, put
+from nionswift_plugin.stemctx.panel_model import QUANTITIES, PanelModel, put
 from nionswift_plugin.stemctx.settings import Remembered
 from stemctx_core import classes, materials
 from stemctx_core.errors import InputError

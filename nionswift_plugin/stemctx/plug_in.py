@@ -12,12 +12,14 @@ from nion.swift import Workspace
 from nion.utils import Registry
 
 from nionswift_plugin.stemctx import demo, fields
+from nionswift_plugin.stemctx.feed import LiveFeed
 from nionswift_plugin.stemctx.markers import Marker, markers
 from nionswift_plugin.stemctx.overlay import FlagsOverlay
-from nionswift_plugin.stemctx.panel import PANEL_ID, PANEL_NAME, FlagsPanel, PanelModel, put
+from nionswift_plugin.stemctx.panel import PANEL_ID, PANEL_NAME, FlagsPanel
+from nionswift_plugin.stemctx.panel_model import PanelModel, put
 from nionswift_plugin.stemctx.script_sessions import OPEN_SESSIONS
 from nionswift_plugin.stemctx.service import LiveService
-from nionswift_plugin.stemctx.settings import Remembered, SettingsFile
+from nionswift_plugin.stemctx.settings import Remembered, Settings, SettingsFile
 from nionswift_plugin.stemctx.status import FlagAge, LiveState, LiveStatus
 from nionswift_plugin.stemctx.throttle import Throttle
 from nionswift_plugin.stemctx.ui_thread import UiThread
@@ -42,8 +44,8 @@ class PlugIn:
     def __init__(self, api: Any) -> None:
         self._application = api.application._application
         configuration = api.application.configuration_location
-        self._file = SettingsFile(pathlib.Path(configuration) if configuration else None)
-        self.remembered: Remembered = self._file.read()
+        self.settings = Settings(SettingsFile(pathlib.Path(configuration) if configuration else None))
+        self.feed = LiveFeed()
         self.ui = UiThread()
         self.model = PanelModel()
         self.overlay = FlagsOverlay()
@@ -63,7 +65,14 @@ class PlugIn:
             PANEL_NAME,
             ["left", "right"],
             "right",
-            {"operator": self, "model": self.model, "min-width": 320, "height": 480},
+            {
+                "operator": self,
+                "model": self.model,
+                "feed": self.feed,
+                "settings": self.settings,
+                "min-width": 320,
+                "height": 480,
+            },
         )
         self._application.register_menu_handler(self._window_ready)
 
@@ -84,6 +93,15 @@ class PlugIn:
         Workspace.WorkspaceManager().unregister_panel(PANEL_ID)
         self._end_service()
         self.ui.close()
+
+    @property
+    def remembered(self) -> Remembered:
+        """What the panel remembers now."""
+        return self.settings.now
+
+    @remembered.setter
+    def remembered(self, now: Remembered) -> None:
+        self.settings.change(now)
 
     @property
     def scan(self) -> Any:
@@ -111,6 +129,7 @@ class PlugIn:
                 on_result=self._result_came,
                 on_state=self._state_came,
             )
+            self.feed.service = self.service
         elif self.service.status.state is LiveState.FAILED:
             self.service.stop()
         self.service.start()
@@ -194,8 +213,7 @@ class PlugIn:
         another_device = (
             bool(self.remembered.scan_device_id) and now.scan_device_id != self.remembered.scan_device_id
         )
-        self.remembered = now
-        self._file.write(now)
+        self.settings.change(now)
         if self.service is not None and self.service.scan_hardware_source is not scan:
             self._end_service()
         elif self.service is not None:
@@ -206,6 +224,7 @@ class PlugIn:
 
     def _end_service(self) -> None:
         service, self.service = self.service, None
+        self.feed.service = None
         if service is not None:
             service.close()
         self.overlay.clear()
@@ -241,6 +260,7 @@ class PlugIn:
         self.paint_ms.append((time.perf_counter_ns() - start) / 1e6)
         self._listed = result
         self._update()
+        self.feed.show(result, origin)
 
     def _update(self) -> None:
         """Bring overlay and panel to the state of the service; the panel at most five times a second."""
@@ -249,6 +269,7 @@ class PlugIn:
         if status.flags is FlagAge.GONE:
             self.overlay.clear()
             self._listed = None
+            self.feed.show(None)
         elif status.flags is FlagAge.STALE:
             self.overlay.dim()
         # A change of state is shown at once.
@@ -257,6 +278,7 @@ class PlugIn:
             self.ui.call_later("panel", self._throttle.remaining_s(), self._update)
             return
         self._said = said
+        self.feed.say(status)
         self._show_status(status, service is not None and service.is_running)
         if self._listed is not None:
             self.model.show_context(self._listed.context)

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 from nion.swift.model import ApplicationData
+from nion.utils import Event
 
 from nionswift_plugin.stemctx.context_reader import ControlNames
 from nionswift_plugin.stemctx.status import LiveSettings
@@ -76,3 +77,32 @@ class SettingsFile:
             self._data.set_data_dict(msgspec.to_builtins(remembered))
         except OSError as error:
             logger.warning("The settings could not be written to %s: %s", self._path, error)
+
+
+class Settings:
+    """What is remembered now, in step with its file; only to be used on the window's thread.
+
+    Attributes
+    ----------
+    now
+        What is remembered.
+    changed
+        Event without arguments; `listen` returns a listener, to be kept and closed.
+
+    Parameters
+    ----------
+    file
+        Where it is kept.
+    """
+
+    def __init__(self, file: SettingsFile) -> None:
+        self._file = file
+        self.now = file.read()
+        self.changed: Any = Event.Event()
+
+    def change(self, now: Remembered) -> None:
+        """Remember something else from now on."""
+        if now != self.now:
+            self.now = now
+            self._file.write(now)
+            self.changed.fire()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from nionswift_plugin.stemctx.panel import PanelModel
+from nionswift_plugin.stemctx.panel_model import PanelModel
 from nionswift_plugin.stemctx.status import FlagAge, LiveState, LiveStatus
 from tests.realtime.support import refused, result
 

@@ -6,7 +6,7 @@ import threading
 import time
 from pathlib import Path
 
-from nionswift_plugin.stemctx.panel import PanelHandler
+from nionswift_plugin.stemctx.live_tab import LiveHandler
 from nionswift_plugin.stemctx.script_sessions import OPEN_SESSIONS
 from nionswift_plugin.stemctx.scripting import open_session
 from realtime.autonomy.limits import Stopped
@@ -30,7 +30,7 @@ def test_the_panel_stops_a_script_within_a_tenth_of_a_second(tmp_path: Path) -> 
             ended.append(None)
 
     with swift(tmp_path) as s, loaded() as plug_in:
-        handler = PanelHandler(plug_in.model, plug_in)
+        handler = LiveHandler(plug_in.model, plug_in)
         assert plug_in.model.scripts.value == "none running"
         rows: list[int] = []
         listener = s.scan.data_channel_updated_event.listen(lambda *_: rows.append(1))

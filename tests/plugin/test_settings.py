@@ -10,7 +10,7 @@ import pytest
 
 from nionswift_plugin.stemctx import fields
 from nionswift_plugin.stemctx.context_reader import ControlNames
-from nionswift_plugin.stemctx.panel import PanelModel
+from nionswift_plugin.stemctx.panel_model import PanelModel
 from nionswift_plugin.stemctx.settings import FILE_NAME, Remembered, SettingsFile
 from stemctx_core.errors import InputError
 
