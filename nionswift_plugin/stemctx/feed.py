@@ -23,6 +23,8 @@ class LiveFeed:
         The live service, or None before the first start; another one after the scan device was changed.
     result, origin
         What is on the screen and where it belongs, or None where nothing is.
+    before
+        Where `result` is about the rows of a frame that is being scanned: what the whole frame before showed.
     status
         The service as it said last.
     rule
@@ -35,17 +37,23 @@ class LiveFeed:
         self.service: LiveService | None = None
         self.result: FrameResult | None = None
         self.origin: FrameOrigin | None = None
+        self.before: FrameResult | None = None
         self.status = LiveStatus()
         self.rule = ShownRule()
         self.result_changed: Any = Event.Event()
         self.status_changed: Any = Event.Event()
         self.rule_changed: Any = Event.Event()
 
-    def show(self, result: FrameResult | None, origin: FrameOrigin | None = None) -> None:
+    def show(
+        self,
+        result: FrameResult | None,
+        origin: FrameOrigin | None = None,
+        before: FrameResult | None = None,
+    ) -> None:
         """A result is on the screen from now on, or none."""
         if result is self.result:
             return
-        self.result, self.origin = result, origin
+        self.result, self.origin, self.before = result, origin, before
         self.result_changed.fire()
 
     def say(self, status: LiveStatus) -> None:

@@ -11,11 +11,14 @@ import threading
 from collections import OrderedDict
 from typing import Final
 
+from nionswift_plugin.stemctx.passes import is_whole, may_yet_be_judged
 from nionswift_plugin.stemctx.status import FlagAge, FrameOrigin
 from nionswift_plugin.stemctx.tap import TappedFrame
-from stemctx_core.results import FrameIdentity
+from stemctx_core.results import FrameIdentity, FrameResult
 
 _KEPT: Final = 64
+#: Frames are kept until their results have come, the newest of them; a slow server must not fill the memory.
+_KEPT_BYTES: Final = 128 * 2**20
 
 
 class FrameLedger:
@@ -30,6 +33,9 @@ class FrameLedger:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._origins: OrderedDict[tuple[str, int], FrameOrigin] = OrderedDict()
+        self._frames: OrderedDict[tuple[str, int], TappedFrame] = OrderedDict()
+        self._on_screen: dict[tuple[str, int], TappedFrame] = {}
+        self._whole: tuple[FrameResult, FrameOrigin] | None = None
         self._shown: FrameOrigin | None = None
         self._field: tuple[object, ...] | None = None
         self._sent = 0
@@ -53,8 +59,13 @@ class FrameLedger:
                 number=self._sent,
                 whole_frames=self.scanned,
             )
+            self._frames[_key(identity)] = frame
             while len(self._origins) > _KEPT:
                 self._origins.popitem(last=False)
+            while len(self._frames) > 1 and sum(f.data.nbytes for f in self._frames.values()) > _KEPT_BYTES:
+                self._frames.popitem(last=False)
+            while len(self._frames) > _KEPT:
+                self._frames.popitem(last=False)
         return identity
 
     def origin(self, identity: FrameIdentity) -> FrameOrigin | None:
@@ -62,21 +73,48 @@ class FrameLedger:
         with self._lock:
             return self._origins.get(_key(identity))
 
-    def accept(self, identity: FrameIdentity) -> bool:
+    def accept(self, result: FrameResult) -> bool:
         """Whether a result that came may be shown; from then on it counts as shown."""
+        key = _key(result.frame)
         with self._lock:
-            origin = self._origins.get(_key(identity))
-            if origin is None or origin.field != self._field:
+            frame = self._frames.pop(key, None)
+            origin = self._origins.get(key)
+            if origin is None or origin.field != self._field or may_yet_be_judged(result):
                 return False
             if self._shown is not None and origin.number <= self._shown.number:
                 return False
             self._shown = origin
+            before = self._before(origin)
+            if is_whole(result):
+                self._whole, before = (result, origin), None
+            keys = {key} if before is None else {key, _key(before.frame)}
+            self._on_screen = {k: f for k, f in self._on_screen.items() if k in keys}
+            if frame is not None:
+                self._on_screen[key] = frame
             return True
+
+    def before(self, identity: FrameIdentity) -> FrameResult | None:
+        """What was found in the whole frame of the same field that was shown before the rows of this one."""
+        with self._lock:
+            origin = self._origins.get(_key(identity))
+            return self._before(origin) if origin is not None else None
+
+    def frame(self, identity: FrameIdentity) -> TappedFrame | None:
+        """The frame that a result on the screen is about, where it is still held."""
+        with self._lock:
+            return self._on_screen.get(_key(identity))
+
+    def _before(self, origin: FrameOrigin) -> FrameResult | None:
+        if self._whole is None:
+            return None
+        result, whole = self._whole
+        recent = whole.number < origin.number and origin.whole_frames - whole.whole_frames <= 1
+        return result if recent and whole.field == origin.field else None
 
     def forget_shown(self) -> None:
         """What was shown holds no more, such as after another host was declared."""
         with self._lock:
-            self._shown = None
+            self._shown = self._whole = None
 
     def age(self) -> FlagAge:
         """Whether what was shown last still belongs to what is being scanned."""

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from nionswift_plugin.stemctx.context_reader import ContextReader
 from nionswift_plugin.stemctx.ledger import FrameLedger
+from nionswift_plugin.stemctx.passes import may_yet_be_judged
 from nionswift_plugin.stemctx.status import FlagAge, FrameOrigin, LiveSettings, LiveState, LiveStatus
 from nionswift_plugin.stemctx.tap import FrameTap, TappedFrame
 from nionswift_plugin.stemctx.throttle import Throttle
@@ -214,6 +215,16 @@ class LiveService:
         run = self._run
         return run.ledger.origin(frame) if run is not None else None
 
+    def before(self, frame: FrameIdentity) -> FrameResult | None:
+        """What was found in the whole frame before these rows, in the same field; None where there was none."""
+        run = self._run
+        return run.ledger.before(frame) if run is not None else None
+
+    def frame(self, frame: FrameIdentity) -> TappedFrame | None:
+        """The frame that a result on the screen is about, where it is still held."""
+        run = self._run
+        return run.ledger.frame(frame) if run is not None else None
+
     def _recording(self) -> RecordingStatus | None:
         return None if self._recorder is None else self._recorder.status
 
@@ -282,7 +293,7 @@ class LiveService:
         with self._lock:
             if run.stopped:
                 return
-            shown = run.ledger.accept(result.frame)
+            shown = run.ledger.accept(result)
             engine = result.engine
             self._said = replace(
                 self._said,
@@ -292,7 +303,7 @@ class LiveService:
                 model=result.model,
                 latency_ms=latency_ms,
             )
-            refusal = result.refusal
+            refusal = None if may_yet_be_judged(result) else result.refusal
             self._refusal = f"{refusal.reason} {refusal.fix}".strip() if refusal else ""
             listener = self._on_result
         if shown and listener is not None:
