@@ -1,4 +1,4 @@
-"""The colour of each role, the same on the live image, in overlay pictures and in plots."""
+"""The colour and the name of each role, the same on the live image, in overlay pictures and in plots."""
 
 from __future__ import annotations
 
@@ -21,4 +21,18 @@ ROLE_COLOURS: Final = {
     Role.SUBSTITUTION: "#882255",
     Role.DOUBLE_SUBSTITUTION: "#44AA99",
     Role.DOPANT_WITH_VACANCY: "#994F00",
+}
+
+#: Roles of defects, as one says them.
+ROLE_WORDS: Final = {
+    Role.DOPANT: "dopant",
+    Role.METAL_VACANCY: "metal vacancy",
+    Role.CHALCOGEN_VACANCY: "chalcogen vacancy",
+    Role.CHALCOGEN_DIVACANCY: "chalcogen divacancy",
+    Role.OXYGEN: "oxygen",
+    Role.METAL_ANTISITE: "metal antisite",
+    Role.CHALCOGEN_ANTISITE: "chalcogen antisite",
+    Role.SUBSTITUTION: "substituted chalcogen",
+    Role.DOUBLE_SUBSTITUTION: "substituted chalcogen pair",
+    Role.DOPANT_WITH_VACANCY: "dopant with a vacancy",
 }

@@ -15,23 +15,24 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from stemctx_core.classes import Role
-from stemctx_core.colours import ROLE_COLOURS
+from stemctx_core.colours import ROLE_COLOURS, ROLE_WORDS
 from stemctx_core.results import Decision, FrameResult
 from stemctx_core.whole_files import write_whole
 
-#: Colour, marker and spoken name of each role; the marker alone tells them apart too.
-ROLE_STYLE: Final = {
-    Role.DOPANT: (ROLE_COLOURS[Role.DOPANT], "o", "dopant"),
-    Role.METAL_VACANCY: (ROLE_COLOURS[Role.METAL_VACANCY], "s", "metal vacancy"),
-    Role.CHALCOGEN_VACANCY: (ROLE_COLOURS[Role.CHALCOGEN_VACANCY], "^", "chalcogen vacancy"),
-    Role.CHALCOGEN_DIVACANCY: (ROLE_COLOURS[Role.CHALCOGEN_DIVACANCY], "v", "chalcogen divacancy"),
-    Role.OXYGEN: (ROLE_COLOURS[Role.OXYGEN], "D", "oxygen"),
-    Role.METAL_ANTISITE: (ROLE_COLOURS[Role.METAL_ANTISITE], "P", "metal antisite"),
-    Role.CHALCOGEN_ANTISITE: (ROLE_COLOURS[Role.CHALCOGEN_ANTISITE], "X", "chalcogen antisite"),
-    Role.SUBSTITUTION: (ROLE_COLOURS[Role.SUBSTITUTION], "<", "substituted chalcogen"),
-    Role.DOUBLE_SUBSTITUTION: (ROLE_COLOURS[Role.DOUBLE_SUBSTITUTION], ">", "substituted chalcogen pair"),
-    Role.DOPANT_WITH_VACANCY: (ROLE_COLOURS[Role.DOPANT_WITH_VACANCY], "p", "dopant with a vacancy"),
+_MARKERS: Final = {
+    Role.DOPANT: "o",
+    Role.METAL_VACANCY: "s",
+    Role.CHALCOGEN_VACANCY: "^",
+    Role.CHALCOGEN_DIVACANCY: "v",
+    Role.OXYGEN: "D",
+    Role.METAL_ANTISITE: "P",
+    Role.CHALCOGEN_ANTISITE: "X",
+    Role.SUBSTITUTION: "<",
+    Role.DOUBLE_SUBSTITUTION: ">",
+    Role.DOPANT_WITH_VACANCY: "p",
 }
+#: Colour, marker and spoken name of each role; the marker alone tells them apart too.
+ROLE_STYLE: Final = {role: (ROLE_COLOURS[role], _MARKERS[role], words) for role, words in ROLE_WORDS.items()}
 _UNDECIDED: Final = ("#F0E442", "x")
 _CONTRAST_PERCENTILES: Final = (0.5, 99.8)
 _INCHES: Final = 8.0
