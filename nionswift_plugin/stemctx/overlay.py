@@ -100,8 +100,14 @@ class FlagsOverlay:
     def __init__(self) -> None:
         self._displays: weakref.WeakSet[Any] = weakref.WeakSet()
 
-    def paint(self, document_models: Iterable[Any], origin: FrameOrigin, drawn: tuple[Marker, ...]) -> int:
-        """Show flags on every display of the live data item; return on how many.
+    def paint(
+        self,
+        document_models: Iterable[Any],
+        origin: FrameOrigin,
+        drawn: tuple[Marker, ...],
+        dimmed: bool = False,
+    ) -> int:
+        """Show flags on every display of the live data item, dimmed where they are older; return on how many.
 
         None, where the data item has not been made yet or was deleted.
         """
@@ -120,7 +126,7 @@ class FlagsOverlay:
                         _remove(display_item, graphic)
                     graphic = FlagsGraphic()
                     display_item.add_graphic(graphic)
-                graphic.show(drawn, False)
+                graphic.show(drawn, dimmed)
                 painted.add(display_item)
         for display_item in set(self._displays) - painted:
             self._take_off(display_item)
