@@ -8,7 +8,8 @@ from nion.utils import Event
 
 from nionswift_plugin.stemctx.shown import ShownRule
 from nionswift_plugin.stemctx.status import FrameOrigin, LiveStatus
-from stemctx_core.results import FrameResult
+from nionswift_plugin.stemctx.tap import TappedFrame
+from stemctx_core.results import FrameIdentity, FrameResult
 
 if TYPE_CHECKING:
     from nionswift_plugin.stemctx.service import LiveService
@@ -38,6 +39,7 @@ class LiveFeed:
         self.result: FrameResult | None = None
         self.origin: FrameOrigin | None = None
         self.before: FrameResult | None = None
+        self._frames: dict[FrameIdentity, TappedFrame] = {}
         self.status = LiveStatus()
         self.rule = ShownRule()
         self.result_changed: Any = Event.Event()
@@ -54,7 +56,16 @@ class LiveFeed:
         if result is self.result:
             return
         self.result, self.origin, self.before = result, origin, before
+        self._frames = {}
+        for shown in (result, before):
+            frame = self.service.frame(shown.frame) if shown is not None and self.service is not None else None
+            if shown is not None and frame is not None:
+                self._frames[shown.frame] = frame
         self.result_changed.fire()
+
+    def frame_of(self, result: FrameResult) -> TappedFrame | None:
+        """The frame that a result on the screen is about; the result may be frozen, its frame is kept with it."""
+        return self._frames.get(result.frame)
 
     def say(self, status: LiveStatus) -> None:
         """The service is like this from now on."""

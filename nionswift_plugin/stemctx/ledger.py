@@ -38,13 +38,16 @@ class FrameLedger:
         self._whole: tuple[FrameResult, FrameOrigin] | None = None
         self._shown: FrameOrigin | None = None
         self._field: tuple[object, ...] | None = None
-        self._sent = 0
+        self._sent = self._passes = 0
         self.scanned = 0
 
     def seen(self, frame: TappedFrame) -> None:
         """Note what is being scanned now."""
         with self._lock:
+            if self._field != frame.field:
+                self._passes = 0
             self._field = frame.field
+            self._passes += frame.complete
             self.scanned += frame.complete
 
     def sent(self, frame: TappedFrame, hardware_source_id: str) -> FrameIdentity:
@@ -58,6 +61,7 @@ class FrameLedger:
                 field=frame.field,
                 number=self._sent,
                 whole_frames=self.scanned,
+                passes=self._passes + (not frame.complete),
             )
             self._frames[_key(identity)] = frame
             while len(self._origins) > _KEPT:

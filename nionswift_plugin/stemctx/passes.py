@@ -54,6 +54,11 @@ def shown_flags(result: FrameResult, before: FrameResult | None, rule: ShownRule
     return (*new, *(ShownFlag(before, i, True) for i in old if before.sites.y_px[i] >= rows))
 
 
+def whole_of(result: FrameResult, before: FrameResult | None) -> FrameResult:
+    """The newest result about a whole frame, or about the rows that are there where there is none."""
+    return result if before is None or is_whole(result) else before
+
+
 def judged_rows(result: FrameResult) -> float:
     """Row up to which the sites of a result were judged; the last ones that came are too near to the beam for it."""
     cut = result.reasons.index(EDGE) if EDGE in result.reasons else -1

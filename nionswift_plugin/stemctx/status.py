@@ -105,6 +105,8 @@ class FrameOrigin:
         Count of frames sent since the start.
     whole_frames
         Count of whole frames scanned when it was sent.
+    passes
+        How often the beam has passed this field, this frame included, as far as it has come.
     """
 
     hardware_source_id: str
@@ -112,3 +114,4 @@ class FrameOrigin:
     field: tuple[object, ...]
     number: int
     whole_frames: int
+    passes: int = 1

@@ -63,6 +63,8 @@ class TappedFrame:
         (y, x) from the dimensional calibrations, or None where they carry no length.
     received_ns
         Monotonic clock when the last row arrived (ns).
+    calibrations
+        Nion's, of the two axes.
     """
 
     data: NDArray[Any]
@@ -76,6 +78,7 @@ class TappedFrame:
     metadata: Mapping[str, Any]
     pixel_size_nm: tuple[float, float] | None
     received_ns: int
+    calibrations: tuple[Any, ...] = ()
 
     @property
     def field(self) -> tuple[object, ...]:
@@ -220,6 +223,7 @@ class FrameTap:
             metadata=metadata,
             pixel_size_nm=_pixel_size_nm(arrival.xdata.dimensional_calibrations),
             received_ns=arrival.received_ns,
+            calibrations=tuple(arrival.xdata.dimensional_calibrations),
         )
 
     def _failed(self, what: str) -> None:
