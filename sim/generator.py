@@ -69,15 +69,29 @@ class GroundTruth:
 def ground_truth(specimen: Specimen, geometry: FrameGeometry) -> GroundTruth:
     """Every site within a frame of this geometry."""
     sites = specimen.columns_in(*geometry.bounds_nm(0.0))
-    positions = geometry.to_px(sites.positions_nm)
+    return truth_of(sites, geometry.to_px(sites.positions_nm), geometry)
+
+
+def truth_of(sites: ColumnField, positions_px: NDArray[np.float64], geometry: FrameGeometry) -> GroundTruth:
+    """Those sites that appear within a frame, at the places (n, 2) where they appear."""
     edge = np.array(geometry.shape) - 0.5
-    inside = np.flatnonzero(np.all((positions >= -0.5) & (positions < edge), axis=1))
-    return GroundTruth(positions[inside], sites.chosen(inside), geometry.shape, 10 * geometry.pixel_size_nm)
+    inside = np.flatnonzero(np.all((positions_px >= -0.5) & (positions_px < edge), axis=1))
+    return GroundTruth(positions_px[inside], sites.chosen(inside), geometry.shape, 10 * geometry.pixel_size_nm)
 
 
 def dose_e_per_angstrom2(current_a: float, pixel_time_us: float, pixel_size_angstrom: float) -> float:
     """Electrons per area: current x dwell time / (elementary charge x pixel area)."""
     return current_a * pixel_time_us * 1e-6 / (ELEMENTARY_CHARGE_C * pixel_size_angstrom**2)
+
+
+def check_width(geometry: FrameGeometry) -> None:
+    """Raise `LibraryError` for a field that holds too many columns."""
+    widest = geometry.pixel_size_nm * max(geometry.shape)
+    if widest > WIDEST_FIELD_NM:
+        raise LibraryError(
+            f"The simulated specimen is shown column by column, up to a field of {WIDEST_FIELD_NM:g} nm; "
+            f"{widest:g} nm were asked for. Zoom in."
+        )
 
 
 class FrameGenerator:
@@ -116,13 +130,8 @@ class FrameGenerator:
         LibraryError
             Where the response library has nothing for these optics, or the field is too wide to be added up.
         """
-        tables = self._responses(optics)
-        widest = geometry.pixel_size_nm * max(geometry.shape)
-        if widest > WIDEST_FIELD_NM:
-            raise LibraryError(
-                f"The simulated specimen is shown column by column, up to a field of {WIDEST_FIELD_NM:g} nm; "
-                f"{widest:g} nm were asked for. Zoom in."
-            )
+        tables = self.responses(optics)
+        check_width(geometry)
         field = self.specimen.columns_in(*geometry.bounds_nm(REACH_ANGSTROM / 10))
         # A vacant site scatters nothing.
         scatters = np.flatnonzero(np.any(tables, axis=1)[field.column_index])
@@ -134,9 +143,13 @@ class FrameGenerator:
             seen.column_index,
             tables,
         )
-        host = [k for k, c in enumerate(self.specimen.candidates) if c.role in HOST_ROLES]
-        frame += np.float32(self.background_fraction) * tables[host, 0].max()
+        frame += np.float32(self.background_fraction * self.host_peak(optics))
         return frame
+
+    def host_peak(self, optics: Optics) -> float:
+        """Peak of the brighter host column, as a fraction of the beam."""
+        host = [k for k, c in enumerate(self.specimen.candidates) if c.role in HOST_ROLES]
+        return float(self.responses(optics)[host, 0].max())
 
     def counts(
         self,
@@ -157,7 +170,14 @@ class FrameGenerator:
         frame = self.fractions(geometry, optics)
         return count_electrons(frame, dose_e_per_angstrom2, 10 * geometry.pixel_size_nm, rng)
 
-    def _responses(self, optics: Optics) -> NDArray[np.float32]:
+    def responses(self, optics: Optics) -> NDArray[np.float32]:
+        """Tables of the specimen's candidates, as `response_tables`; kept for the next frame.
+
+        Raises
+        ------
+        LibraryError
+            Where the response library has nothing for these optics.
+        """
         tables = self._tables.get(optics)
         if tables is None:
             tables = response_tables(self.library, [c.column for c in self.specimen.candidates], optics)

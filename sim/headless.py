@@ -12,7 +12,7 @@ from typing import Any
 from nion.instrumentation import HardwareSource, scan_base
 from nion.utils import Registry
 
-from sim.generator import GroundTruth, ground_truth
+from sim.generator import GroundTruth
 from sim.geometry import FrameGeometry
 from sim.instrument import CHANNELS, MicroscopeSettings, SimulatedInstrument
 from sim.scan_device import SimulatedScanModule, shot
@@ -66,6 +66,7 @@ class HeadlessMicroscope:
             opening.callback(scan_base.stop)
             Registry.register_component(instrument, _INSTRUMENT_TYPES)
             opening.callback(Registry.unregister_component, instrument, _INSTRUMENT_TYPES)
+            opening.callback(instrument.sample.close)
             module = SimulatedScanModule(instrument, self.settings)
             Registry.register_component(module, {"scan_module"})
             opening.callback(Registry.unregister_component, module, {"scan_module"})
@@ -142,11 +143,9 @@ class HeadlessMicroscope:
         return frames
 
     def ground_truth(self, metadata: Mapping[str, Any]) -> GroundTruth:
-        """Every site of a frame and what stands there, from the metadata that the frame carries."""
-        geometry = shot(metadata).geometry
-        if geometry is None:
-            raise InputError("This frame could not be rendered, so that it has no ground truth. Scan another.")
-        return ground_truth(self.specimen, geometry)
+        """Every site of a frame and what stood there, from the metadata that the frame carries."""
+        truth: GroundTruth = self.stem_controller.sample.ground_truth(shot(metadata))
+        return truth
 
     def _halt(self) -> None:
         """Stop scanning, whatever is under way."""

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from nion.usim_device import InstrumentDevice
+from nion.utils import Registry
 from numpy.typing import NDArray
 
 from sim.generator import FrameGenerator, dose_e_per_angstrom2
 from sim.geometry import FrameGeometry, Pair, ScanArea
+from sim.sample import SampleHolder
 from sim.specimen import Specimen
+from stemctx_core.classes import Role
 from stemctx_core.simulation.render import Optics
 
 INSTRUMENT_ID: Final = "stemctx_simulated_stem"
-#: Channel names in the order of the scan device's channels; their angles are the controls `<name>_InnerAngle`, ...
+#: Channel names in the order of the scan device's channels; their angles are the controls `<name>_Inner_ha`, ...
 CHANNELS: Final = ("HAADF", "MAADF")
+#: Other names under which a control is known: some instruments use these, some those.
+OTHER_NAMES: Final = {
+    "probe_ha": "ConvergenceAngle",
+    **{f"{channel}_{edge}Angle": f"{channel}_{edge}_ha" for channel in CHANNELS for edge in ("Inner", "Outer")},
+}
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,12 @@ class MicroscopeSettings:
         y, x. Time is counted in scanned frames, so that a seed gives the same frames on a slow machine.
     noise_seed
         Of the counting noise.
+    prevalence
+        As in `Specimen`.
+    imperfections
+        One of `sim.crystal.IMPERFECTIONS`.
+    damage_barn, carbon_per_1e6_e_per_angstrom2
+        As in `SampleHolder`; a beam that changes nothing by default.
     """
 
     host: str = "WSe2"
@@ -56,19 +71,42 @@ class MicroscopeSettings:
     background_fraction: float = 0.02
     drift_nm_per_s: Pair = (0.0012, -0.0016)
     noise_seed: int = 0
+    prevalence: Mapping[Role, float] | None = None
+    imperfections: str = "pristine"
+    damage_barn: float = 0.0
+    carbon_per_1e6_e_per_angstrom2: float = 0.0
 
     def generator(self) -> FrameGenerator:
         """Make a specimen and what renders it."""
-        specimen = Specimen(self.host, self.dopant, self.specimen_seed)
+        specimen = Specimen(self.host, self.dopant, self.specimen_seed, self.prevalence)
         return FrameGenerator(specimen, background_fraction=self.background_fraction, seed=self.noise_seed)
+
+
+class _Controls(InstrumentDevice.ValueManager):  # type: ignore[misc]
+    """Nion's controls, each under its other names too."""
+
+    def get_value(self, name: str) -> float | None:
+        """Value of a control, or None where there is none of this name."""
+        value: float | None = super().get_value(OTHER_NAMES.get(name, name))
+        return value
+
+    def set_value(self, name: str, value: float) -> bool:
+        """Set a control; return whether there is one of this name."""
+        return bool(super().set_value(OTHER_NAMES.get(name, name), value))
+
+    def inform_value(self, name: str, value: float) -> bool:
+        """Set a control without what depends on it; return whether there is one of this name."""
+        return bool(super().inform_value(OTHER_NAMES.get(name, name), value))
 
 
 class SimulatedInstrument(InstrumentDevice.Instrument):  # type: ignore[misc]  # nion is untyped here
     """Nion's simulated instrument, set to our settings and with the angles of its detectors as controls."""
 
     def __init__(self, settings: MicroscopeSettings) -> None:
-        self.generator = settings.generator()
-        super().__init__(INSTRUMENT_ID, InstrumentDevice.ValueManager(), InstrumentDevice.AxisManager(), self)
+        self.sample = SampleHolder(settings.generator(), settings.imperfections)
+        self.sample.damage_barn = settings.damage_barn
+        self.sample.carbon_per_1e6_e_per_angstrom2 = settings.carbon_per_1e6_e_per_angstrom2
+        super().__init__(INSTRUMENT_ID, _Controls(), InstrumentDevice.AxisManager(), self)
         self.priority = 60
         self.sigma_angstrom = settings.sigma_angstrom
         self.drift_nm_per_s = settings.drift_nm_per_s
@@ -78,15 +116,28 @@ class SimulatedInstrument(InstrumentDevice.Instrument):  # type: ignore[misc]  #
         self.SetVal("C10", 0.0)
         for channel, angles in zip(CHANNELS, (settings.haadf_mrad, settings.maadf_mrad), strict=True):
             for edge, mrad in zip(("Inner", "Outer"), angles, strict=True):
-                self.add_control(self.create_control(f"{channel}_{edge}Angle", mrad * 1e-3))
+                self.add_control(self.create_control(f"{channel}_{edge}_ha", mrad * 1e-3))
+
+    @property
+    def generator(self) -> FrameGenerator:
+        """Specimen and what renders it."""
+        return self.sample.generator
+
+    @property
+    def scan_controller(self) -> Any:
+        """Our own scan device, whatever others are registered beside it."""
+        for source in Registry.get_components_by_type("scan_hardware_source"):
+            if source.stem_controller is self:
+                return source
+        return super().scan_controller
 
     def optics(self, channel: str) -> Optics:
         """Conditions under which a channel's detector sees, as the controls stand."""
         return Optics(
             high_tension_kv=self.GetVal("EHT") / 1e3,
             convergence_semi_angle_mrad=_mrad(self.GetVal("ConvergenceAngle")),
-            inner_mrad=_mrad(self.GetVal(f"{channel}_InnerAngle")),
-            outer_mrad=_mrad(self.GetVal(f"{channel}_OuterAngle")),
+            inner_mrad=_mrad(self.GetVal(f"{channel}_Inner_ha")),
+            outer_mrad=_mrad(self.GetVal(f"{channel}_Outer_ha")),
             sigma_angstrom=self.sigma_angstrom,
         )
 
@@ -106,18 +157,22 @@ class SimulatedInstrument(InstrumentDevice.Instrument):  # type: ignore[misc]  #
     def counts(
         self, channel: str, geometry: FrameGeometry, pixel_time_us: float, frame_number: int = 0
     ) -> NDArray[np.float32]:
-        """Electrons that a channel counts in each pixel of a frame, as the controls stand.
+        """Electrons that a channel counts in each pixel of a frame of the fresh crystal, as the controls stand.
 
         Raises
         ------
         LibraryError
             Where the response library has nothing for the energy or the angles.
         """
-        dose = dose_e_per_angstrom2(self.GetVal("BeamCurrent"), pixel_time_us, 10 * geometry.pixel_size_nm)
-        if self.value_manager.is_blanked:
-            dose = 0.0
+        dose = self.dose(geometry, pixel_time_us)
         optics, index = self.optics(channel), CHANNELS.index(channel)
         return self.generator.counts(geometry, optics, dose, frame_number, index)
+
+    def dose(self, geometry: FrameGeometry, pixel_time_us: float) -> float:
+        """Electrons per area (e/Å²) that a frame brings, as the controls stand; 0 with the beam blanked."""
+        if self.value_manager.is_blanked:
+            return 0.0
+        return dose_e_per_angstrom2(self.GetVal("BeamCurrent"), pixel_time_us, 10 * geometry.pixel_size_nm)
 
 
 def _mrad(radians: float) -> float:

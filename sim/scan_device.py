@@ -6,7 +6,6 @@ The device kit times the scan, hands out partial frames and stops and starts; we
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -16,45 +15,19 @@ from nion.instrumentation import scan_base
 from nion.usim_device import ScanDevice as UsimScanDevice
 from numpy.typing import NDArray
 
+from sim.ahead import FrameJob, Picture, RenderAhead
+from sim.crystal import Crystal
 from sim.generator import WIDEST_FIELD_NM
-from sim.geometry import FrameGeometry, Pair, ScanArea
+from sim.geometry import Pair, ScanArea
 from sim.instrument import CHANNELS, MicroscopeSettings, SimulatedInstrument
-from stemctx_core.errors import InputError, StemctxError
+from sim.replay import Replay
+from sim.shot import PROPERTY, Shot
+from sim.shot import shot as shot
+from stemctx_core.errors import StemctxError
 
 _log = logging.getLogger(__name__)
 
 SCAN_DEVICE_ID: Final = "stemctx_simulated_scan"
-#: Where a frame's metadata (`scan`, `scan_device_properties`) keeps what ground truth is computed from.
-PROPERTY: Final = "stemctx_simulation"
-
-
-class Shot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What one frame was rendered with; it travels in the frame's metadata.
-
-    Attributes
-    ----------
-    frame_number
-        Counts frames since the device was made.
-    geometry
-        Where the frame lies on the specimen, drift included; None where nothing could be rendered.
-    error
-        Why the frame is dark, or empty.
-    """
-
-    frame_number: int
-    geometry: FrameGeometry | None = None
-    error: str = ""
-
-
-def shot(metadata: Mapping[str, Any]) -> Shot:
-    """Read what a frame was rendered with; `InputError` where it is not one of the simulated microscope."""
-    try:
-        return msgspec.convert(metadata["scan"]["scan_device_properties"][PROPERTY], Shot)
-    except (KeyError, TypeError, msgspec.ValidationError) as error:
-        raise InputError(
-            f"This frame is not one of the simulated microscope, so that it has no ground truth ({error!r}). "
-            "Score only frames that it scanned."
-        ) from None
 
 
 class _ScanBox(UsimScanDevice.ScanBoxSimulator):  # type: ignore[misc]
@@ -73,8 +46,13 @@ class _ScanBox(UsimScanDevice.ScanBoxSimulator):  # type: ignore[misc]
 class SimulatedScanDevice(ScanDevice.Device):  # type: ignore[misc]
     """A scan device with a HAADF and a MAADF channel.
 
-    A frame that cannot be rendered is dark, its metadata say why, and the scan goes on.
+    A frame that cannot be rendered is dark, its metadata say why, and the scan goes on. Frames are rendered by a
+    thread of their own, the next one ahead while this one is scanned; rows are handed out when the beam has passed
+    them and they are there.
     """
+
+    #: Beside another scan device, Nion's other instruments keep to that one.
+    scan_device_is_secondary = True
 
     def __init__(self, instrument: SimulatedInstrument) -> None:
         self._box = _ScanBox(instrument)
@@ -84,7 +62,16 @@ class SimulatedScanDevice(ScanDevice.Device):  # type: ignore[misc]
         self._frame_time_s = 0.0
         self._told = ""
         self._cancelled = False
+        self._continuous = False
+        self._rows_scanned = 0
+        self._renderer = RenderAhead()
+        self._picture: Picture | None = None
         super().__init__(SCAN_DEVICE_ID, "Simulated scan", instrument, self._box)
+
+    def close(self) -> None:
+        """End the thread that renders; safe to call twice."""
+        self._renderer.close()
+        super().close()
 
     @property
     def channel_count(self) -> int:
@@ -97,24 +84,13 @@ class SimulatedScanDevice(ScanDevice.Device):  # type: ignore[misc]
         return tuple(super().channels_enabled[: len(CHANNELS)])
 
     def get_scan_data(self, frame_parameters: Any, channel: Any) -> NDArray[np.float32]:
-        """Count electrons in one channel of the frame that has begun."""
-        index = channel if isinstance(channel, int) else int(channel.channel_id)
+        """One channel of the frame that has begun; its rows fill while it is scanned."""
         area = scan_area(frame_parameters)
         if self._shot.frame_number != self._box.frame_number:
             self._begin(area, float(frame_parameters.pixel_time_us))
-        shape = area.subscan_shape or area.context_shape
-        geometry = self._shot.geometry
-        if geometry is None:
-            return np.zeros(shape, np.float32)
-        try:
-            counts = self._column.counts(
-                CHANNELS[index], geometry, float(frame_parameters.pixel_time_us), self._shot.frame_number
-            )
-        except StemctxError as error:
-            self._fail(str(error))
-            return np.zeros(shape, np.float32)
-        self._told = ""
-        return counts
+        if self._picture is None:
+            return np.zeros(area.subscan_shape or area.context_shape, np.float32)
+        return self._picture.pixels(_index(channel))
 
     def read_partial(self, frame_number: int | None, pixels_to_skip: int) -> Any:
         """As the device kit reads, with what the frame was rendered with among its properties."""
@@ -124,6 +100,10 @@ class SimulatedScanDevice(ScanDevice.Device):  # type: ignore[misc]
             complete, skip = False, pixels_to_skip
             (width,) = {element["data"].shape[1] for element in elements}
             area = ((skip // width, 0), (0, width))
+        else:
+            (top, _), (rows, _) = area
+            self._rows_scanned = top + rows
+            self._hand_out(elements, top, top + rows)
         shot = msgspec.to_builtins(self._shot)
         for element in elements:
             element["properties"][PROPERTY] = shot
@@ -132,6 +112,7 @@ class SimulatedScanDevice(ScanDevice.Device):  # type: ignore[misc]
     def start_frame(self, is_continuous: bool) -> int:
         """Begin a frame, or the first of many; what was cancelled before is over."""
         self._cancelled = False
+        self._continuous = is_continuous
         return int(super().start_frame(is_continuous))
 
     def cancel(self) -> None:
@@ -143,24 +124,73 @@ class SimulatedScanDevice(ScanDevice.Device):  # type: ignore[misc]
         """Widest field that the specimen is shown in (nm)."""
         return WIDEST_FIELD_NM
 
+    def _hand_out(self, elements: Any, first: int, end: int) -> None:
+        """Put rows into what is handed out, once they are rendered."""
+        picture = self._picture
+        if picture is None or end <= first:
+            return
+        picture.wait(end)
+        for element in elements:
+            element["data"][first:end] = picture.pixels(_index(element["properties"]["channel_id"]))[first:end]
+        if picture.error:
+            self._fail(picture.error)
+        elif end == picture.job.geometry.shape[0]:
+            self._told = ""
+
     def _begin(self, area: ScanArea, pixel_time_us: float) -> None:
-        """Where the specimen stands as a frame begins: it drifted for the time of the frame before."""
+        """A frame begins: the beam has done what it did in the one before, and the specimen drifted meanwhile."""
+        sample, before = self._column.sample, self._picture
+        if before is not None:
+            job = before.job
+            sample.expose(job.sample, sample.exposure(job.frame_number, job.geometry, self._rows_scanned, job.dose_e_per_angstrom2))  # fmt: skip
         rate = np.array(self._column.drift_nm_per_s)
-        self._drift_nm += rate * self._frame_time_s
+        self._drift_nm = self._drift_nm + rate * self._frame_time_s
         height, width = area.subscan_shape or area.context_shape
         self._frame_time_s = height * width * pixel_time_us * 1e-6
-        per_row = rate * self._frame_time_s / max(height, 1)
-        offset = np.array(self._column.specimen_offset_nm) + self._drift_nm
-        number = self._box.frame_number
+        self._rows_scanned = 0
+        number, replay = self._box.frame_number, sample.replay
+        self._shot = Shot(
+            number,
+            sample_number=sample.number,
+            imperfections=sample.imperfections,
+            replayed=replay.path.name if replay is not None else "",
+        )
+        channels = tuple(n for n, enabled in enumerate(self.channels_enabled) if enabled)
         try:
-            geometry = area.geometry(_pair(offset), _pair(per_row))
-            self._shot = Shot(number, geometry)
+            job = self._job(area, pixel_time_us, number, self._drift_nm, sample.now(), channels)
         except StemctxError as error:
-            self._shot = Shot(number)
+            self._picture = None
             self._fail(str(error))
+            return
+        self._shot = msgspec.structs.replace(self._shot, geometry=job.geometry)
+
+        def foretell() -> FrameJob:
+            done = sample.exposure(number, job.geometry, height, job.dose_e_per_angstrom2)
+            drift = self._drift_nm + np.array(self._column.drift_nm_per_s) * self._frame_time_s
+            return self._job(area, pixel_time_us, number + 1, drift, sample.now(done), channels)
+
+        self._picture = self._renderer.begin(job, foretell if self._continuous else None)
+
+    def _job(
+        self,
+        area: ScanArea,
+        pixel_time_us: float,
+        number: int,
+        drift_nm: NDArray[np.float64],
+        sample: Crystal | Replay,
+        channels: tuple[int, ...],
+    ) -> FrameJob:
+        """What a frame is rendered from, as the controls stand."""
+        width = (area.subscan_shape or area.context_shape)[1]
+        per_row = np.array(self._column.drift_nm_per_s) * (width * pixel_time_us * 1e-6)
+        offset = np.array(self._column.specimen_offset_nm) + drift_nm
+        geometry = area.geometry(_pair(offset), _pair(per_row))
+        dose = self._column.dose(geometry, pixel_time_us)
+        optics = tuple((n, self._column.optics(CHANNELS[n])) for n in channels)
+        return FrameJob(number, geometry, optics, dose, sample)
 
     def _fail(self, message: str) -> None:
-        self._shot = Shot(self._shot.frame_number, self._shot.geometry, message)
+        self._shot = msgspec.structs.replace(self._shot, error=message)
         if message != self._told:  # once, not once a frame
             _log.error("The simulated frame is dark: %s", message)
         self._told = message
@@ -172,7 +202,8 @@ class SimulatedScanModule:
     panel_type = None
     panel_delegate_type = None
     data_channel_delegate = None
-    priority = 60
+    #: Nion gives scan devices 100 by default: ours is the one that is offered first.
+    priority = 110
 
     def __init__(self, instrument: SimulatedInstrument, settings: MicroscopeSettings) -> None:
         self.stem_controller_id = instrument.instrument_id
@@ -187,6 +218,11 @@ class SimulatedScanModule:
             for name, s, t in (("Fast", quick, dwell / 2), ("Slow", size, dwell), ("Record", size, dwell))
         ]
         self.settings = scan_base.ScanSettings(SCAN_DEVICE_ID, modes, lambda d: parameters(d), 1, 2)
+
+
+def _index(channel: Any) -> int:
+    """Number of a channel, which the device kit gives as a number or as an object."""
+    return channel if isinstance(channel, int) else int(channel.channel_id)
 
 
 def scan_area(p: Any) -> ScanArea:

@@ -23,7 +23,7 @@ from stemctx_core.site_labels import SiteLabels
 DEFAULT_PREVALENCE: Final = {**classes.REAL_PREVALENCE, Role.DOPANT: 0.02}
 
 # What a hash is drawn for; each gives numbers that are independent of the others.
-_SPECIES, _DISPLACEMENT_LENGTH, _DISPLACEMENT_ANGLE = 1, 2, 3
+_SPECIES, _DISPLACEMENT_LENGTH, _DISPLACEMENT_ANGLE, _FIRST_ATOM, _SECOND_ATOM = 1, 2, 3, 4, 5
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,13 @@ class Specimen:
             (indices := np.array([k for k, c in enumerate(self.candidates) if c.sublattice is s]), shares[indices].cumsum())
             for s in Sublattice
         ]  # fmt: skip
+        place = {c.role: k for k, c in enumerate(self.candidates)}
+        # Row of the candidate that is left when a column has lost no, one or two chalcogen atoms.
+        self._left = np.repeat(np.arange(len(self.candidates))[:, None], 3, axis=1)
+        pair, one, none = (
+            place[r] for r in (Role.CHALCOGEN_PAIR, Role.CHALCOGEN_VACANCY, Role.CHALCOGEN_DIVACANCY)
+        )
+        self._left[pair], self._left[one] = (pair, one, none), (one, none, none)
         a = self.host.a_angstrom / 10
         first, second = orientation_rad, orientation_rad + math.pi / 3
         #: (2, 2) rows are the lattice vectors (nm), y, x.
@@ -139,6 +146,28 @@ class Specimen:
         positions, column, sublattice, index = (np.concatenate(p) for p in zip(*parts, strict=True))
         inside = ((positions >= corners[0]) & (positions < corners[3])).all(axis=1)
         return ColumnField(positions, column, sublattice, index, self.candidates).chosen(inside)
+
+    def atoms_lost(self, sites: ColumnField, expected: NDArray[np.floating[Any]]) -> NDArray[np.int8]:
+        """(n,) atoms that chalcogen columns have lost where so many losses were expected of each of their atoms.
+
+        Every atom has a number of its own from the exponential distribution with mean 1, and is gone where the
+        expectation has reached it. Columns with oxygen and vacant ones lose nothing.
+        """
+        first, second = (
+            -np.log1p(-self._uniform(sites.lattice_index, 1, purpose))
+            for purpose in (_FIRST_ATOM, _SECOND_ATOM)
+        )
+        role = np.array([c.role for c in self.candidates])[sites.column_index]
+        of_two = role == Role.CHALCOGEN_PAIR
+        lost = (expected >= first).astype(np.int8) + (of_two & (expected >= second))
+        lost[~of_two & (role != Role.CHALCOGEN_VACANCY)] = 0
+        counted: NDArray[np.int8] = lost.astype(np.int8)
+        return counted
+
+    def without_atoms(self, column_index: NDArray[np.int64], lost: NDArray[np.int8]) -> NDArray[np.int64]:
+        """(n,) rows of `candidates` that are left when columns have lost so many chalcogen atoms."""
+        left: NDArray[np.int64] = self._left[column_index, lost]
+        return left
 
     def _sublattice(
         self, cells: NDArray[np.int64], origin_nm: NDArray[np.float64], sublattice: int

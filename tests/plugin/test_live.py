@@ -66,7 +66,7 @@ def test_the_whole_path_and_what_it_leaves(tmp_path: Path) -> None:
     context = summary["context"]
     assert context["host"] == "WSe2"
     assert context["inner_mrad"] == {
-        "type": "known", "value": 70.0, "source": "instrument", "detail": "control HAADF_InnerAngle"
+        "type": "known", "value": 70.0, "source": "instrument", "detail": "control HAADF_Inner_ha"
     }  # fmt: skip
     assert context["dose_e_per_angstrom2"]["value"] == pytest.approx(1.0e5, rel=0.01)
     assert not summary["interrupted"]

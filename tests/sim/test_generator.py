@@ -48,7 +48,7 @@ def test_truth_lies_on_the_columns_of_the_image(generator: FrameGenerator, geome
     frame, truth = generator.fractions(geometry, HAADF), ground_truth(generator.specimen, geometry)
     inside = np.all((truth.positions_px > 8) & (truth.positions_px < np.array(geometry.shape) - 9), axis=1)
     seen = map_coordinates(frame, truth.positions_px[inside].T, order=3)
-    alone = generator._responses(HAADF)[:, 0][truth.sites.column_index[inside]]
+    alone = generator.responses(HAADF)[:, 0][truth.sites.column_index[inside]]
     assert inside.sum() > 300
     assert np.corrcoef(seen, alone)[0, 1] > 0.99
     # A tenth of an ångström away it is darker at bright columns: the truth lies on the peak.
