@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from nion.swift import Panel
 from nion.ui import Declarative
+from nion.utils import Model
 
 from nionswift_plugin.stemctx.feed import LiveFeed
+from nionswift_plugin.stemctx.flag_list import FlagListHandler
 from nionswift_plugin.stemctx.live_tab import LiveHandler, Operator
 from nionswift_plugin.stemctx.panel_model import PanelModel
 from nionswift_plugin.stemctx.settings import Settings
@@ -21,6 +24,13 @@ class PanelHandler(Declarative.Handler):  # type: ignore[misc]  # nion is untype
 
     A tab is a `Declarative.Handler` with a `ui_view`, made with what it follows (`LiveFeed`), the settings, and the
     window; Nion calls its `close` with the panel's.
+
+    Attributes
+    ----------
+    tab
+        Model of the number of the tab that is on top.
+    handlers
+        Of the tabs, by name, in their order.
     """
 
     def __init__(
@@ -32,17 +42,23 @@ class PanelHandler(Declarative.Handler):  # type: ignore[misc]  # nion is untype
         document_controller: Any,
     ) -> None:
         super().__init__()
-        self._tabs = {
+        self._tabs: dict[str, Callable[[], Any]] = {
             "live": lambda: LiveHandler(model, operator),
+            "flags": lambda: FlagListHandler(feed, settings, document_controller),
         }
+        self.tab: Any = Model.PropertyModel(0)
+        self.handlers: dict[str, Any] = {}
         u = Declarative.DeclarativeUI()
         self.ui_view = u.create_tabs(
             u.create_tab("Live", u.create_component_instance("live")),
+            u.create_tab("Flags", u.create_component_instance("flags")),
+            current_index="@binding(tab.value)",
         )
 
     def create_handler(self, component_id: str, **more: Any) -> Any:
         """Make a tab, as Nion asks for it."""
-        return self._tabs[component_id]()
+        self.handlers[component_id] = made = self._tabs[component_id]()
+        return made
 
 
 class FlagsPanel(Panel.Panel):  # type: ignore[misc]
@@ -51,7 +67,7 @@ class FlagsPanel(Panel.Panel):  # type: ignore[misc]
     def __init__(self, document_controller: Any, panel_id: str, properties: dict[str, Any]) -> None:
         super().__init__(document_controller, panel_id, PANEL_NAME)
         self._operator: Operator = properties["operator"]
-        handler = PanelHandler(
+        self.tabs = PanelHandler(
             properties["model"],
             self._operator,
             properties["feed"],
@@ -59,7 +75,7 @@ class FlagsPanel(Panel.Panel):  # type: ignore[misc]
             document_controller,
         )
         self.widget = Declarative.DeclarativeWidget(
-            document_controller.ui, document_controller.event_loop, handler
+            document_controller.ui, document_controller.event_loop, self.tabs
         )
         self._operator.window_opened(document_controller)
 
