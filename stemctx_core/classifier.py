@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -24,6 +24,8 @@ from stemctx_core.whole_files import write_whole
 #: Changes when the meaning of the graph's inputs does.
 INPUT_VERSION: Final = 2
 INPUT_NAMES: Final = ("patches", "mean", "whiten", "log_det", "scale", "log_dose", "composition", "context")
+#: Of the graph that takes features instead of patches.
+FEATURE_INPUT_NAMES: Final = ("features", *INPUT_NAMES[1:])
 _CHUNK: Final = 1024
 _LARGEST_MODEL_BYTES: Final = 20_000_000
 _OLDEST_OPSET: Final = 18
@@ -39,10 +41,13 @@ class Bundle:
         The graph, checked against the hash in the card.
     card
         Name, classes, training ranges, temperature, figures, versions.
+    features_onnx_bytes
+        The same graph from the features of patches on; None in half precision, and in bundles without it.
     """
 
     onnx_bytes: bytes
     card: dict[str, Any]
+    features_onnx_bytes: bytes | None = None
 
     @property
     def sha256(self) -> str:
@@ -75,7 +80,7 @@ def write_card(folder: Path, card: dict[str, Any]) -> None:
 
 
 def load_bundle(path: Path | None = None, *, half: bool = False) -> Bundle:
-    """Read a bundle folder (``model.onnx`` and ``card.json``), the shipped one by default.
+    """Read a bundle folder (``model.onnx``, ``model_features.onnx``, ``card.json``), the shipped one by default.
 
     Parameters
     ----------
@@ -101,7 +106,21 @@ def load_bundle(path: Path | None = None, *, half: bool = False) -> Bundle:
         raise BundleError(
             f"The card in {folder} names other inputs than this version of stemctx has. Use a bundle of this version."
         )
-    return Bundle(read_model(folder, card, "model_fp16" if half else "model"), card)
+    if half:
+        return Bundle(_scorer(folder, card, "model_fp16", INPUT_NAMES), card)
+    graph = _scorer(folder, card, "model", INPUT_NAMES)
+    listed = "model_features.onnx" in card["files"]
+    return Bundle(graph, card, _scorer(folder, card, "model_features", FEATURE_INPUT_NAMES) if listed else None)
+
+
+def _scorer(folder: Path, card: dict[str, Any], name: str, inputs: tuple[str, ...]) -> bytes:
+    content = read_model(folder, card, name)
+    if (found := tuple(card["files"][f"{name}.onnx"]["inputs"])) != inputs:
+        raise BundleError(
+            f"{name}.onnx in {folder} takes other inputs ({', '.join(found)}) than this version of stemctx gives. "
+            "Use a bundle of this version."
+        )
+    return content
 
 
 def read_card(folder: Path) -> dict[str, Any]:
@@ -169,12 +188,17 @@ class Classifier:
     bundle
         The model.
     engine
-        What runs it; ONNX Runtime on the CPU by default.
+        What runs its graph for patches; ONNX Runtime on the CPU by default. ONNX Runtime also runs the graph for
+        features, where the bundle has it.
     """
 
     def __init__(self, bundle: Bundle, engine: Engine | None = None) -> None:
         self.bundle = bundle
         self.engine = engine or OnnxRuntimeEngine(bundle.onnx_bytes)
+        self._of_features: Engine | None = None
+        # A GPU keeps to one graph: it compiles each for seconds, and takes the projection in its stride.
+        if isinstance(self.engine, OnnxRuntimeEngine) and bundle.features_onnx_bytes is not None:
+            self._of_features = self.engine.beside(bundle.features_onnx_bytes)
 
     def log_likelihood(self, patches: NDArray[np.float32], scene: EncodedScene) -> NDArray[np.float32]:
         """(n, C) calibrated log-likelihood of each candidate, up to a constant per patch.
@@ -184,18 +208,21 @@ class Classifier:
         InputError
             Where a patch holds NaN or infinity.
         """
-        return self._run((patches[i : i + _CHUNK] for i in range(0, len(patches), _CHUNK)), scene)
+        context = scene.inputs()
+        return self._calibrated([self.engine.run({"patches": p, **context}) for p in _chunks(patches)], scene)
 
     def log_likelihood_of_features(
         self, features: NDArray[np.float32], scene: EncodedScene
     ) -> NDArray[np.float32]:
         """The same for patches that are given as their features, (n, FEATURES)."""
-        chunks = (features[i : i + _CHUNK] @ lifting() for i in range(0, len(features), _CHUNK))
-        return self._run(chunks, scene)
-
-    def _run(self, chunks: Iterable[NDArray[np.float32]], scene: EncodedScene) -> NDArray[np.float32]:
         context = scene.inputs()
-        parts = [self.engine.run({"patches": chunk, **context}) for chunk in chunks]
+        if self._of_features is None:
+            lifted = (part @ lifting() for part in _chunks(features))
+            return self._calibrated([self.engine.run({"patches": p, **context}) for p in lifted], scene)
+        engine = self._of_features
+        return self._calibrated([engine.run({"features": f, **context}) for f in _chunks(features)], scene)
+
+    def _calibrated(self, parts: list[NDArray[np.float32]], scene: EncodedScene) -> NDArray[np.float32]:
         if not parts:
             return np.zeros((0, len(scene.mean)), np.float32)
         logits = np.concatenate(parts)
@@ -215,6 +242,10 @@ class Classifier:
             (n, C) or (C,) prior probabilities; zero rules a candidate out.
         """
         return posterior_from(self.log_likelihood(patches, scene), prior)
+
+
+def _chunks(rows: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    return (rows[i : i + _CHUNK] for i in range(0, len(rows), _CHUNK))
 
 
 def posterior_from(

@@ -50,6 +50,7 @@ class OnnxRuntimeEngine:
     """
 
     def __init__(self, model: bytes, reason: str = "the CPU engine", threads: int | None = None) -> None:
+        self._threads = threads
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or max(1, (os.cpu_count() or 2) - 1)
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -61,6 +62,10 @@ class OnnxRuntimeEngine:
             ) from error
         used = ", ".join(p.removesuffix("ExecutionProvider") for p in self._session.get_providers())
         self.info = EngineInfo(name=f"ONNX Runtime {onnxruntime.__version__} ({used})", reason=reason)
+
+    def beside(self, model: bytes) -> OnnxRuntimeEngine:
+        """Another graph under the same conditions."""
+        return OnnxRuntimeEngine(model, self.info.reason, self._threads)
 
     def run(self, inputs: Arrays) -> NDArray[np.float32]:
         """Evaluate the graph."""

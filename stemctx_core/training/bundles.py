@@ -22,7 +22,7 @@ from stemctx_core.simulation.library import shipped_library
 from stemctx_core.species import SPECIES
 from stemctx_core.training.checkpoint import Progress
 from stemctx_core.training.config import TrainingConfig, fields
-from stemctx_core.training.export import export_baseline, export_scorer
+from stemctx_core.training.export import export_baseline, export_scorer, taking_features
 from stemctx_core.training.nets import Nets
 from stemctx_core.training.paper_form import LEVELS, PaperForm
 from stemctx_core.whole_files import write_whole
@@ -39,18 +39,22 @@ def write_bundle(
     temperature: Temperatures,
     figures: dict[str, Any],
 ) -> dict[str, Any]:
-    """Write ``model.onnx``, ``model_fp16.onnx`` and ``card.json``; each appears whole or not at all.
+    """Write ``model.onnx`` in its three forms and ``card.json``; each appears whole or not at all.
+
+    ``model_fp16.onnx`` works in half precision, ``model_features.onnx`` takes features instead of patches.
 
     Returns
     -------
     dict
         The card.
     """
+    scorer = export_scorer(nets.scorer)
     graphs = {
-        "model.onnx": export_scorer(nets.scorer),
+        "model.onnx": scorer,
         "model_fp16.onnx": export_scorer(nets.scorer.halved()),
+        "model_features.onnx": taking_features(scorer),
     }
-    files = {file: _described(content, INPUT_NAMES) for file, content in graphs.items()}
+    files = {file: described(content) for file, content in graphs.items()}
     card: dict[str, Any] = {
         "name": name,
         "what": "scores of candidate columns for lattice-registered HAADF or MAADF patches of 1H TMD monolayers",
@@ -83,9 +87,9 @@ def write_baselines(
     for level in LEVELS:
         net = nets.baselines[level]
         assert isinstance(net, PaperForm)
-        content, inputs = export_baseline(net)
+        content = export_baseline(net)
         graphs[f"{level}.onnx"] = content
-        files[f"{level}.onnx"] = {**_described(content, inputs), "knows": list(net.parts)}
+        files[f"{level}.onnx"] = {**described(content), "knows": list(net.parts)}
     card: dict[str, Any] = {
         "name": "paper_form",
         "what": "contrast features and context to a fixed list of species, at four levels of information",
@@ -97,12 +101,13 @@ def write_baselines(
     return _write(folder, graphs, card)
 
 
-def _described(content: bytes, inputs: tuple[str, ...]) -> dict[str, Any]:
+def described(content: bytes) -> dict[str, Any]:
+    """What a card says of a graph."""
     found = read_contents(content)
     return {
         "sha256": hashlib.sha256(content).hexdigest(),
         "opset": found.opset,
-        "inputs": list(inputs),
+        "inputs": list(found.inputs),
         "operators": sorted(found.operators),
     }
 

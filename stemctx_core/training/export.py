@@ -7,11 +7,12 @@ import tempfile
 import warnings
 from pathlib import Path
 
+import onnx
 import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from stemctx_core.classifier import INPUT_NAMES
+from stemctx_core.classifier import FEATURE_INPUT_NAMES, INPUT_NAMES
 from stemctx_core.compositions import COMPOSITION_WIDTH, CONTEXT_WIDTH
 from stemctx_core.features import FEATURES
 from stemctx_core.patches import SAMPLES
@@ -44,8 +45,36 @@ def export_scorer(net: CandidateScorer) -> bytes:
     return _export(net, example, INPUT_NAMES, shapes)
 
 
-def export_baseline(net: PaperForm) -> tuple[bytes, tuple[str, ...]]:
-    """The graph of a baseline, and the names of its inputs."""
+def taking_features(graph: bytes) -> bytes:
+    """The graph of a scorer without its first step, the projection of patches on features, which it takes instead.
+
+    Parameters
+    ----------
+    graph
+        As `export_scorer` gives it.
+    """
+    model = onnx.load_from_string(graph)
+    nodes, given = model.graph.node, model.graph.input[0]
+    (project,) = (n for n in nodes if n.op_type == "MatMul" and n.input[0] == given.name)
+    matrix = next(t for t in model.graph.initializer if t.name == project.input[1])
+    old = {given.name, project.output[0]}
+    nodes.remove(project)
+    model.graph.initializer.remove(matrix)
+    for node in nodes:
+        for i, name in enumerate(node.input):
+            if name in old:
+                node.input[i] = FEATURE_INPUT_NAMES[0]
+    for described in [v for v in model.graph.value_info if v.name in {*old, matrix.name}]:
+        model.graph.value_info.remove(described)
+    given.name = FEATURE_INPUT_NAMES[0]
+    given.type.tensor_type.shape.dim[1].dim_value = FEATURES
+    onnx.checker.check_model(model, full_check=True)
+    cut: bytes = model.SerializeToString()
+    return cut
+
+
+def export_baseline(net: PaperForm) -> bytes:
+    """The graph of a baseline."""
     example = [torch.zeros(_EXAMPLE_PATCHES, SAMPLES), torch.zeros(CONTEXT_WIDTH)]
     names = ["patches", "context"]
     if net.listed:
@@ -53,7 +82,7 @@ def export_baseline(net: PaperForm) -> tuple[bytes, tuple[str, ...]]:
         names.append("listed")
     n = Dim("patches", min=1, max=_LARGEST_BATCH)
     shapes: tuple[dict[int, Dim], ...] = ({0: n}, *({} for _ in names[1:]))
-    return _export(net, tuple(example), tuple(names), shapes), tuple(names)
+    return _export(net, tuple(example), tuple(names), shapes)
 
 
 def _export(

@@ -154,13 +154,41 @@ def test_the_papers_form_answers_like_a_classifier_and_refuses_what_it_does_not_
 
 
 def test_features_are_as_good_as_the_patches_that_they_are_of(classifier: Classifier) -> None:
+    """By the graph that takes them, and lifted back to patches where a bundle or an engine has no such graph."""
+    assert classifier.bundle.features_onnx_bytes is not None
+    without = Classifier(replace(classifier.bundle, features_onnx_bytes=None))
     rng = np.random.default_rng(3)
-    group = make_group(shipped_library(), benchmark_scene(benchmark_cases()[0], 1e4, rng), 200, rng)
-    patches = group.patches
-    by_patch = posterior_from(classifier.log_likelihood(patches, group.encoded))
-    features = patches @ projection().T.astype(np.float32)
-    by_feature = posterior_from(classifier.log_likelihood_of_features(features, group.encoded))
-    assert np.abs(by_patch - by_feature).max() < 1e-3
+    for case, dose in ((0, 1e3), (40, 1e4), (77, 1e6)):
+        group = make_group(shipped_library(), benchmark_scene(benchmark_cases()[case], dose, rng), 200, rng)
+        by_patch = classifier.log_likelihood(group.patches, group.encoded)
+        features = group.patches @ projection().T.astype(np.float32)
+        by_feature = classifier.log_likelihood_of_features(features, group.encoded)
+        np.testing.assert_allclose(by_feature, by_patch, atol=1e-4, rtol=5e-4)
+        assert np.abs(posterior_from(by_feature) - posterior_from(by_patch)).max() < 1e-3
+        lifted = posterior_from(without.log_likelihood_of_features(features, group.encoded))
+        assert np.abs(posterior_from(by_patch) - lifted).max() < 1e-3
+
+
+def test_a_damaged_graph_for_features_is_refused_too(copied_bundle: Path) -> None:
+    model, card = copied_bundle / "model_features.onnx", copied_bundle / "card.json"
+    content = json.loads(card.read_text())
+    graph = onnx.load_from_string(model.read_bytes())
+    graph.graph.input[0].name = "pictures"
+    model.write_bytes(graph.SerializeToString())
+    with pytest.raises(BundleError, match="sha256 differs"):
+        load_bundle(copied_bundle)
+    said = content["files"]["model_features.onnx"]
+    said["sha256"] = hashlib.sha256(model.read_bytes()).hexdigest()
+    card.write_text(json.dumps(content))
+    with pytest.raises(BundleError, match="its card says"):
+        load_bundle(copied_bundle)
+    said["inputs"][0] = "pictures"
+    card.write_text(json.dumps(content))
+    with pytest.raises(BundleError, match="other inputs"):
+        load_bundle(copied_bundle)
+    del content["files"]["model_features.onnx"]
+    card.write_text(json.dumps(content))
+    assert load_bundle(copied_bundle).features_onnx_bytes is None
 
 
 def test_batches_of_any_size_give_the_same(classifier: Classifier) -> None:

@@ -18,6 +18,7 @@ from stemctx_core.dataset.groups import make_group  # noqa: E402
 from stemctx_core.engine import Arrays, OnnxRuntimeEngine  # noqa: E402
 from stemctx_core.evaluation.scenes import benchmark_scene  # noqa: E402
 from stemctx_core.simulation.library import shipped_library  # noqa: E402
+from stemctx_core.training.export import taking_features  # noqa: E402
 from stemctx_core.training.model import CandidateScorer, ScorerSize  # noqa: E402
 
 #: What docs/engines.md promises of float16.
@@ -82,3 +83,8 @@ def test_torch_and_onnx_runtime_in_both_precisions_give_the_same_probabilities()
     assert apart / patches <= 1e-3
     assert half_worst <= HALF_TOLERANCE
     assert half_apart / patches <= 1 - HALF_ARGMAX
+
+
+def test_the_shipped_graph_for_features_is_the_one_for_patches_without_the_projection() -> None:
+    bundle = load_bundle()
+    assert bundle.features_onnx_bytes == taking_features(bundle.onnx_bytes)
