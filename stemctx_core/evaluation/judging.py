@@ -44,14 +44,17 @@ class Task:
 
     Attributes
     ----------
+    few
+        Only the patches that the Bayes reference judges.
     reference
-        The Bayes posterior; only the patches that it judges are kept.
+        The Bayes posterior of those, and nothing that depends on a model.
     less_context
         Figures of the models that are told less.
     residuals
         The scorer's whitened residuals, squashed, for the map of patches.
     """
 
+    few: bool = False
     reference: bool = False
     less_context: bool = False
     residuals: bool = False
@@ -75,8 +78,10 @@ class Judge:
     def judge(self, job: Job, task: Task) -> Arrays:
         """Arrays of one scene's patches: scene, label, log_dose, learned, physics, and what the task adds."""
         group = draw_group(self.library, job)
-        if task.reference:
+        if task.few or task.reference:
             group = part_of(group, first_repeats(group, job.reference_repeats))
+        if task.reference:
+            return {"bayes": _reference(group, self.library, job.mode)}
         n = len(group.label)
         judged: Arrays = {
             "scene": np.full(n, job.scene, np.int32),
@@ -85,8 +90,6 @@ class Judge:
             "learned": self.classifier.log_likelihood(group.patches, group.encoded).astype(np.float32),
             "physics": physics_log_likelihood(group),
         }
-        if task.reference:
-            judged["bayes"] = _reference(group, self.library, job.mode)
         if task.less_context:
             judged |= self.less_context.figures(group)
         if task.residuals:
@@ -137,12 +140,17 @@ class Bench:
 
     Attributes
     ----------
+    cache
+        Of what depends on the model.
+    lasting
+        Of the Bayes posterior, which does not, and which costs most.
     pool
         Processes; None judges in this one.
     """
 
     bundle: Path | None
     cache: Cache
+    lasting: Cache
     pool: ProcessPoolExecutor | None = None
     _own: list[Judge] = field(default_factory=list)
 
@@ -168,12 +176,13 @@ class Bench:
         dict
             Arrays of all patches, in the order of the jobs whatever the number of processes.
         """
+        cache = self.lasting if task.reference else self.cache
         blocks = []
         for start in range(0, len(jobs), _BLOCK):
             block = jobs[start : start + _BLOCK]
-            stored = self.cache.load(f"{name}-{start}")
+            stored = cache.load(f"{name}-{start}")
             if stored is None:
-                stored = self.cache.store(f"{name}-{start}", joined(self._judged(block, task, advance)))
+                stored = cache.store(f"{name}-{start}", joined(self._judged(block, task, advance)))
             else:
                 advance(len(block))
             blocks.append(stored)
@@ -191,16 +200,16 @@ class Bench:
 
 
 @contextmanager
-def bench(bundle: Path | None, cache: Cache, workers: int) -> Iterator[Bench]:
+def bench(bundle: Path | None, cache: Cache, lasting: Cache, workers: int) -> Iterator[Bench]:
     """A bench whose processes end with the block."""
     if workers < 2:
-        yield Bench(bundle, cache)
+        yield Bench(bundle, cache, lasting)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(
         workers, mp_context=context, initializer=_start_worker, initargs=(bundle,)
     ) as pool:
-        yield Bench(bundle, cache, pool)
+        yield Bench(bundle, cache, lasting, pool)
 
 
 def joined(parts: Any) -> Arrays:

@@ -17,7 +17,7 @@ from stemctx_core.evaluation.judging import Advance, bench
 from stemctx_core.evaluation.must_show import must_show
 from stemctx_core.evaluation.page import report_page
 from stemctx_core.evaluation.report import report
-from stemctx_core.evaluation.stages import Settings, Show, cache_for, measure
+from stemctx_core.evaluation.stages import Settings, Show, caches, measure
 from stemctx_core.whole_files import write_whole
 
 
@@ -30,8 +30,8 @@ def evaluate(settings: Settings, show: Show) -> dict[str, Any]:
         A model or library that cannot be used.
     """
     settings.output.mkdir(parents=True, exist_ok=True)
-    cache = cache_for(settings, load_bundle(settings.bundle))
-    with bench(settings.bundle, cache, settings.workers) as judges:
+    cache, lasting = caches(settings, load_bundle(settings.bundle))
+    with bench(settings.bundle, cache, lasting, settings.workers) as judges:
         measured = measure(settings, judges, show)
     with measured.timed("wrong host"):
         frames = _frames(settings, cache, show)

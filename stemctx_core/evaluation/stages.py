@@ -17,7 +17,7 @@ from stemctx_core.evaluation import conditions, embedding, jobs
 from stemctx_core.evaluation.cache import Arrays, Cache
 from stemctx_core.evaluation.judging import Advance, Bench, Task, has_reference
 from stemctx_core.evaluation.plan import Plan
-from stemctx_core.evaluation.scenes import DOSES, Mode
+from stemctx_core.evaluation.scenes import DOSES, Job, Mode
 from stemctx_core.simulation.library import shipped_library
 
 #: Starts a stage of so many steps; what it gives back is told how many are done.
@@ -99,16 +99,16 @@ def code_hash() -> str:
     return digest.hexdigest()
 
 
-def cache_for(settings: Settings, bundle: Bundle) -> Cache:
-    """Where results lie that depend on exactly this model, library, code, seed and plan."""
+def caches(settings: Settings, bundle: Bundle) -> tuple[Cache, Cache]:
+    """Where results lie that depend on exactly this model, library, code, seed and plan; and on all but the model."""
     identity = {
-        "bundle": bundle.sha256,
         "library": shipped_library().sha256,
         "code": code_hash(),
         "seed": settings.seed,
         "plan": asdict(settings.plan),
     }
-    return Cache(settings.output / "cache", identity)
+    folder = settings.output / "cache"
+    return Cache(folder, {**identity, "bundle": bundle.sha256}), Cache(folder, identity)
 
 
 def measure(settings: Settings, bench: Bench, show: Show) -> Measured:
@@ -155,9 +155,14 @@ def _reference(measured: Measured, bench: Bench, show: Show) -> None:
     for mode in Mode:
         for dose in DOSES:
             drawn = jobs.benchmark_jobs(plan, seed, mode, dose)[: plan.reference_cases]
-            name = f"bayes-{mode.name}-{dose:.0e}"
-            judged = bench.run(name, drawn, Task(reference=True), advance)
+            judged = referred(bench, f"{mode.name}-{dose:.0e}", drawn, advance)
             measured.referred[mode, dose] = _finite(measured, judged, f"{mode}, {dose:.0e} e/Å²")
+
+
+def referred(bench: Bench, name: str, drawn: list[Job], advance: Advance) -> Arrays:
+    """Arrays of the patches that the reference judges, with its posterior; another model finds that on disk."""
+    judged = bench.run(f"few-{name}", drawn, Task(few=True), lambda done: None)
+    return judged | bench.run(f"bayes-{name}", drawn, Task(reference=True), advance)
 
 
 def _finite(measured: Measured, judged: Arrays, where: str) -> Arrays:
@@ -175,9 +180,9 @@ def _finite(measured: Measured, judged: Arrays, where: str) -> Arrays:
 def _unseen(measured: Measured, bench: Bench, show: Show) -> None:
     plan, seed = measured.settings.plan, measured.settings.seed
     found = jobs.unseen_cases()
-    referred = plan.condition_reference_repeats > 0 and "Bayes reference" not in measured.skipped
+    compared = plan.condition_reference_repeats > 0 and "Bayes reference" not in measured.skipped
     advance = show(
-        "unseen conditions", len(found) * len(jobs.CONDITION_DOSES) * plan.condition_scenes * (1 + referred)
+        "unseen conditions", len(found) * len(jobs.CONDITION_DOSES) * plan.condition_scenes * (1 + compared)
     )
     for number, (name, cases) in enumerate(found.items()):
         kept, reason = jobs.answerable(bench.judge.library, cases)
@@ -188,8 +193,8 @@ def _unseen(measured: Measured, bench: Bench, show: Show) -> None:
             drawn = jobs.condition_jobs(plan, seed, name, kept, dose)
             label = f"unseen{number}-{dose:.0e}"
             measured.unseen[name, dose] = bench.run(label, drawn, Task(), advance)
-            if referred:
-                judged = bench.run(f"bayes-{label}", drawn, Task(reference=True), advance)
+            if compared:
+                judged = referred(bench, label, drawn, advance)
                 measured.unseen_referred[name, dose] = _finite(measured, judged, f"{name}, {dose:.0e} e/Å²")
 
 

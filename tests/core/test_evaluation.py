@@ -16,12 +16,12 @@ import pytest
 from stemctx_core.dataset.cases import benchmark_cases
 from stemctx_core.evaluation.cache import Cache
 from stemctx_core.evaluation.jobs import benchmark_jobs
-from stemctx_core.evaluation.judging import Bench, Task
+from stemctx_core.evaluation.judging import Bench
 from stemctx_core.evaluation.plan import Plan
 from stemctx_core.evaluation.rows import distance
 from stemctx_core.evaluation.run import evaluate
 from stemctx_core.evaluation.scenes import Mode
-from stemctx_core.evaluation.stages import Settings
+from stemctx_core.evaluation.stages import Settings, referred
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "evaluation.md"
 #: Smaller than the quick plan: every stage, in seconds.
@@ -166,11 +166,17 @@ def test_every_demand_says_what_it_was_or_why_not(told: dict[str, Any]) -> None:
 
 def test_the_reference_is_set_beside_the_scorer(tmp_path: Path) -> None:
     """At a high dose the exact posterior is sure and right, whatever it knows of source and background."""
-    judges = Bench(None, Cache(tmp_path, {}))
+    judges = Bench(None, Cache(tmp_path, {"bundle": "one"}), Cache(tmp_path, {}))
     for mode in Mode:
         job = replace(benchmark_jobs(SMALL, 7, mode, 1e5)[0], case=benchmark_cases()[0])
-        judged = judges.run(f"bayes-{mode.name}", [job], Task(reference=True), lambda done: None)
+        judged = referred(judges, mode.name, [job], lambda done: None)
         assert len(judged["label"]) == 7
         told = distance(judged, "L7")
         assert told["bayes"]["accuracy"]["value"] >= 6 / 7 - 1e-4
         assert told["divergence_nats"]["value"] >= -1e-6
+        retrained = Bench(None, Cache(tmp_path, {"bundle": "other"}), Cache(tmp_path, {}))
+        kept = retrained.lasting.path(f"bayes-{mode.name}-0").stat().st_mtime_ns
+        again = referred(retrained, mode.name, [job], lambda done: None)
+        np.testing.assert_array_equal(again["bayes"], judged["bayes"])
+        assert retrained.lasting.path(f"bayes-{mode.name}-0").stat().st_mtime_ns == kept
+        assert retrained.cache.path(f"few-{mode.name}-0").exists()
