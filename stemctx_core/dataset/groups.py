@@ -36,7 +36,7 @@ MISSING_RATES: Final = {
     Missing.RATIO: 0.05,
 }
 #: Share of the training scenes of which nothing is known from the frame: source size and background are hidden both.
-UNCALIBRATED_RATE: Final = 0.12
+UNCALIBRATED_RATE: Final = 0.2
 
 
 @dataclass(frozen=True)
