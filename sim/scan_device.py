@@ -204,6 +204,8 @@ class SimulatedScanModule:
     data_channel_delegate = None
     #: Nion gives scan devices 100 by default: ours is the one that is offered first.
     priority = 110
+    #: Set by Nion once it has made a scan hardware source of this.
+    hardware_source: Any = None
 
     def __init__(self, instrument: SimulatedInstrument, settings: MicroscopeSettings) -> None:
         self.stem_controller_id = instrument.instrument_id

@@ -72,12 +72,9 @@ def score(result: FrameResult, truth: GroundTruth) -> FrameScore:
     """Compare the flags of a frame with what stands at its sites."""
     counted = _inside(truth.positions_px, truth)
     is_defect, species = truth.is_defect, truth.species
-    flags, abstentions = result.where(Decision.FLAG), result.where(Decision.ABSTAIN)
-    flagged_px = _positions(result, flags)
-    site = _nearest_site(flagged_px, truth)
-    # A flag at a site counts where the site does, so that both sides of a match are counted or neither is.
-    flag_counts, at_site = _inside(flagged_px, truth), site >= 0
-    flag_counts[at_site] = counted[site[at_site]]
+    abstentions = result.where(Decision.ABSTAIN)
+    flags, site, flag_counts = flags_at_sites(result, truth)
+    at_site = site >= 0
     found, recognised = np.zeros(len(truth), bool), np.zeros(len(truth), bool)
     strict_right = detection_right = 0
     for flag in np.flatnonzero(flag_counts & at_site):
@@ -98,6 +95,19 @@ def score(result: FrameResult, truth: GroundTruth) -> FrameScore:
         Score(detection_right, flag_total - detection_right, defects - detection_right),
         int((counted & is_defect)[unsure].sum()),
     )
+
+
+def flags_at_sites(
+    result: FrameResult, truth: GroundTruth
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.bool_]]:
+    """(n,) flagged rows of a result, the true site of each or -1, and whether it is counted."""
+    flags = result.where(Decision.FLAG)
+    flagged_px = _positions(result, flags)
+    site = _nearest_site(flagged_px, truth)
+    # A flag at a site counts where the site does, so that both sides of a match are counted or neither is.
+    counts, at_site = _inside(flagged_px, truth), site >= 0
+    counts[at_site] = _inside(truth.positions_px, truth)[site[at_site]]
+    return flags, site, counts
 
 
 def _positions(result: FrameResult, rows: NDArray[np.intp]) -> NDArray[np.float64]:

@@ -101,6 +101,8 @@ class Specimen:
         self.orientation_rad = orientation_rad
         self.candidates = classes.candidates(host, () if dopant is None else (dopant,))
         rates = {**DEFAULT_PREVALENCE, **(prevalence or {})}
+        #: How often each role is met.
+        self.prevalence: Mapping[Role, float] = rates
         shares = np.array(classes.priors(self.candidates, rates))
         if not ((shares >= 0).all() and (shares <= 1).all()):
             raise InputError(

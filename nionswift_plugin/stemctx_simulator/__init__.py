@@ -1,6 +1,6 @@
 """The simulated microscope in Nion Swift: a specimen whose every site is known, scanned as a real one is.
 
-It takes the place of the scan device of Nion's own simulator, and of no other: beside the scan device of a real
+It stands beside Nion's own simulator, whose scan device can be chosen as before; beside the scan device of a real
 instrument it does nothing.
 """
 
@@ -15,17 +15,19 @@ class StemctxSimulatorExtension:
     extension_id = "stemctx.simulator"
 
     def __init__(self, api_broker: Any) -> None:
-        pass
+        from nionswift_plugin.stemctx_simulator import plug_in
+
+        plug_in.open_plug_in(api_broker.get_api("~1.0"))
 
     def close(self) -> None:
         """Unload."""
-        from nionswift_plugin.stemctx_simulator import exchange
+        from nionswift_plugin.stemctx_simulator import plug_in
 
-        exchange.withdraw()
+        plug_in.close_plug_in()
 
 
 def run() -> None:
-    """Put our scan device in the place of the simulator's; called after Nion's simulator was set up."""
-    from nionswift_plugin.stemctx_simulator import exchange
+    """Put our instrument in; called after Nion's simulator was set up."""
+    from nionswift_plugin.stemctx_simulator import plug_in
 
-    exchange.install()
+    plug_in.attach()

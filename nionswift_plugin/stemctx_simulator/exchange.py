@@ -1,4 +1,4 @@
-"""Our scan device in, the one of Nion's simulator out, and back again."""
+"""Our instrument and scan device into Nion Swift, beside those of Nion's simulator, and out again."""
 
 from __future__ import annotations
 
@@ -20,27 +20,31 @@ _SCAN_MODULE: Final = {"scan_module"}
 _INSTRUMENT: Final = {"instrument_controller", "stem_controller"}
 
 
-@dataclass
-class _Installed:
-    """What stands in the registry for us, and what stood there before."""
+@dataclass(frozen=True)
+class Installed:
+    """What stands in the registry for us."""
 
-    instrument: Any
-    scan_module: Any
-    replaced: Any
+    instrument: SimulatedInstrument
+    scan_module: SimulatedScanModule
+
+    @property
+    def scan(self) -> Any:
+        """Nion's scan hardware source."""
+        return self.instrument.scan_controller
 
 
-_installed: _Installed | None = None
+_installed: Installed | None = None
 
 
 def install(settings: MicroscopeSettings | None = None) -> bool:
-    """Put our instrument and scan device in the place of the simulator's scan device; return whether it was done.
+    """Put our instrument and scan device in; return whether they are in.
 
-    Nion's simulated instrument and its cameras stay. Where another scan device is registered, nothing is done.
+    Nion's simulator stays as it is, and its scan device can be chosen beside ours. Where a scan device of anything
+    else is registered, nothing is done.
     """
     global _installed
     if _installed is not None:
         return True
-    replaced = None
     for module in Registry.get_components_by_type("scan_module"):
         if module.device.scan_device_id != USIM_SCAN_DEVICE:
             logger.warning(
@@ -48,35 +52,39 @@ def install(settings: MicroscopeSettings | None = None) -> bool:
                 module.device.scan_device_name,
             )
             return False
-        replaced = module
     used = settings or MicroscopeSettings()
     try:
         instrument = SimulatedInstrument(used)
     except StemctxError as error:
         logger.error("The simulated microscope could not be made: %s", error)
         return False
-    # The instrument first: a window that is open already asks a new instrument for its scan device.
+    # The instrument first: Nion looks it up when the scan device comes.
     Registry.register_component(instrument, _INSTRUMENT)
-    if replaced is not None:
-        Registry.unregister_component(replaced, _SCAN_MODULE)
     scan_module = SimulatedScanModule(instrument, used)
     Registry.register_component(scan_module, _SCAN_MODULE)
-    _installed = _Installed(instrument, scan_module, replaced)
+    _installed = Installed(instrument, scan_module)
     return True
+
+
+def installed() -> Installed | None:
+    """What was put in, or None."""
+    return _installed
 
 
 def withdraw() -> None:
     """Undo `install`: everything is as it was."""
     global _installed
-    installed, _installed = _installed, None
-    if installed is None:
+    ours, _installed = _installed, None
+    if ours is None:
         return
-    manager = HardwareSource.HardwareSourceManager()
-    if installed.scan_module.hardware_source not in manager.hardware_sources:
-        return  # Nion Swift is closing, and has closed every hardware source
-    if installed.scan_module in Registry.get_components_by_type("scan_module"):
-        Registry.unregister_component(installed.scan_module, _SCAN_MODULE)
-    if installed.replaced is not None and not Registry.get_components_by_type("scan_module"):
-        Registry.register_component(installed.replaced, _SCAN_MODULE)
-    if installed.instrument in Registry.get_components_by_type("stem_controller"):
-        Registry.unregister_component(installed.instrument, _INSTRUMENT)
+    try:
+        manager = HardwareSource.HardwareSourceManager()
+        if ours.scan_module.hardware_source not in manager.hardware_sources:
+            return  # Nion Swift is closing, and has closed every hardware source
+        if ours.scan_module in Registry.get_components_by_type("scan_module"):
+            Registry.unregister_component(ours.scan_module, _SCAN_MODULE)
+        if ours.instrument in Registry.get_components_by_type("stem_controller"):
+            Registry.unregister_component(ours.instrument, _INSTRUMENT)
+    finally:
+        ours.scan_module.device.close()
+        ours.instrument.sample.close()
