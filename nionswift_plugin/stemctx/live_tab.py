@@ -1,4 +1,4 @@
-"""The first tab of the panel: what the service says, and what the user declares."""
+"""The first tab of the panel: state and buttons, and the sections of what is imaged and what is shown."""
 
 from __future__ import annotations
 
@@ -6,19 +6,25 @@ from typing import Any, Final, Protocol
 
 from nion.ui import Declarative
 
-from nionswift_plugin.stemctx.panel_model import QUANTITIES, PanelModel
+from nionswift_plugin.stemctx.imaged_section import ControlsHandler, ImagedHandler
+from nionswift_plugin.stemctx.layout import bound, row, said, text, ui
+from nionswift_plugin.stemctx.panel_model import PanelModel
+from nionswift_plugin.stemctx.shown_section import ShownHandler
 
-_LABEL_WIDTH: Final = 92
+_SECTIONS: Final = {"imaged": ImagedHandler, "shown": ShownHandler, "controls": ControlsHandler}
 
 
 class Operator(Protocol):
-    """What the buttons and fields of the panel do."""
+    """What the buttons of the panel do."""
 
     def start(self) -> None:
         """Scan, and judge the frames."""
 
     def stop(self) -> None:
         """Stop judging; the scan goes on."""
+
+    def freeze(self) -> None:
+        """Keep what is shown while the scan goes on, or go on showing what comes."""
 
     def stop_scripts(self) -> None:
         """Stop the sessions of scripts, and take the beam off the sample."""
@@ -31,90 +37,68 @@ class Operator(Protocol):
 
 
 class LiveHandler(Declarative.Handler):  # type: ignore[misc]  # nion is untyped here
-    """Lays the panel out and passes clicks on."""
+    """Lays the tab out and passes clicks on."""
 
     def __init__(self, model: PanelModel, operator: Operator) -> None:
         super().__init__()
         self.model = model
         self._operator = operator
-        u = Declarative.DeclarativeUI()
+        #: Control names are looked at once in the life of a column.
+        self.names_expanded = False
 
-        def row(label: str, *widgets: Any) -> Any:
-            return u.create_row(u.create_label(text=label, width=_LABEL_WIDTH), *widgets, spacing=8)
-
-        def said(label: str, name: str, **more: Any) -> Any:
-            return row(label, u.create_label(text=f"@binding(model.{name}.value)", **more), u.create_stretch())
-
-        def combo(label: str, items: str, index: str) -> Any:
-            box = u.create_combo_box(
-                items_ref=f"@binding(model.{items}.value)",
-                current_index=f"@binding(model.{index}.value)",
-                min_width=150,
+        def button(label: str, clicked: str, enabled: str, tip: str) -> Any:
+            return ui.create_push_button(
+                text=label, on_clicked=clicked, enabled=bound(f"model.{enabled}.value"), tool_tip=tip
             )
-            return row(label, box, u.create_stretch())
 
-        entries = []
-        for name, label, unit in QUANTITIES:
-            # Bindings go by attribute.
-            setattr(self, f"{name}_text", model.quantity[name])
-            setattr(self, f"{name}_tip", model.quantity_tip[name])
-            setattr(self, f"{name}_entry", model.entered[name])
-            entry = u.create_line_edit(
-                text=f"@binding({name}_entry.value)",
-                placeholder_text=unit,
-                width=52,
-                tool_tip=f"{label} ({unit}) to use where neither frame nor instrument gives it",
-            )
-            value = u.create_label(text=f"@binding({name}_text.value)", tool_tip=f"@binding({name}_tip.value)")
-            entries.append(row(label, entry, value, u.create_stretch()))
-        self.ui_view = u.create_column(
-            row(
-                "State",
-                u.create_label(text="@binding(model.state.value)", width=80),
-                u.create_push_button(
-                    text="Start", on_clicked="start_clicked", enabled="@binding(model.can_start.value)"
+        content = ui.create_column(
+            ui.create_row(
+                button("Start", "start_clicked", "can_start", "Judge the frames; scan where no scan runs"),
+                button("Stop", "stop_clicked", "can_stop", "Judge no more frames; the scan goes on"),
+                button(
+                    bound("model.freeze.value"),
+                    "freeze_clicked",
+                    "can_stop",
+                    "Keep the flags and the list as they are while the scan goes on",
                 ),
-                u.create_push_button(
-                    text="Stop", on_clicked="stop_clicked", enabled="@binding(model.can_stop.value)"
-                ),
-                u.create_stretch(),
+                ui.create_stretch(),
+                spacing=8,
             ),
-            u.create_label(text="@binding(model.reason.value)", word_wrap=True, max_width=320),
+            said("State", "state"),
+            text("reason"),
+            text("flags_title"),
+            text("notes"),
+            ui.create_section(ui.create_component_instance("imaged"), title="What is imaged"),
+            ui.create_section(ui.create_component_instance("shown"), title="Which flags are shown"),
+            said("Model", "model_name"),
+            said("Engine", "engine", tool_tip=bound("model.engine_why.value")),
+            text("engine_why"),
+            said("Latency", "latency", tool_tip="From the last row of a frame to its flags"),
+            said("Frames", "frames"),
             row(
                 "Scripts",
-                u.create_label(text="@binding(model.scripts.value)", width=80),
-                u.create_push_button(
-                    text="Stop scripts",
-                    on_clicked="stop_scripts_clicked",
-                    enabled="@binding(model.can_stop_scripts.value)",
-                    tool_tip="Stops what scripts are doing at once, and takes the beam off the sample",
+                ui.create_label(text=bound("model.scripts.value"), width=80),
+                button(
+                    "Stop scripts",
+                    "stop_scripts_clicked",
+                    "can_stop_scripts",
+                    "Stops what scripts are doing at once, and takes the beam off the sample",
                 ),
-                u.create_stretch(),
             ),
-            combo("Scan device", "devices", "device_index"),
-            combo("Channel", "channels", "channel_index"),
-            combo("Host", "hosts", "host_index"),
-            row(
-                "Candidates",
-                u.create_line_edit(
-                    text="@binding(model.candidates.value)",
-                    placeholder_text="such as V, Ti",
-                    tool_tip="Elements looked for on the metal site",
-                    width=150,
-                ),
-                u.create_stretch(),
+            ui.create_section(
+                ui.create_component_instance("controls"),
+                title="Names of the instrument's controls",
+                expanded="names_expanded",
             ),
-            *entries,
-            said("Model", "model_name"),
-            said("Engine", "engine", tool_tip="@binding(model.engine_tip.value)"),
-            said("Latency", "latency"),
-            said("Frames", "frames"),
-            u.create_label(text="@binding(model.flags_title.value)", word_wrap=True, max_width=320),
-            u.create_label(text="@binding(model.notes.value)", word_wrap=True, max_width=320),
-            u.create_list_box(items_ref="@binding(model.flags.value)", min_height=80, min_width=280),
+            ui.create_stretch(),
             spacing=4,
             margin=6,
         )
+        self.ui_view = ui.create_scroll_area(content)
+
+    def create_handler(self, component_id: str, **more: Any) -> Any:
+        """Make a section, as Nion asks for it."""
+        return _SECTIONS[component_id](self.model)
 
     def start_clicked(self, widget: Any) -> None:
         """Start."""
@@ -123,6 +107,10 @@ class LiveHandler(Declarative.Handler):  # type: ignore[misc]  # nion is untyped
     def stop_clicked(self, widget: Any) -> None:
         """Stop."""
         self._operator.stop()
+
+    def freeze_clicked(self, widget: Any) -> None:
+        """Freeze, or go on."""
+        self._operator.freeze()
 
     def stop_scripts_clicked(self, widget: Any) -> None:
         """Stop what scripts are doing."""

@@ -6,10 +6,13 @@ from typing import Any, Final
 
 from nion.utils import Model
 
-from nionswift_plugin.stemctx.status import FlagAge, LiveState, LiveStatus
+from nionswift_plugin.stemctx.context_reader import ControlNames
+from nionswift_plugin.stemctx.shown import DEFECT_ROLES, ShownRule, shown_sites
+from nionswift_plugin.stemctx.status import LiveState, LiveStatus
 from stemctx_core import materials
-from stemctx_core.context import ImagingContext, Known, Quantity
+from stemctx_core.context import ImagingContext, Known, Quantity, Source
 from stemctx_core.results import Decision, FrameResult
+from stemctx_core.simulation.columns import METALS
 
 #: Quantity, its name in words, and its unit.
 QUANTITIES: Final = (
@@ -18,38 +21,62 @@ QUANTITIES: Final = (
     ("inner_mrad", "Inner angle", "mrad"),
     ("outer_mrad", "Outer angle", "mrad"),
 )
-_LISTED_FLAGS = 500
+#: First line of the list that elements are picked from.
+PICK: Final = "pick"
+#: Sliders move in whole steps: of probability, and of entropy (nats). The last step of entropy is no limit.
+PROBABILITY_STEPS: Final = 200
+ENTROPY_STEPS: Final = 100
+ENTROPY_STEP_NATS: Final = 0.02
+_SOURCES: Final = {
+    Source.FRAME: "frame metadata",
+    Source.INSTRUMENT: "instrument control",
+    Source.USER: "you",
+}
 
 
 class PanelModel:
     """Everything that the panel shows; only to be touched on the window's thread."""
 
     def __init__(self) -> None:
-        text = Model.PropertyModel
-        self.state: Any = text(LiveState.OFF.value)
-        self.reason: Any = text("")
-        self.model_name: Any = text("-")
-        self.engine: Any = text("-")
-        self.engine_tip: Any = text("")
-        self.latency: Any = text("-")
-        self.frames: Any = text("-")
-        self.can_start: Any = Model.PropertyModel(True)
-        self.can_stop: Any = Model.PropertyModel(False)
-        self.scripts: Any = text(spoken_scripts(0))
-        self.can_stop_scripts: Any = Model.PropertyModel(False)
-        self.hosts: Any = Model.PropertyModel(list(materials.hosts()))
-        self.host_index: Any = Model.PropertyModel(0)
-        self.candidates: Any = text("")
-        self.devices: Any = Model.PropertyModel([])
-        self.device_index: Any = Model.PropertyModel(0)
-        self.channels: Any = Model.PropertyModel([])
-        self.channel_index: Any = Model.PropertyModel(0)
-        self.quantity: dict[str, Any] = {name: text("-") for name, _, _ in QUANTITIES}
-        self.quantity_tip: dict[str, Any] = {name: text("") for name, _, _ in QUANTITIES}
-        self.entered: dict[str, Any] = {name: text("") for name, _, _ in QUANTITIES}
-        self.flags_title: Any = text("No flags")
-        self.flags: Any = Model.PropertyModel([])
-        self.notes: Any = text("")
+        of = Model.PropertyModel
+        self.state: Any = of(LiveState.OFF.value)
+        self.reason: Any = of("")
+        self.can_start: Any = of(True)
+        self.can_stop: Any = of(False)
+        self.freeze: Any = of(spoken_freeze(False))
+        self.scripts: Any = of(spoken_scripts(0))
+        self.can_stop_scripts: Any = of(False)
+        self.model_name: Any = of("-")
+        self.engine: Any = of("-")
+        self.engine_why: Any = of("")
+        self.latency: Any = of("-")
+        self.frames: Any = of("-")
+        self.flags_title: Any = of("No flags")
+        self.notes: Any = of("")
+
+        self.devices: Any = of([])
+        self.device_index: Any = of(0)
+        self.channels: Any = of([])
+        self.channel_index: Any = of(0)
+        self.problem: Any = of("")
+        self.host: Any = of("")
+        self.hosts: Any = of([*materials.hosts(), *materials.held_out_hosts()])
+        self.host_index: Any = of(0)
+        self.candidates: Any = of("")
+        self.elements: Any = of([PICK, *METALS])
+        self.element_index: Any = of(0)
+        names = [name for name, _, _ in QUANTITIES]
+        self.quantity: dict[str, Any] = {name: of("-") for name in names}
+        self.quantity_tip: dict[str, Any] = {name: of("") for name in names}
+        self.entered: dict[str, Any] = {name: of("") for name in names}
+        self.can_enter: dict[str, Any] = {name: of(True) for name in names}
+        self.controls: dict[str, Any] = {name: of("") for name in ControlNames.__struct_fields__}
+
+        self.probability: Any = of(0)
+        self.probability_text: Any = of("")
+        self.entropy: Any = of(ENTROPY_STEPS)
+        self.entropy_text: Any = of("")
+        self.roles: dict[str, Any] = {role.name: of(True) for role in DEFECT_ROLES}
 
     def show_status(self, status: LiveStatus, running: bool) -> None:
         """Show state, reason, engine, latency and counts."""
@@ -60,16 +87,10 @@ class PanelModel:
         put(self.model_name, status.model or "-")
         name, _, why = status.engine.partition("; ")
         put(self.engine, name or "-")
-        put(self.engine_tip, why)
+        put(self.engine_why, why)
         put(self.latency, "-" if status.latency_ms is None else f"{status.latency_ms:.0f} ms")
-        put(
-            self.frames,
-            f"{status.scanned} scanned, {status.answered} answered, {status.replaced} replaced",
-        )
-        if status.flags is FlagAge.GONE:
-            put(self.flags, [])
-            put(self.flags_title, "No flags")
-            put(self.notes, "")
+        counts = (status.scanned, status.answered, status.replaced, status.dropped)
+        put(self.frames, "{} scanned, {} answered, {} replaced, {} dropped".format(*counts))
 
     def show_scripts(self, count: int) -> None:
         """Show how many scripts have a session open."""
@@ -77,26 +98,30 @@ class PanelModel:
         put(self.can_stop_scripts, count > 0)
 
     def show_context(self, context: ImagingContext) -> None:
-        """Show every value with its source, or why it is missing."""
+        """Show every value with its source, or why it is missing; what is known otherwise cannot be entered."""
         for name, _, unit in QUANTITIES:
             quantity = getattr(context, name)
             put(self.quantity[name], spoken(quantity, unit))
-            put(self.quantity_tip[name], quantity.detail if isinstance(quantity, Known) else quantity.reason)
+            known = isinstance(quantity, Known)
+            put(self.quantity_tip[name], quantity.detail if known else quantity.reason)
+            put(self.can_enter[name], not known or quantity.source is Source.USER)
 
-    def show_flags(self, result: FrameResult) -> None:
-        """List the flags, most probable first, with what is to be known of the frame."""
+    def forget_context(self) -> None:
+        """Nothing is known yet, such as of another scan device."""
+        for name, _, _ in QUANTITIES:
+            put(self.quantity[name], "-")
+            put(self.quantity_tip[name], "")
+            put(self.can_enter[name], True)
+
+    def show_result(self, result: FrameResult, rule: ShownRule) -> None:
+        """Show how many flags there are, and what is to be known of the frame."""
         put(self.notes, " ".join(result.warnings))
-        rows = flag_rows(result)
-        put(self.flags, rows)
-        counts = ", ".join(f"{n} {species}" for species, n in result.flag_counts().items())
-        unsure = len(result.undecided())
-        undecided = f"; {unsure} undecided" if unsure else ""
-        put(
-            self.flags_title,
-            f"{len(result.where(Decision.FLAG))} flags: {counts}{undecided}"
-            if rows
-            else f"No flags{undecided}",
-        )
+        put(self.flags_title, spoken_flags(result, rule))
+
+    def show_nothing(self) -> None:
+        """No flag is on the screen."""
+        put(self.flags_title, "No flags")
+        put(self.notes, "")
 
 
 def put(model: Any, value: Any) -> None:
@@ -105,23 +130,32 @@ def put(model: Any, value: Any) -> None:
         model.value = value
 
 
-def flag_rows(result: FrameResult) -> list[str]:
-    """Species, probability and position (pixels) of each flag, one text each."""
-    sites, probability = result.sites, result.sites.probability
-    flags = sorted(result.where(Decision.FLAG), key=lambda i: (-float(probability[i]), int(i)))
-    return [
-        f"{result.species(int(i))}   p {float(probability[i]):.3f}   y {float(sites.y_px[i]):.1f}  x {float(sites.x_px[i]):.1f}"
-        for i in flags[:_LISTED_FLAGS]
-    ]
-
-
 def spoken_scripts(count: int) -> str:
     """How many scripts have a session open, in words."""
     return f"{count} running" if count else "none running"
 
 
+def spoken_freeze(frozen: bool) -> str:
+    """What the button does next."""
+    return "Go on" if frozen else "Freeze"
+
+
 def spoken(quantity: Quantity, unit: str) -> str:
     """A quantity with its source, or that it is missing, in words."""
     if isinstance(quantity, Known):
-        return f"{quantity.value:g} {unit} ({quantity.source.value})"
-    return "not known"
+        return f"{quantity.value:g} {unit} ({_SOURCES.get(quantity.source, quantity.source.value)})"
+    return "not known: averaged over"
+
+
+def spoken_flags(result: FrameResult, rule: ShownRule) -> str:
+    """How many flags are shown, of which species, and what is not shown, in words."""
+    names = [result.species(int(i)) for i in shown_sites(result, rule)]
+    counts = sorted(((names.count(n), n) for n in set(names)), key=lambda item: (-item[0], item[1]))
+    title = (
+        f"{len(names)} flags: {', '.join(f'{n} {species}' for n, species in counts)}" if names else "No flags"
+    )
+    hidden = len(result.where(Decision.FLAG)) - len(names)
+    undecided = len(result.undecided())
+    return "; ".join(
+        [title, *([f"{hidden} hidden"] if hidden else []), *([f"{undecided} undecided"] if undecided else [])]
+    )

@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import logging
 import pathlib
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from nion.swift.model import ApplicationData
 from nion.utils import Event
 
 from nionswift_plugin.stemctx.context_reader import ControlNames
+from nionswift_plugin.stemctx.shown import ShownRule
 from nionswift_plugin.stemctx.status import LiveSettings
 
 logger = logging.getLogger(__name__)
 
 FILE_NAME = "stemctx.json"
+_PROJECTS: Final = 200
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """What a project is about: host, and elements looked for on its metal site."""
+
+    host: str
+    dopants: tuple[str, ...]
 
 
 class Remembered(msgspec.Struct, frozen=True):
     """What is kept from one start of Nion Swift to the next.
 
-    Unknown keys are passed over, so that an older version reads the file of a newer one. `address`, `key` and
+    Unknown keys are passed over, so that an older version reads the file of a newer one. Host and candidates are kept
+    for every project too, by its identifier. The channel is known by its name, because instruments reorder channels;
+    where the name is gone, it was renamed, and the index holds. `address`, `key` and
     `server_key` (paths) lead to a server on another machine and are written into the file by hand.
     """
 
@@ -32,9 +43,25 @@ class Remembered(msgspec.Struct, frozen=True):
     user: dict[str, float] = {}
     controls: ControlNames = ControlNames()
     scan_device_id: str = ""
+    channel_name: str = ""
+    rule: ShownRule = ShownRule()
+    projects: dict[str, Sample] = {}
     address: str = ""
     key: str = ""
     server_key: str = ""
+
+    def of_project(self, project: str) -> Remembered:
+        """With host and candidates as they were in a project, where it is known."""
+        sample = self.projects.get(project)
+        if sample is None:
+            return self
+        return msgspec.structs.replace(self, host=sample.host, dopants=sample.dopants)
+
+    def for_project(self, project: str) -> Remembered:
+        """With host and candidates kept for a project; projects that were kept long ago make room."""
+        others = [(name, sample) for name, sample in self.projects.items() if name != project]
+        kept = dict([*others[1 - _PROJECTS :], (project, Sample(self.host, self.dopants))])
+        return msgspec.structs.replace(self, projects=kept)
 
     @property
     def key_files(self) -> tuple[pathlib.Path, pathlib.Path] | None:
@@ -58,6 +85,7 @@ class SettingsFile:
     """
 
     def __init__(self, directory: pathlib.Path | None) -> None:
+        self.folder = directory
         self._path = directory / FILE_NAME if directory is not None else None
         self._data: Any = ApplicationData.ApplicationData(self._path)
 
@@ -99,6 +127,11 @@ class Settings:
         self._file = file
         self.now = file.read()
         self.changed: Any = Event.Event()
+
+    @property
+    def folder(self) -> pathlib.Path | None:
+        """Folder of the file, for what else is kept; None where everything is kept in memory."""
+        return self._file.folder
 
     def change(self, now: Remembered) -> None:
         """Remember something else from now on."""

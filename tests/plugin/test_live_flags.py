@@ -46,7 +46,7 @@ def test_flags_appear_once_and_go_with_stop(live: tuple[Swift, Any]) -> None:
     s.pump(lambda: plug_in.service.status.answered >= answered + 2)
     assert len(s.live_display().graphics) == 1
     assert all(0 <= m.y <= 1 and 0 <= m.x <= 1 for m in graphic.drawn)
-    s.pump(lambda: plug_in.model.flags.value)
+    s.pump(lambda: plug_in.model.flags_title.value != "No flags")
     assert plug_in.model.state.value == LiveState.LIVE.value
     assert "HAADF" in plug_in.model.channels.value
     assert "80 kV (frame metadata)" in plug_in.model.quantity["high_tension_kv"].value or "80 kV" in (
@@ -57,7 +57,7 @@ def test_flags_appear_once_and_go_with_stop(live: tuple[Swift, Any]) -> None:
     s.window.periodic()
     assert not s.live_display().graphics
     assert plug_in.model.state.value == LiveState.OFF.value
-    assert plug_in.model.flags.value == []
+    assert plug_in.model.flags_title.value == "No flags"
     assert s.scan.is_playing
 
 
@@ -84,15 +84,15 @@ def test_fault_08_results_faster_than_the_window_are_painted_five_times_a_second
     s.pump(lambda: drawn(s), 60.0)
     s.scan.abort_playing(sync_timeout=10.0)
     s.pump(lambda: plug_in.ui._pending == {})
-    shown, painted = plug_in._listed, len(plug_in.paint_ms)
+    shown, painted = plug_in.feed.result, len(plug_in.paint_ms)
     offered, started = 0, time.monotonic()
     while time.monotonic() - started < 2.0:
         newest = dataclasses.replace(shown, timing_ms={"offered": float(offered)})
-        plug_in._result_came(newest, 1.0)
+        plug_in.screen.result_came(newest, 1.0)
         offered += 1
         s.window.periodic()
         time.sleep(1 / 60)
-    s.pump(lambda: plug_in._listed.timing_ms == newest.timing_ms)
+    s.pump(lambda: plug_in.feed.result.timing_ms == newest.timing_ms)
     elapsed = time.monotonic() - started
     assert offered > 20
     assert len(plug_in.paint_ms) - painted <= elapsed / 0.2 + 1
@@ -116,7 +116,7 @@ def test_another_host_is_used_from_the_next_frame_on(live: tuple[Swift, Any]) ->
     assert plug_in.remembered.dopants == ("V", "Ti")
     s.pump(lambda: not flags_graphics(s))
     s.pump(lambda: drawn(s), 60.0)
-    assert plug_in._listed.context.dopants == ("V", "Ti")
+    assert plug_in.feed.result.context.dopants == ("V", "Ti")
 
 
 @pytest.mark.parametrize(("entered", "said"), [("Xx", "Xx"), ("W", "metal of WSe2"), ("V, V", "twice")])
@@ -125,7 +125,7 @@ def test_candidates_that_cannot_be_are_said_and_not_taken(
 ) -> None:
     _, plug_in = live
     plug_in.model.candidates.value = entered
-    assert said in plug_in.model.reason.value
+    assert said in plug_in.model.problem.value
     assert plug_in.remembered.dopants == ("V",)
 
 

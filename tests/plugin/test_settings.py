@@ -54,9 +54,8 @@ def test_what_a_newer_version_wrote_is_passed_over(tmp_path: Path) -> None:
 def test_fields_show_what_is_remembered_and_read_it_back() -> None:
     model = PanelModel()
     fields.show(model, SOME)
-    model.channel_index.value = 1
     assert model.candidates.value == "Ti, V"
-    assert fields.read(model, SOME, "some_scan") == SOME
+    assert fields.read(model, SOME) == SOME
 
 
 @pytest.mark.parametrize("text", ["80 kV", "-3", "0", "nan", "inf", "1e999"])
@@ -65,7 +64,7 @@ def test_an_entry_that_is_no_positive_number_says_so(text: str) -> None:
     fields.show(model, SOME)
     model.entered["inner_mrad"].value = text
     with pytest.raises(InputError, match=r"Inner angle: .* Enter it in mrad"):
-        fields.read(model, SOME, "")
+        fields.read(model, SOME)
 
 
 def test_an_entry_with_a_decimal_comma_or_none() -> None:
@@ -73,4 +72,4 @@ def test_an_entry_with_a_decimal_comma_or_none() -> None:
     fields.show(model, SOME)
     model.entered["inner_mrad"].value = ""
     model.entered["outer_mrad"].value = " 120,5 "
-    assert fields.read(model, SOME, "").user == {"outer_mrad": 120.5}
+    assert fields.read(model, SOME).user == {"outer_mrad": 120.5}

@@ -1,0 +1,57 @@
+"""The section of which flags are shown: least probability, greatest entropy, classes in their colours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nion.ui import Declarative
+
+from nionswift_plugin.stemctx.layout import LABEL_WIDTH, bound, row, ui
+from nionswift_plugin.stemctx.panel_model import ENTROPY_STEPS, PROBABILITY_STEPS, PanelModel
+from nionswift_plugin.stemctx.shown import DEFECT_ROLES
+from stemctx_core.classes import Role
+from stemctx_core.colours import ROLE_COLOURS, ROLE_WORDS
+
+
+class ShownHandler(Declarative.Handler):  # type: ignore[misc]  # nion is untyped here
+    """Lays the section out; its fields act by themselves, through the model."""
+
+    def __init__(self, model: PanelModel) -> None:
+        super().__init__()
+        self.model = model
+
+        def slider(name: str, steps: int) -> Any:
+            return ui.create_slider(value=bound(f"model.{name}.value"), minimum=0, maximum=steps, width=130)
+
+        self.ui_view = ui.create_column(
+            row(
+                "Probability",
+                slider("probability", PROBABILITY_STEPS),
+                ui.create_label(
+                    text=bound("model.probability_text.value"),
+                    tool_tip="Flags whose species is less probable are hidden",
+                ),
+            ),
+            row(
+                "Entropy",
+                slider("entropy", ENTROPY_STEPS),
+                ui.create_label(
+                    text=bound("model.entropy_text.value"),
+                    tool_tip="Flags whose posterior has more entropy are hidden",
+                ),
+            ),
+            *(self._role(role) for role in DEFECT_ROLES),
+            spacing=4,
+        )
+
+    def _role(self, role: Role) -> Any:
+        # Bindings go by attribute.
+        setattr(self, f"{role.name}_shown", self.model.roles[role.name])
+        return ui.create_row(
+            ui.create_label(text="\u25cf", color=ROLE_COLOURS[role], width=16),
+            ui.create_check_box(
+                text=ROLE_WORDS[role], checked=bound(f"{role.name}_shown.value"), min_width=LABEL_WIDTH
+            ),
+            ui.create_stretch(),
+            spacing=4,
+        )
