@@ -1,4 +1,5 @@
 # make live       the simulated microscope with live flags; needs Python >= 3.11 and nothing else
+# make swift      Nion Swift with the simulated microscope, scanning and flagging in its window
 # make test       every check: ruff, mypy, import-linter, pytest
 # make test-host  the tests that need neither PyTorch nor abTEM, for a newer Python and the Nion Swift it brings
 #
@@ -16,10 +17,14 @@ METADATA := pyproject.toml tests/constraints.txt
 # Tests share few cores with the processes that they start.
 test test-host: export OMP_NUM_THREADS ?= 1
 
-.PHONY: live test test-host lint clean
+.PHONY: live swift test test-host lint clean
 
 live: $(VENV)/.installed-live
 	$(BIN)/stemctx live $(LIVE_OPTIONS)
+
+# A profile of its own: the user's Nion Swift, its projects and its settings are neither read nor written.
+swift: $(VENV)/.installed-swift
+	$(BIN)/nionswift --app nionswift_plugin.stemctx.application
 
 # STEMCTX_REQUIRE: what must be there to run, so that a broken installation cannot pass by skipping.
 test: lint
@@ -44,13 +49,17 @@ $(VENV)/.installed-live: $(VENV)/.made $(METADATA)
 	$(PIP) --constraint tests/constraints.txt --editable '.[simulator]'
 	touch $@
 
+$(VENV)/.installed-swift: $(VENV)/.made $(METADATA)
+	$(PIP) --constraint tests/constraints.txt --editable '.[plugin,simulator]'
+	touch $@ $(VENV)/.installed-live
+
 $(VENV)/.installed-test: $(VENV)/.made $(METADATA)
 	$(PIP) --constraint tests/constraints.txt --editable '.[all,test]'
-	touch $@ $(VENV)/.installed-live
+	touch $@ $(VENV)/.installed-live $(VENV)/.installed-swift
 
 $(VENV)/.installed-host: $(VENV)/.made $(METADATA)
 	$(PIP) --constraint tests/constraints.txt --editable '.[plugin,simulator,files,test]'
-	touch $@ $(VENV)/.installed-live
+	touch $@ $(VENV)/.installed-live $(VENV)/.installed-swift
 
 clean:
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
