@@ -18,7 +18,7 @@ MOST_ROWS: Final = 500
 _SAME_SITE: Final = 0.3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FlagRow:
     """One flag of the list.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Final
 
 from nionswift_plugin.stemctx.passes import is_whole, may_yet_be_judged
@@ -66,7 +67,7 @@ class FrameLedger:
             self._frames[_key(identity)] = frame
             while len(self._origins) > _KEPT:
                 self._origins.popitem(last=False)
-            while len(self._frames) > 1 and sum(f.data.nbytes for f in self._frames.values()) > _KEPT_BYTES:
+            while len(self._frames) > 1 and _bytes(self._frames.values()) > _KEPT_BYTES:
                 self._frames.popitem(last=False)
             while len(self._frames) > _KEPT:
                 self._frames.popitem(last=False)
@@ -127,6 +128,12 @@ class FrameLedger:
                 return FlagAge.GONE
             # One frame behind is the rule: the next one is on its way to the server.
             return FlagAge.STALE if self.scanned - self._shown.whole_frames > 1 else FlagAge.FRESH
+
+
+def _bytes(frames: Iterable[TappedFrame]) -> int:
+    """Memory behind frames; those that are rows of one frame share it."""
+    behind = [f.data if f.data.base is None else f.data.base for f in frames]
+    return sum({id(array): array.nbytes for array in behind}.values())
 
 
 def _key(identity: FrameIdentity) -> tuple[str, int]:

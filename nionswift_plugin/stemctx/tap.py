@@ -1,8 +1,8 @@
 """The tap on the scan: copies a frame on the acquisition thread and hands it to a thread of its own.
 
 The acquisition thread must never wait for us, and an exception in a listener would keep the frame from every
-listener behind it. So the callback copies the valid rows, puts them in a slot that holds one frame, and returns;
-whatever it meets, it does not raise.
+listener behind it. So the callback copies the rows that are new, puts them in a slot that holds one frame, and
+returns; whatever it meets, it does not raise.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class TappedFrame:
     Attributes
     ----------
     data
-        (valid_rows, width) private copy; rows below are another frame's and are not here.
+        (valid_rows, width) private copy that does not change; rows below are another frame's and are not here.
     valid_rows
         Number of rows that belong to this frame.
     shape
@@ -94,6 +94,27 @@ class TappedFrame:
         )
 
 
+class _Rows:
+    """Copy of one frame, to which rows are added as they arrive; those that are there do not change any more."""
+
+    def __init__(self, scan_id: str, data: NDArray[Any]) -> None:
+        self.scan_id, self.count = scan_id, 0
+        self._copy = np.empty(data.shape, data.dtype)
+
+    def add(self, data: NDArray[Any], valid_rows: int) -> NDArray[Any]:
+        """Copy the rows that are new, and return all of them."""
+        self._copy[self.count : valid_rows] = data[self.count : valid_rows]
+        self.count = valid_rows
+        return self._copy[:valid_rows]
+
+    def goes_on(self, data: NDArray[Any]) -> bool:
+        """Whether what is copied is still what stands in the buffer of the scan, by some of the rows."""
+        if data.shape != self._copy.shape or data.dtype != self._copy.dtype or not self.count:
+            return False
+        some = [0, self.count // 2, self.count - 1]
+        return np.array_equal(self._copy[some], data[some])
+
+
 @dataclass(frozen=True)
 class _Arrival:
     """What the callback leaves in the slot; the rest is read from it on the worker thread."""
@@ -127,6 +148,7 @@ class FrameTap:
         self._on_frame = on_frame
         self._condition = threading.Condition()
         self._slot: _Arrival | None = None
+        self._rows: _Rows | None = None
         self._closed = threading.Event()
         self._log = Throttle(10.0)
         self.replaced = 0
@@ -160,12 +182,8 @@ class FrameTap:
             # Rows that arrive after a stop was asked for come as "marked".
             if data is None or data.ndim != 2 or args.state not in ("complete", "partial", "marked"):
                 return
-            height = data.shape[0]
-            # Metadata is copied deeply whenever it is asked for, so a whole frame is not asked for its row count.
             complete = args.state == "complete"
-            valid_rows = height if complete else _valid_rows(xdata.metadata, height)
-            # The array is the channel's own buffer, which the next frame overwrites in place.
-            rows = np.array(data[:valid_rows], order="C", copy=True)
+            rows = self._copied(data, None if complete else xdata.metadata)
             arrival = _Arrival(
                 rows, xdata, complete, args.data_channel_id or self._channel_id, time.monotonic_ns()
             )
@@ -183,9 +201,29 @@ class FrameTap:
         finally:
             self.callback_ns = time.perf_counter_ns() - start
 
+    def _copied(self, data: NDArray[Any], metadata: Mapping[str, Any] | None) -> NDArray[Any]:
+        """Copy of the rows of a partial frame, or of a whole one where no metadata are given.
+
+        The array is the channel's own buffer, which the next frame overwrites in place. Metadata are copied deeply
+        whenever they are asked for, so a whole frame is known by its rows.
+        """
+        rows, valid_rows = self._rows, data.shape[0]
+        if metadata is None:
+            self._rows = None
+            if rows is None or not rows.goes_on(data):
+                rows = _Rows("", data)
+            return rows.add(data, valid_rows)
+        valid_rows = _valid_rows(metadata, valid_rows)
+        scan_id = str(metadata.get("scan", {}).get("scan_id", ""))
+        same = rows is not None and scan_id and rows.scan_id == scan_id and rows.count <= valid_rows
+        if rows is None or not (same and rows.goes_on(data)):
+            rows = self._rows = _Rows(scan_id, data)
+        return rows.add(data, valid_rows)
+
     def _aborted(self) -> None:
         """Forget rows of a frame that will never be whole, on whichever thread aborted."""
         try:
+            self._rows = None
             with self._condition:
                 if self._slot is not None and not self._slot.complete:
                     self._slot = None

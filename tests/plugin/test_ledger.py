@@ -13,7 +13,6 @@ from nionswift_plugin.stemctx.tap import TappedFrame
 from stemctx_core.context import ImagingContext, Missing
 from stemctx_core.results import FrameIdentity, FrameResult, Refusal, SiteTable
 
-
 NOWHERE = ImagingContext("WSe2", (), *[Missing("not asked for")] * 5)
 
 
@@ -149,7 +148,14 @@ def test_the_frames_on_the_screen_are_held_and_no_others() -> None:
 
 def test_a_server_that_does_not_answer_does_not_fill_the_memory() -> None:
     ledger = FrameLedger()
-    large = np.zeros((4096, 4096), np.float32)  # 64 MiB, shared by all of them
-    for n in range(8):
-        send(ledger, replace(frame(str(n)), data=large))
-    assert sum(f.data.nbytes for f in ledger._frames.values()) <= 128 * 2**20
+    for n in range(6):
+        send(ledger, replace(frame(str(n)), data=np.empty((4096, 2048), np.float32)))  # 32 MiB
+    assert sum(f.data.nbytes for f in ledger._frames.values()) == 4 * 32 * 2**20
+
+
+def test_rows_of_one_frame_count_once() -> None:
+    ledger = FrameLedger()
+    buffer = np.empty((4096, 4096), np.float32)  # 64 MiB
+    for n in range(1, 5):
+        send(ledger, replace(frame("1", rows=n), data=buffer[: 1024 * n]))
+    assert len(ledger._frames) == 4

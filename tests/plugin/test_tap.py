@@ -11,6 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from nion.data import DataAndMetadata
+from nion.instrumentation import HardwareSource
+from numpy.typing import NDArray
 
 from nionswift_plugin.stemctx.tap import FrameTap, TappedFrame
 from sim.headless import HeadlessMicroscope
@@ -125,6 +128,106 @@ def test_partial_frames_bring_only_their_own_rows(microscope: HeadlessMicroscope
         assert np.array_equal(part.data, whole_of[part.scan_id].data[: part.valid_rows])
 
 
+class Device:
+    """What a scan device sends: one buffer that every frame overwrites from the top."""
+
+    def __init__(self, microscope: HeadlessMicroscope, shape: tuple[int, int]) -> None:
+        self._scan, self.buffer = microscope.scan, np.zeros(shape, np.float32)
+
+    def send(self, frame: NDArray[np.float32], scan_id: str, rows: int, state: str = "partial") -> None:
+        self.buffer[:rows] = frame[:rows]
+        xdata = DataAndMetadata.new_data_and_metadata(
+            self.buffer, metadata={"scan": {"scan_id": scan_id, "valid_rows": rows}}
+        )
+        channel = self._scan.get_channel_id(0)
+        args = HardwareSource.DataChannelEventArgs(
+            channel, channel, "HAADF", data_channel_state="", state=state
+        )
+        self._scan.data_channel_updated_event.fire(args, xdata)
+
+
+def frame_with_defect(row: int, seed: int) -> NDArray[np.float32]:
+    frame = np.random.default_rng(seed).poisson(100, (64, 48)).astype(np.float32)
+    frame[row, 24] = 1e4
+    return frame
+
+
+def test_fault_44_a_defect_that_moved_is_in_the_rows_of_its_own_frame_only(
+    microscope: HeadlessMicroscope,
+) -> None:
+    old, new = frame_with_defect(50, 1), frame_with_defect(20, 2)
+    collector, device = Collector(), Device(microscope, old.shape)
+    tap = FrameTap(microscope.scan, 0, collector)
+    try:
+        for frame, scan_id in ((old, "1"), (new, "2")):
+            for rows in (10, 30, 40, 64):
+                count = len(collector.frames)
+                device.send(frame, scan_id, rows, "complete" if rows == 64 else "partial")
+                collector.wait(lambda frames, count=count: len(frames) > count)
+    finally:
+        tap.close()
+    assert [f.valid_rows for f in collector.frames] == [10, 30, 40, 64] * 2
+    for tapped in collector.frames:
+        own = {"1": old, "": old, "2": new}[tapped.scan_id]
+        assert np.array_equal(tapped.data, own[: tapped.valid_rows])
+    # In the buffer itself both stood while the second frame was scanned.
+    late = collector.frames[6]
+    assert np.argwhere(late.data == 1e4).tolist() == [[20, 24]]
+
+
+def test_rows_of_one_frame_are_copied_once(microscope: HeadlessMicroscope) -> None:
+    frame = frame_with_defect(5, 3)
+    collector, device = Collector(), Device(microscope, frame.shape)
+    tap = FrameTap(microscope.scan, 0, collector)
+    try:
+        for rows in (16, 32, 64):
+            count = len(collector.frames)
+            device.send(frame, "1", rows, "complete" if rows == 64 else "partial")
+            collector.wait(lambda frames, count=count: len(frames) > count)
+    finally:
+        tap.close()
+    first, second, third = (f.data for f in collector.frames)
+    assert np.shares_memory(first, second)
+    assert np.shares_memory(second, third)
+    assert not np.shares_memory(third, device.buffer)
+
+
+@pytest.mark.parametrize("aborted", [True, False])
+def test_rows_of_a_frame_that_was_never_whole_do_not_get_into_the_next(
+    microscope: HeadlessMicroscope, aborted: bool
+) -> None:
+    """Fault 43, where the next frame is so short that it comes whole at once."""
+    broken, quick = frame_with_defect(5, 4), frame_with_defect(40, 5)
+    collector, device = Collector(), Device(microscope, broken.shape)
+    tap = FrameTap(microscope.scan, 0, collector)
+    try:
+        device.send(broken, "1", 30)
+        collector.wait(lambda frames: len(frames) == 1)
+        if aborted:
+            microscope.scan.abort_event.fire()
+        device.send(quick, "2", 64, "complete")
+        collector.wait(lambda frames: len(frames) == 2)
+    finally:
+        tap.close()
+    assert np.array_equal(collector.frames[1].data, quick)
+    assert np.array_equal(collector.frames[0].data, broken[:30])
+
+
+def test_frames_without_a_name_are_copied_anew(microscope: HeadlessMicroscope) -> None:
+    old, new = frame_with_defect(5, 6), frame_with_defect(40, 7)
+    collector, device = Collector(), Device(microscope, old.shape)
+    tap = FrameTap(microscope.scan, 0, collector)
+    try:
+        device.send(old, "", 20)
+        collector.wait(lambda frames: len(frames) == 1)
+        device.send(new, "", 30)
+        collector.wait(lambda frames: len(frames) == 2)
+    finally:
+        tap.close()
+    assert np.array_equal(collector.frames[0].data, old[:20])
+    assert np.array_equal(collector.frames[1].data, new[:30])
+
+
 def test_a_subscan_has_its_own_channel_and_pixel_size(microscope: HeadlessMicroscope) -> None:
     """Fault 46: its metadata still tell the field of view of the context scan."""
     collector = Collector()
@@ -220,6 +323,24 @@ def test_the_callback_takes_under_a_millisecond_at_512(microscope: HeadlessMicro
         copies_ms.append((time.perf_counter_ns() - start) / 1e6)
     # A millisecond, or on a machine that is busy or slow, a few bare copies of the frame.
     assert statistics.median(times_ms) <= max(1.0, 4 * statistics.median(copies_ms))
+
+
+def test_new_rows_of_a_large_frame_cost_no_more_than_a_small_one(microscope: HeadlessMicroscope) -> None:
+    large = np.ones((2048, 2048), np.float32)
+    device, tap = Device(microscope, large.shape), FrameTap(microscope.scan, 0, Collector())
+    times_ms = []
+    try:
+        for rows in range(64, 2048, 64):
+            device.send(large, "1", rows)
+            times_ms.append(tap.callback_ns / 1e6)
+        copies_ms = []
+        for _ in range(5):
+            start = time.perf_counter_ns()
+            np.array(large, copy=True)
+            copies_ms.append((time.perf_counter_ns() - start) / 1e6)
+    finally:
+        tap.close()
+    assert statistics.median(times_ms) < statistics.median(copies_ms) / 2
 
 
 def test_a_slow_receiver_gets_the_newest_frame_and_never_holds_the_scan(microscope: HeadlessMicroscope) -> None:
