@@ -48,6 +48,7 @@ class DevicePicker:
         self.scan: Any = None
         self._ui, self._model, self._settings = ui, model, settings
         self._changed, self._device_gone = changed, device_gone
+        self._followed: Any = None
         self._devices: list[Any] = []
         self._listeners: list[Any] = []
         self._channel_listener: Any = None
@@ -117,8 +118,8 @@ class DevicePicker:
             self._showing = False
 
     def _use(self, scan: Any) -> None:
-        if scan is not self.scan:
-            self.scan = scan
+        if scan is not self._followed:
+            self.scan = self._followed = scan
             self._channel_listener = (
                 None if scan is None else scan.channel_state_changed_event.listen(self._channels_changed)
             )
@@ -161,8 +162,8 @@ class DevicePicker:
             self._ui.call("devices", self.show)
 
     def _went(self, component: Any, types: set[str]) -> None:
-        """From any thread."""
-        if _SCAN_DEVICE in types:
+        """From any thread; of a scan device that goes, Nion gives no types."""
+        if component in self._devices:
             if component is self.scan:
                 self.scan = None  # at once: it is about to be closed, and must not be asked any more
             self._device_gone(component)
