@@ -132,15 +132,16 @@ class Picture:
 
 
 class RenderAhead:
-    """The thread that renders; it starts with the first frame and ends with `close`."""
+    """The thread that renders, until `close`."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._current: Picture | None = None
         self._ahead: Picture | None = None
         self._foretell: Callable[[], FrameJob | None] | None = None
-        self._thread: threading.Thread | None = None
         self._closed = False
+        self._thread = threading.Thread(target=self._run, name="stemctx-render", daemon=True)
+        self._thread.start()
 
     def begin(self, job: FrameJob, foretell: Callable[[], FrameJob | None] | None = None) -> Picture:
         """A frame begins: take what was rendered ahead where it is this one, or else render it now.
@@ -164,9 +165,6 @@ class RenderAhead:
             self._current, self._foretell = picture, foretell
             if self._closed:
                 picture.cancel()
-            elif self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="stemctx-render", daemon=True)
-                self._thread.start()
             self._changed.notify_all()
         return picture
 
@@ -177,10 +175,8 @@ class RenderAhead:
             for picture in (self._current, self._ahead):
                 if picture is not None:
                     picture.cancel()
-            thread, self._thread = self._thread, None
             self._changed.notify_all()
-        if thread is not None:
-            thread.join(_CLOSE_S)
+        self._thread.join(_CLOSE_S)
 
     def _run(self) -> None:
         while (work := self._next_work()) is not None:

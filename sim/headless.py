@@ -68,6 +68,7 @@ class HeadlessMicroscope:
             opening.callback(Registry.unregister_component, instrument, _INSTRUMENT_TYPES)
             opening.callback(instrument.sample.close)
             module = SimulatedScanModule(instrument, self.settings)
+            opening.callback(module.device.close)
             Registry.register_component(module, {"scan_module"})
             opening.callback(Registry.unregister_component, module, {"scan_module"})
             self._scan = instrument.scan_controller

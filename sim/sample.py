@@ -96,7 +96,8 @@ class SampleHolder:
         """The beam was on a sample; nothing, where that is not the one that is in."""
         with self._lock:
             history, replayed = self._history, self._replay is not None
-        if isinstance(sample, Crystal) and sample.generator is self._generator and not replayed:
+        # By its history: a fresh area of the same crystal is another sample.
+        if isinstance(sample, Crystal) and sample.history is history and not replayed:
             after = history.exposed(exposure)
             with self._lock:
                 if self._history is history:
