@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stemctx_core.patches import HALF_WIDTH, sample_offsets
+from stemctx_core.patches import inside_disc, sample_offsets
 
 #: Widths are given in Å for a lattice constant of 3.3 Å and scale with it.
 _NOMINAL_A_ANGSTROM: Final = 3.3
@@ -50,10 +50,10 @@ def _unit(angle: float, sign: int) -> tuple[float, float]:
 def projection() -> NDArray[np.float64]:
     """(FEATURES, SAMPLES) matrix from a patch to its features; level features have weights that sum to 1.
 
-    Only samples within `HALF_WIDTH` of the site count, so that a patch needs the same room at every rotation.
+    Only samples inside the disc of `stemctx_core.patches.HALF_WIDTH` count, so that a patch needs the same room at every rotation.
     """
     offsets = sample_offsets()
-    outside = np.linalg.norm(offsets, axis=1) > HALF_WIDTH
+    outside = ~inside_disc()
     rows = []
     for weight in _weights():
         width = weight.width_angstrom / _NOMINAL_A_ANGSTROM
@@ -81,3 +81,5 @@ def level() -> NDArray[np.float64]:
 
 
 FEATURES: Final = len(_weights())
+#: Features at the six neighbours of the site's own sublattice, levels all.
+OWN_NEIGHBOURS: Final = slice(FEATURES - 12, FEATURES)

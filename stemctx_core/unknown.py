@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from stemctx_core.classes import Candidate, Role
 from stemctx_core.encoding import EncodedScene, Nuisance, Predictions
+from stemctx_core.features import OWN_NEIGHBOURS
 
 #: Mean squares a feature up to which a patch is like its candidate; at most 0.5 % of the sites of clean frames
 #: are above it from 1e3 to 1e6 e/Å² once their neighbours are free.
@@ -25,6 +26,8 @@ LARGEST_DISTANCE: Final = 3.0
 #: Relative amplitude, standard deviation, that a column beside the site is given in the second look: a missing one
 #: is one off, one of a double weight too.
 _NEIGHBOUR_AMPLITUDE: Final = 1.0
+#: Below this part of what the six neighbours of the same kind should show, they are gone too: a hole, a blanked beam.
+_LEAST_NEIGHBOURS: Final = 0.5
 #: A frame of which more than this share is unknown is not of the declared material, or not a clean monolayer.
 LARGEST_SHARE: Final = 0.35
 _VACANT_ROLES: Final = (Role.METAL_VACANCY, Role.CHALCOGEN_DIVACANCY)
@@ -39,7 +42,8 @@ class Distances:
     plain
         (n,) as expected among the host's own columns.
     neighbours_free
-        (n,) with the amplitudes of the columns around fitted; the same as `plain` where that is small.
+        (n,) with the amplitudes of the columns around fitted; the same as `plain` where that is small, and infinite
+        where the columns around are gone too, which free amplitudes would explain.
     usual
         Median of `plain`, at least 1: what errors that the whole frame shares make of it.
     """
@@ -91,6 +95,8 @@ def distances(
         covariance += _NEIGHBOUR_AMPLITUDE**2 * _neighbours(predictions, candidates, int(row))
         away = features[mine] - encoded.mean[row]
         again[mine] = np.mean(np.linalg.solve(np.linalg.cholesky(covariance), away.T) ** 2, axis=0)
+    around, expected = (f[:, OWN_NEIGHBOURS].mean(axis=1) for f in (features[far], encoded.mean[best[far]]))
+    again[np.flatnonzero(far)[around < _LEAST_NEIGHBOURS * expected]] = np.inf
     return Distances(plain, again, usual)
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stemctx_core import materials
 from stemctx_core.context import ImagingContext, Known
 from stemctx_core.decision import NO_LATTICE_HERE, OBSTACLES
-from stemctx_core.frame_checks import pixel_size_words
+from stemctx_core.frame_checks import blank_rows, clipped_words, pixel_size_words
 from stemctx_core.knowledge import Knowledge
 from stemctx_core.lattice import SiteGrid, find_sites, track_sites
 from stemctx_core.patches import PatchRoom, extract_patches, whole_patches
@@ -108,11 +108,14 @@ def view(
         Where the pixel size of the context contradicts the lattice.
     """
     hint = _hint(context)
-    warnings = pixel_size_words(grid.pixel_size_angstrom, hint)
+    warnings = pixel_size_words(grid.pixel_size_angstrom, hint, context.host) + clipped_words(image)
     if grid.naming.startswith("ambiguous"):
         warnings.append(f"The sublattices may be named the wrong way round: {grid.naming}.")
     obstacle = np.zeros(len(grid), np.int8)
-    obstacle[grid.coherence < LEAST_COHERENCE] = OBSTACLES.index(NO_LATTICE_HERE)
+    # Coherence is that of a neighbourhood and relative to the frame's: it does not see where the beam was blanked.
+    blank = blank_rows(image, float(np.linalg.norm(grid.basis_px[0])))
+    rows = np.clip(np.rint(grid.positions_px[:, 0]).astype(int), 0, len(blank) - 1)
+    obstacle[(grid.coherence < LEAST_COHERENCE) | blank[rows]] = OBSTACLES.index(NO_LATTICE_HERE)
     obstacle[~whole_patches(image.shape, grid)] = OBSTACLES.index(EDGE)
     patches = extract_patches(image, grid, obstacle == 0, room)
     sites = Sites(grid.positions_px, grid.sublattice, grid.pixel_size_angstrom)

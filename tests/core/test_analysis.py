@@ -149,24 +149,6 @@ def test_a_bad_context_is_a_refusal(change: dict, code: str, words: str, analyze
     assert len(result.sites) == 0
 
 
-@pytest.mark.parametrize(
-    ("image", "code"),
-    [
-        (np.full((128, 128), np.nan), "not_finite"),
-        (np.zeros((128, 128)), "constant"),
-        (np.ones((4, 128, 128)), "not_an_image"),
-        (np.ones((128, 128), complex), "not_an_image"),
-        (np.arange(49.0).reshape(7, 7), "too_small"),
-        (np.random.default_rng(0).poisson(5.0, (256, 256)), "no_lattice"),
-    ],
-)
-def test_a_bad_frame_is_a_refusal(image: np.ndarray, code: str, analyzer: FrameAnalyzer) -> None:
-    result = analyzer.analyze(image, context_of(PLAIN))
-    assert result.refusal is not None
-    assert result.refusal.code == code
-    assert result.refusal.fix
-
-
 def test_a_frame_of_almost_no_counts_is_a_refusal_and_no_warning(analyzer: FrameAnalyzer) -> None:
     for dose in (3.0, 10.0, 30.0, 100.0):
         recipe = replace(PLAIN, dose_e_per_angstrom2=dose, shape=(256, 256), background=0.0)
@@ -203,14 +185,6 @@ def test_what_is_missing_is_averaged_over(host: str, names: tuple[str, ...], ana
     told = detection(frame, result)
     whole = detection(frame, analyzer.analyze(frame.image, context_of(recipe)))
     assert told == pytest.approx(whole, abs=0.05)
-
-
-@pytest.mark.parametrize("kind", ["u2", "i4", "f8", ">f4"])
-def test_any_real_pixel_type(kind: str, analyzer: FrameAnalyzer) -> None:
-    frame = make_frame(replace(PLAIN, shape=(256, 256)))
-    plain = analyzer.analyze(frame.image, context_of(PLAIN))
-    other = analyzer.analyze(frame.image.astype(kind), context_of(PLAIN))
-    assert other.flag_counts() == plain.flag_counts()
 
 
 def test_rows_of_an_unfinished_frame(analyzer: FrameAnalyzer) -> None:

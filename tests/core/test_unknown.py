@@ -107,5 +107,5 @@ def test_another_host_than_declared_is_refused(told: str, true: str, analyzer: F
             )
             result = analyzer.analyze(make_frame(recipe).image, context_of(recipe, host=told))
             assert result.refusal is not None, (dose, optics)
-            assert result.refusal.code in {"wrong_host", "calibration"}
+            assert result.refusal.code in {"wrong_host", "calibration", "pixel_size_mismatch"}
             assert told in result.refusal.reason
