@@ -82,7 +82,8 @@ def rows_of(flags: Sequence[ShownFlag], passes: int) -> list[FlagRow]:
     passes
         How often the beam has passed the newest of their frames, see `FrameOrigin.passes`.
     """
-    tables = {id(f.result): (f.result.sites.probability, f.result.sites.entropy_nats) for f in flags}
+    results = {id(f.result): f.result for f in flags}
+    tables = {key: (r.sites.probability, r.sites.entropy_nats) for key, r in results.items()}
     return [
         FlagRow(
             flag,
