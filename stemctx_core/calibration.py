@@ -22,7 +22,7 @@ from stemctx_core.errors import CalibrationError
 from stemctx_core.features import projection
 from stemctx_core.materials import Host
 from stemctx_core.neighbourhood import column_geometry, neighbourhood
-from stemctx_core.patches import sample_offsets
+from stemctx_core.patches import inside_disc, sample_offsets
 from stemctx_core.simulation.library import ResponseLibrary
 from stemctx_core.simulation.render import Optics, response_tables
 
@@ -250,7 +250,8 @@ def flatten(
     weight /= weight.sum(axis=1, keepdims=True)
     field = np.einsum("na,nak->nk", weight, smooth[near.reshape(len(patches), -1)])
     gain, shift = np.clip(field[:, 0], 0.2, 5.0), field[:, 1]
-    overall = float(np.median(patches))
+    some = patches[:: max(1, len(patches) // _ANCHORS)]
+    overall = float(np.median(some[:, inside_disc()]))
     flat = np.empty_like(patches)
     for part in (slice(i, i + _CHUNK) for i in range(0, len(patches), _CHUNK)):
         flat[part] = (patches[part] - overall - shift[part, None]) / gain[part, None] + overall

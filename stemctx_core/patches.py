@@ -26,8 +26,13 @@ PITCH: Final = 1.0 / SAMPLES_PER_LATTICE_CONSTANT
 SAMPLES: Final = SIDE * SIDE
 #: Features use the disc of this radius (lattice constants); a site nearer to the border has no whole patch.
 HALF_WIDTH: Final = SIDE / 2 * PITCH
-_ZERO, _ONE, _TWO = np.float32(0), np.float32(1), np.float32(2)
-_NEXT, _AFTER = np.uint32(1), np.uint32(2)
+_ZERO, _ONE = np.float32(0), np.float32(1)
+_NEXT, _AFTER = np.uint64(1), np.uint64(2)
+_MARGIN: Final = 3
+#: Pixels in one.
+_CACHE_LINE: Final = 16
+#: Pixels that a site is from the place that its samples are counted from; more than a patch of pixels reaches.
+_NEAR: Final = 64
 
 
 @lru_cache(maxsize=1)
@@ -35,6 +40,13 @@ def sample_offsets() -> NDArray[np.float64]:
     """(SAMPLES, 2) offsets u, v of the samples from the site, in lattice constants."""
     steps = (np.arange(SIDE) - (SIDE - 1) / 2) * PITCH
     return np.stack(np.meshgrid(steps, steps, indexing="ij"), axis=-1).reshape(-1, 2)
+
+
+@lru_cache(maxsize=1)
+def inside_disc() -> NDArray[np.bool_]:
+    """(SAMPLES,) the samples that features use."""
+    inside: NDArray[np.bool_] = np.linalg.norm(sample_offsets(), axis=1) <= HALF_WIDTH
+    return inside
 
 
 def lattice_to_pixels(grid: SiteGrid) -> NDArray[np.float64]:
@@ -86,14 +98,28 @@ class PatchRoom:
     """
 
     def __init__(self) -> None:
-        self._room = np.empty((0, SAMPLES), np.float32)
+        self._room = np.zeros((0, SAMPLES), np.float32)
+        self._frame = np.zeros((0, 0), np.float32)
 
     def take(self, count: int) -> NDArray[np.float32]:
-        """(count, SAMPLES) of it."""
+        """(count, SAMPLES) of it, 0 outside the disc."""
         if len(self._room) < count:
             # A few more than asked for, as the number of sites differs a little from frame to frame.
-            self._room = np.empty((count + count // 16, SAMPLES), np.float32)
+            self._room = np.zeros((count + count // 16, SAMPLES), np.float32)
         return self._room[:count]
+
+    def frame(self, image: NDArray[Any]) -> NDArray[np.float32]:
+        """A copy of an image with `_MARGIN` more rows and columns, which are finite but mean nothing.
+
+        Rows are an odd number of cache lines apart: else those of a frame of 2048 columns, which start at like
+        addresses, push each other out of the cache.
+        """
+        height, length = image.shape
+        lines = -(-(length + _MARGIN) // _CACHE_LINE) | 1
+        if self._frame.shape != (height + _MARGIN, lines * _CACHE_LINE):
+            self._frame = np.zeros((height + _MARGIN, lines * _CACHE_LINE), np.float32)
+        self._frame[:height, :length] = image
+        return self._frame
 
 
 def extract_patches(
@@ -102,7 +128,7 @@ def extract_patches(
     only: NDArray[np.bool_] | None = None,
     room: PatchRoom | None = None,
 ) -> NDArray[np.float32]:
-    """Cut a patch at every site: (n, SAMPLES) in the intensity units of the frame.
+    """Cut a patch at every site: (n, SAMPLES) in the intensity units of the frame, 0 outside the disc of `HALF_WIDTH`.
 
     Each sample is the mean over a box as wide as the sampling pitch, pixels that it cuts counting with the part
     inside, so that every electron counts about once whatever the pixel size. Beyond the frame's edge it is the mean
@@ -120,17 +146,28 @@ def extract_patches(
         Where the patches are put; memory of their own by default.
     """
     matrix = lattice_to_pixels(grid)
-    offsets = sample_offsets() @ matrix.T
     positions = grid.positions_px if only is None else grid.positions_px[only]
-    values = (room or PatchRoom()).take(len(positions))
-    _box_means(
-        np.ascontiguousarray(image, np.float32),
-        np.ascontiguousarray(positions, np.float64),
-        np.ascontiguousarray(offsets.T, np.float32),
-        max(_pitch_px(matrix), 1e-3),
-        values,
-    )
+    room = room or PatchRoom()
+    values = room.take(len(positions))
+    offsets = np.ascontiguousarray((sample_offsets()[inside_disc()] @ matrix.T).T, np.float32)
+    pitch_px = max(_pitch_px(matrix), 1e-3)
+    # A box starts half a pitch before its middle, and pixel 0 half a pixel before its own.
+    starts = np.ascontiguousarray(positions, np.float64) + (0.5 - pitch_px / 2)
+    within = np.all(starts + offsets.min(axis=1) >= 0, axis=1)
+    within &= np.all(starts + offsets.max(axis=1) + pitch_px <= image.shape, axis=1)
+    _box_means(room.frame(image), image.shape, starts, within, offsets, _runs(), pitch_px, values)
     return values
+
+
+@lru_cache(maxsize=1)
+def _runs() -> NDArray[np.int64]:
+    """(SIDE, 2) first sample of each row of a patch that is inside the disc, and the one behind the last."""
+    inside = inside_disc().reshape(SIDE, SIDE)
+    rows = SIDE * np.arange(SIDE)
+    runs: NDArray[np.int64] = np.stack(
+        [rows + inside.argmax(axis=1), rows + SIDE - inside[:, ::-1].argmax(axis=1)], axis=1
+    )
+    return runs
 
 
 def _pitch_px(matrix: NDArray[np.float64]) -> float:
@@ -144,55 +181,50 @@ def _part(first, second, pixel):  # type: ignore[no-untyped-def]  # numba infers
 
 
 @compiled(parallel=True, fastmath=True)
-def _box_means(image, positions, offsets, width, out):  # type: ignore[no-untyped-def]  # numba infers types
-    height, length = image.shape
-    count = offsets.shape[1]
-    # Single precision is enough from a place near the site, and unsigned indices spare a test for negative ones.
-    reach = int(np.abs(offsets).max() + width) + 2
-    box = np.float32(width)
-    # A box of up to two pixels touches at most three along an axis.
-    taps = min(max(int(width) + 2, 3), height, length)
-    high, wide = min(2 * reach + 2 + taps, height), min(2 * reach + 2 + taps, length)
-    line = np.uint32(wide)
-    for n in prange(len(positions)):
-        top = int(np.floor(positions[n, 0])) - reach
-        left = int(np.floor(positions[n, 1])) - reach
-        # The site's surroundings go into a small array of their own: rows of a large frame push each other out of the
-        # cache, as they start at like addresses.
-        row, column = min(max(top, 0), height - high), min(max(left, 0), length - wide)
-        flat = np.empty(high * wide, np.float32)
-        for i in range(high):
-            for j in range(wide):
-                flat[i * wide + j] = image[row + i, column + j]
-        y_site = np.float32(positions[n, 0] - top + 0.5 - width / 2)
-        x_site = np.float32(positions[n, 1] - left + 0.5 - width / 2)
-        y_box, x_box = np.empty(count, np.float32), np.empty(count, np.float32)
-        first = np.empty(count, np.uint32)
-        for k in range(count):
-            y, x = y_site + offsets[0, k], x_site + offsets[1, k]
-            i = min(max(int(y) + top, 0), height - taps)
-            j = min(max(int(x) + left, 0), length - taps)
-            y_box[k], x_box[k] = y - np.float32(i - top), x - np.float32(j - left)
-            first[k] = np.uint32(i - row) * line + np.uint32(j - column)
-        if taps == 3:
-            for k in range(count):
-                y, x = y_box[k], x_box[k]
-                y0, y1, y2 = _part(y, y + box, _ZERO), _part(y, y + box, _ONE), _part(y, y + box, _TWO)
-                x0, x1, x2 = _part(x, x + box, _ZERO), _part(x, x + box, _ONE), _part(x, x + box, _TWO)
-                p, q = first[k], first[k] + line
-                r = q + line
-                total = y0 * (x0 * flat[p] + x1 * flat[p + _NEXT] + x2 * flat[p + _AFTER])
-                total += y1 * (x0 * flat[q] + x1 * flat[q + _NEXT] + x2 * flat[q + _AFTER])
-                total += y2 * (x0 * flat[r] + x1 * flat[r + _NEXT] + x2 * flat[r + _AFTER])
-                area = (y0 + y1 + y2) * (x0 + x1 + x2)
-                out[n, k] = total / area if area > 1e-9 else np.float32(0)
+def _box_means(frame, shape, starts, within, offsets, runs, width, out):  # type: ignore[no-untyped-def]  # numba infers types
+    height, length = shape
+    line = frame.shape[1]
+    flat = frame.reshape(frame.size)
+    down = np.uint64(line)
+    box, twice = np.float32(width), np.float32(2 - width)
+    share = np.float32(1 / (width * width))
+    taps = int(width) + 2
+    for n in prange(len(starts)):
+        # Single precision is enough from a place near the site.
+        top, left = int(starts[n, 0]) - _NEAR, int(starts[n, 1]) - _NEAR
+        y_site, x_site = np.float32(starts[n, 0] - top), np.float32(starts[n, 1] - left)
+        k = 0
+        if within[n] and width <= 2:
+            # A box of up to two pixels touches at most three along an axis. Unsigned indices spare a test for
+            # negative ones; wrapping around, they may start before the frame.
+            corner = np.uint64(top * line + left)
+            for row in range(len(runs)):
+                back = k - runs[row, 0]
+                for m in range(runs[row, 0], runs[row, 1]):
+                    y, x = y_site + offsets[0, m + back], x_site + offsets[1, m + back]
+                    i, j = np.int32(y), np.int32(x)
+                    y_in, x_in = y - np.float32(i), x - np.float32(j)
+                    y0, x0 = min(_ONE - y_in, box), min(_ONE - x_in, box)
+                    y2, x2 = max(y_in - twice, _ZERO), max(x_in - twice, _ZERO)
+                    y1, x1 = box - y0 - y2, box - x0 - x2
+                    p = corner + np.uint64(i) * down + np.uint64(j)
+                    q = p + down
+                    r = q + down
+                    total = y0 * (x0 * flat[p] + x1 * flat[p + _NEXT] + x2 * flat[p + _AFTER])
+                    total += y1 * (x0 * flat[q] + x1 * flat[q + _NEXT] + x2 * flat[q + _AFTER])
+                    total += y2 * (x0 * flat[r] + x1 * flat[r + _NEXT] + x2 * flat[r + _AFTER])
+                    out[n, m] = total * share
+                k += runs[row, 1] - runs[row, 0]
             continue
-        for k in range(count):
-            total, area = np.float32(0), np.float32(0)
-            for a in range(taps):
-                down = _part(y_box[k], y_box[k] + box, np.float32(a))
-                for b in range(taps):
-                    weight = down * _part(x_box[k], x_box[k] + box, np.float32(b))
-                    total += weight * flat[first[k] + np.uint32(a) * line + np.uint32(b)]
-                    area += weight
-            out[n, k] = total / area if area > 1e-9 else 0.0
+        for row in range(len(runs)):
+            for m in range(runs[row, 0], runs[row, 1]):
+                y, x = y_site + offsets[0, k] + top, x_site + offsets[1, k] + left
+                total, area = np.float32(0), np.float32(0)
+                for i in range(max(int(np.floor(y)), 0), min(int(np.floor(y)) + taps, height)):
+                    high = _part(y, y + box, np.float32(i))
+                    for j in range(max(int(np.floor(x)), 0), min(int(np.floor(x)) + taps, length)):
+                        weight = high * _part(x, x + box, np.float32(j))
+                        total += weight * flat[i * line + j]
+                        area += weight
+                out[n, m] = total / area if area > 1e-9 else np.float32(0)
+                k += 1

@@ -17,6 +17,7 @@ from stemctx_core.patches import (
     SAMPLES,
     PatchRoom,
     extract_patches,
+    inside_disc,
     lattice_to_pixels,
     sample_offsets,
     whole_patches,
@@ -165,12 +166,13 @@ def test_patches_are_exact_means_over_boxes(pixel_size_angstrom: float) -> None:
         )
     )
     area = np.prod(high - low, axis=-1)
-    whole_boxes = area > 0.5 * pitch_px**2
+    whole_boxes = (area > 0.5 * pitch_px**2) & inside_disc()
     assert 0.3 < whole_boxes.mean() <= 1.0
     patches = extract_patches(image, grid, chosen)
     expected = np.divide(total, area, where=area > 0, out=np.zeros_like(total))
     assert np.abs(patches - expected)[whole_boxes].max() < 2e-3
     assert np.isfinite(patches).all()
+    assert not patches[:, ~inside_disc()].any()
 
 
 def test_room_for_patches_is_used_again() -> None:
