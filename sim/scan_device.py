@@ -144,7 +144,9 @@ class SimulatedScanDevice(ScanDevice.Device):  # type: ignore[misc]
             job = before.job
             sample.expose(job.sample, sample.exposure(job.frame_number, job.geometry, self._rows_scanned, job.dose_e_per_angstrom2))  # fmt: skip
         rate = np.array(self._column.drift_nm_per_s)
-        self._drift_nm = self._drift_nm + rate * self._frame_time_s
+        # What was cut short took less time.
+        scanned = 1.0 if before is None else self._rows_scanned / before.job.geometry.shape[0]
+        self._drift_nm = self._drift_nm + rate * (self._frame_time_s * scanned)
         height, width = area.subscan_shape or area.context_shape
         self._frame_time_s = height * width * pixel_time_us * 1e-6
         self._rows_scanned = 0

@@ -63,6 +63,7 @@ class Form:
         def field(value: Any = "") -> Any:
             return Model.PropertyModel(value)
 
+        self.tab: Any = field(0)  # number of the tab that is on top
         self.hosts: Any = field(list(materials.hosts()))
         self.host_index: Any = field(0)
         self.dopant: Any = field("")

@@ -145,7 +145,10 @@ class SpecimenHandler(Declarative.Handler):  # type: ignore[misc]  # nion is unt
             said("beam"),
             said("message"),
             u.create_tabs(
-                u.create_tab("Specimen", sample), u.create_tab("Column", column), u.create_tab("Truth", truth)
+                u.create_tab("Specimen", sample),
+                u.create_tab("Column", column),
+                u.create_tab("Truth", truth),
+                current_index="@binding(form.tab.value)",
             ),
             spacing=4,
             margin=4,

@@ -80,7 +80,7 @@ class Witness:
         self._log = Throttle(10.0)
         self._thread = threading.Thread(target=self._run, name="stemctx-witness", daemon=True)
         self._thread.start()
-        self._listener = scan.data_channel_updated_event.listen(self._updated)
+        self._listener: Any = scan.data_channel_updated_event.listen(self._updated)
 
     def judge(self, result: FrameResult) -> None:
         """Score a result; at once back."""
@@ -102,7 +102,7 @@ class Witness:
 
     def close(self) -> None:
         """Stop listening and end the thread."""
-        self._listener.close()
+        self._listener = None  # not `close`, after which Nion prints what still comes
         with self._changed:
             self._closed = True
             self._changed.notify()
