@@ -14,7 +14,7 @@ from sim.instrument import MicroscopeSettings
 from stemctx_core.errors import InputError
 
 HARD = MicroscopeSettings(
-    size=(160, 160), fov_nm=5.0, dwell_us=2.0, probe_current_pa=20_000.0, drift_nm_per_s=(0.05, -0.02), damage_barn=200.0,
+    size=(160, 160), fov_nm=5.0, dwell_us=2.0, probe_current_pa=20_000.0, drift_nm_per_s=(0.05, -0.02), damage_barn=8.0,
     carbon_per_1e6_e_per_angstrom2=0.05, specimen_seed=2,
 )  # fmt: skip
 
