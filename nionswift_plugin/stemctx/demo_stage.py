@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -78,13 +79,16 @@ class Stage:
         """Bring a tab of our panel to the top."""
         self.tabs.tab.value = list(self.tabs.handlers).index(name)
 
-    def choose(self, index: int) -> FlagRow:
-        """Choose a row of the list of flags."""
-        self.flag_list.row_chosen(None, index)
-        row: FlagRow | None = self.flag_list.chosen
-        if row is None:
+    def choose_in_the_middle(self) -> FlagRow:
+        """Choose the row of the list of flags that is nearest to the middle of the image."""
+        rows: list[FlagRow] = self.flag_list.rows
+        if not rows:
             raise InputError("The list of flags is empty, so that none can be chosen.")
-        return row
+        height, width = rows[0].flag.result.frame.shape
+        distances = [math.hypot(row.y_px - height / 2, row.x_px - width / 2) for row in rows]
+        index = distances.index(min(distances))
+        self.flag_list.row_chosen(None, index)
+        return rows[index]
 
     async def until(self, what: str, so: Callable[[], Any], limit_s: float = _NEXT_S) -> None:
         """Wait until something is so.

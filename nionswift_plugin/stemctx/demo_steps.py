@@ -12,7 +12,9 @@ from nionswift_plugin.stemctx.demo_stage import Stage
 from nionswift_plugin.stemctx.panel_model import PROBABILITY_STEPS
 from nionswift_plugin.stemctx.passes import is_whole
 from nionswift_plugin.stemctx.snapshot import METADATA_KEY
+from nionswift_plugin.stemctx_simulator import plug_in as simulator
 from stemctx_core.context import Known
+from stemctx_core.errors import InputError
 from stemctx_core.results import FrameResult
 
 #: A first start compiles the loops of the analysis, which takes minutes where other work goes on.
@@ -32,8 +34,24 @@ async def flags(stage: Stage) -> dict[str, Any]:
     return {"labels": stage.labels, "state": stage.plug_in.feed.status.state.value}
 
 
+async def specimen(stage: Stage) -> dict[str, Any]:
+    """Compare the flags with what stands there."""
+    loaded = simulator.current()
+    if loaded is None:
+        raise InputError("The simulated microscope is not loaded, so that nothing is known of the specimen.")
+    form = loaded.form
+    form.tab.value, form.truth.value = 2, True
+    shown = len(stage.display_item.graphics)
+    await stage.until(
+        "the truth and a score", lambda: form.score.value and len(stage.display_item.graphics) > shown
+    )
+    return {"score": form.score.value, "calibration": form.probability.value, "beam": form.beam.value}
+
+
 async def energy(stage: Stage) -> dict[str, Any]:
     """Change the beam energy while a frame is being scanned."""
+    if (loaded := simulator.current()) is not None:
+        loaded.form.tab.value, loaded.form.truth.value = 1, False
     least, most = _MID_SCAN
     await stage.until("the middle of a frame", lambda: least < _under_way(stage)[1] < most)
     mixed, rows = _under_way(stage)
@@ -64,20 +82,23 @@ async def threshold(stage: Stage) -> dict[str, Any]:
     model.roles["DOPANT"].value = False
     await stage.until("flags without dopants", lambda: stage.labels != drawn[1])
     drawn.append(stage.labels)
+    plug_in.freeze()
+    before = len(stage.judged)
+    await stage.until("the scan to go on", lambda: len(stage.judged) > before)
     return {"probability": plug_in.feed.rule.probability, "labels": drawn}
 
 
 async def zoom(stage: Stage) -> dict[str, Any]:
-    """Show the first flag of the list larger."""
+    """Show a flag larger that is not at the border."""
     plug_in = stage.plug_in
     plug_in.model.probability.value = 0
     plug_in.model.roles["DOPANT"].value = True
-    plug_in.freeze()
     stem = plug_in.scan.stem_controller
     stem.SetVal("BeamCurrent", stem.GetVal("BeamCurrent") / _LESS_CURRENT)
     stage.show_tab("flags")
-    await stage.until("the list", lambda: stage.judged and stage.flag_list.rows)
-    row = stage.choose(0)
+    # The first frame has rows of both currents.
+    await stage.until("a frame of full dose", lambda: len(stage.judged) > 1 and stage.flag_list.rows)
+    row = stage.choose_in_the_middle()
     stage.flag_list.zoom_clicked(None)
     return {"row": row.text(), "zoom": stage.display_item.get_display_property("image_zoom")}
 
@@ -85,7 +106,7 @@ async def zoom(stage: Stage) -> dict[str, Any]:
 async def closer(stage: Stage) -> dict[str, Any]:
     """Scan a smaller field around the flag."""
     stage.flag_list.whole_clicked(None)
-    row = stage.flag_list.chosen or stage.choose(0)
+    row = stage.flag_list.chosen or stage.choose_in_the_middle()
     stage.flag_list.smaller_clicked(None)
     fov_nm = stage.plug_in.scan.get_current_frame_parameters().fov_nm
     found: list[float] = []
@@ -139,6 +160,7 @@ def _energy_kv(result: FrameResult) -> float | None:
 
 STEPS: Final[dict[str, Callable[[Stage], Awaitable[dict[str, Any]]]]] = {
     "flags": flags,
+    "specimen": specimen,
     "energy": energy,
     "threshold": threshold,
     "zoom": zoom,

@@ -11,6 +11,7 @@ from nionswift_plugin.stemctx.layout import bound, row, said, text, ui
 from nionswift_plugin.stemctx.panel_model import PanelModel
 from nionswift_plugin.stemctx.shown_section import ShownHandler
 
+_LEAST_WIDTH: Final = 420
 _SECTIONS: Final = {"imaged": ImagedHandler, "shown": ShownHandler, "controls": ControlsHandler}
 
 
@@ -94,7 +95,8 @@ class LiveHandler(Declarative.Handler):  # type: ignore[misc]  # nion is untyped
             spacing=4,
             margin=6,
         )
-        self.ui_view = ui.create_scroll_area(content)
+        # A scroll area is as narrow as its dock lets it be, and would hide where values come from.
+        self.ui_view = ui.create_scroll_area(content, min_width=_LEAST_WIDTH)
 
     def create_handler(self, component_id: str, **more: Any) -> Any:
         """Make a section, as Nion asks for it."""

@@ -1,4 +1,4 @@
-"""A window made ready for an operator: the panel in sight, the live image on the screen, scanning and flagging."""
+"""A window made ready for an operator: our panels in sight, the live image on the screen, scanning and flagging."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from nionswift_plugin.stemctx.panel import PANEL_ID
-
 if TYPE_CHECKING:
     from nionswift_plugin.stemctx.plug_in import PlugIn
 
@@ -16,6 +14,8 @@ logger = logging.getLogger(__name__)
 
 #: Nion Swift lays its panels out after the window has opened.
 SETTLE_S: Final = 1.5
+#: Begins the identifier of every panel of ours, that of the simulated specimen too.
+_OURS: Final = "stemctx-"
 #: With these above ours, the window is taller than many screens.
 _IN_THE_WAY: Final = ("inspector-panel", "info-panel")
 _FIRST_ROWS_S: Final = 60.0
@@ -28,14 +28,14 @@ def open_soon(plug_in: PlugIn, window: Any) -> None:
 
 
 async def open_live(plug_in: PlugIn, window: Any) -> Any:
-    """Show the panel, start scanning and judging, and show the live image.
+    """Show our panels, start scanning and judging, and show the live image.
 
     Returns
     -------
     Nion's display item of the live image; None where there is no scan device or no row came in a minute.
     """
     for panel in window.workspace_controller.dock_panels:
-        if panel.panel_id == PANEL_ID:
+        if panel.panel_id.startswith(_OURS):
             panel.show()
         elif panel.panel_id in _IN_THE_WAY:
             panel.hide()

@@ -6,6 +6,7 @@ of it. Nion Swift is started twice: by itself, and as `make swift` starts it.
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,10 @@ def test_a_first_session(tmp_path: Path) -> None:
     first = frames[0]
     assert first["frames_accumulated"] == 1
     assert first["dose_e_per_angstrom2"] == pytest.approx(1e5, rel=0.3)
+
+    # What the panel of the simulated specimen says of the same frames.
+    shares = re.findall(r"(?:Precision|recall) ([\d.]+)", steps["specimen"]["score"])
+    assert [float(share) >= 0.95 for share in shares] == [True, True], steps["specimen"]
 
     # Every frame says which energy it was judged at, and the one that saw both is either.
     assert {f["high_tension_from"] for f in frames} == {"frame metadata"}

@@ -84,8 +84,9 @@ class Window:
         folder = os.environ.get(SCREENSHOTS)
         if folder and self.keep:
             Path(folder).mkdir(parents=True, exist_ok=True)
-            small = ["-resize", "1200x", "+dither", "-colors", "40", "-strip"]
-            kept = f"PNG8:{Path(folder, f'{self.keep}_{name}.png')}"
+            # Ten levels of each colour: the noise of a scan is what fills a file.
+            small = ["-resize", "1200x", "+dither", "-posterize", "10", "-strip"]
+            kept = Path(folder, f"{self.keep}_{name}.png")
             subprocess.run(["convert", path, *small, kept], check=True, timeout=60)
 
     def _manage(self, *command: str) -> None:
