@@ -58,7 +58,8 @@ def blank_rows(image: NDArray[Any], period_px: float) -> NDArray[np.bool_]:
     differences = np.abs(other - one[:, : other.shape[1]])
     contrast = uniform_filter1d(differences.mean(axis=1), rows)
     blank: NDArray[np.bool_] = contrast < _BLANK * np.quantile(contrast, _LIVELY)
-    return uniform_filter1d(blank.astype(float), 2 * rows + 1) > 0.5 / (2 * rows + 1)
+    near: NDArray[np.bool_] = uniform_filter1d(blank.astype(float), 2 * rows + 1) > 0.5 / (2 * rows + 1)
+    return near
 
 
 def clipped_words(image: NDArray[Any]) -> list[str]:

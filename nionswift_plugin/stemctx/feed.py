@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from nion.utils import Event
 
 from nionswift_plugin.stemctx.shown import ShownRule
+from nionswift_plugin.stemctx.statistics import SessionStatistics
 from nionswift_plugin.stemctx.status import FrameOrigin, LiveStatus
 from nionswift_plugin.stemctx.tap import TappedFrame
 from stemctx_core.results import FrameIdentity, FrameResult
@@ -30,6 +31,8 @@ class LiveFeed:
         The service as it said last.
     rule
         Which flags are shown, see `nionswift_plugin.stemctx.shown.shown_sites`.
+    statistics
+        What was on the screen so far.
     result_changed, status_changed, rule_changed
         Events without arguments; `listen` returns a listener, to be kept and closed.
     """
@@ -42,6 +45,7 @@ class LiveFeed:
         self._frames: dict[FrameIdentity, TappedFrame] = {}
         self.status = LiveStatus()
         self.rule = ShownRule()
+        self.statistics = SessionStatistics()
         self.result_changed: Any = Event.Event()
         self.status_changed: Any = Event.Event()
         self.rule_changed: Any = Event.Event()
@@ -61,6 +65,8 @@ class LiveFeed:
             frame = self.service.frame(shown.frame) if shown is not None and self.service is not None else None
             if shown is not None and frame is not None:
                 self._frames[shown.frame] = frame
+        if result is not None and origin is not None:
+            self.statistics.add(result, origin.field, self.status.latency_ms, origin.passes)
         self.result_changed.fire()
 
     def frame_of(self, result: FrameResult) -> TappedFrame | None:

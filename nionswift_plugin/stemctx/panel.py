@@ -14,6 +14,7 @@ from nionswift_plugin.stemctx.flag_list import FlagListHandler
 from nionswift_plugin.stemctx.live_tab import LiveHandler, Operator
 from nionswift_plugin.stemctx.panel_model import PanelModel
 from nionswift_plugin.stemctx.settings import Settings
+from nionswift_plugin.stemctx.statistics_tab import StatisticsHandler
 
 PANEL_ID: Final = "stemctx-panel"
 PANEL_NAME: Final = "Defect flags"
@@ -45,6 +46,7 @@ class PanelHandler(Declarative.Handler):  # type: ignore[misc]  # nion is untype
         self._tabs: dict[str, Callable[[], Any]] = {
             "live": lambda: LiveHandler(model, operator),
             "flags": lambda: FlagListHandler(feed, settings, document_controller),
+            "statistics": lambda: StatisticsHandler(feed, settings, document_controller),
         }
         self.tab: Any = Model.PropertyModel(0)
         self.handlers: dict[str, Any] = {}
@@ -52,6 +54,7 @@ class PanelHandler(Declarative.Handler):  # type: ignore[misc]  # nion is untype
         self.ui_view = u.create_tabs(
             u.create_tab("Live", u.create_component_instance("live")),
             u.create_tab("Flags", u.create_component_instance("flags")),
+            u.create_tab("Statistics", u.create_component_instance("statistics")),
             current_index="@binding(tab.value)",
         )
 
