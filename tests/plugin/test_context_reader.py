@@ -106,7 +106,7 @@ def test_control_names_are_configurable() -> None:
     assert context.value("convergence_semi_angle_mrad") == pytest.approx(25.0)
 
 
-def test_a_control_that_raises_is_missing_with_the_reason() -> None:
+def test_fault_49_a_control_that_raises_is_missing_with_the_reason() -> None:
     instrument = Instrument(EHT=80e3)
     instrument.broken = "ConvergenceAngle"
     context = ContextReader(instrument, "WSe2").read({}, channel_name="HAADF")
@@ -114,13 +114,13 @@ def test_a_control_that_raises_is_missing_with_the_reason() -> None:
     assert context.value("high_tension_kv") == 80.0
 
 
-def test_without_an_instrument_everything_is_missing() -> None:
+def test_fault_56_without_an_instrument_everything_is_missing() -> None:
     context = ContextReader(None, "WSe2").read({})
     assert len(context.missing()) == 4
     assert "there is no instrument" in context.missing()["high_tension_kv"]
 
 
-def test_controls_are_read_again_only_after_their_time() -> None:
+def test_fault_50_controls_are_read_again_only_after_their_time() -> None:
     instrument = simulated()
     reader = ContextReader(instrument, "WSe2", time_to_live_s=0.2)
     reader.read({}, channel_name="HAADF")

@@ -140,8 +140,8 @@ def test_a_server_that_is_not_there_is_said(tmp_path: Path) -> None:
         s.scan.abort_playing(sync_timeout=10.0)
 
 
-def test_unloading_while_live_leaves_nothing(tmp_path: Path, server_address: str) -> None:
-    """Fault 53, the hardest order: everything is running when the plug-in goes."""
+def test_fault_53_unloading_while_live_leaves_nothing(tmp_path: Path, server_address: str) -> None:
+    """The hardest order: everything is running when the plug-in goes."""
     with swift(tmp_path) as s, loaded() as plug_in:
         plug_in.remembered = msgspec.structs.replace(plug_in.remembered, address=server_address)
         plug_in.window_opened(s.window)
@@ -172,8 +172,7 @@ def test_the_scan_device_goes_while_live(live: tuple[Swift, Any]) -> None:
     assert plug_in.model.state.value == LiveState.OFF.value
 
 
-def test_a_data_item_deleted_while_live_comes_back_with_flags(live: tuple[Swift, Any]) -> None:
-    """Fault 53."""
+def test_fault_53_a_data_item_deleted_while_live_comes_back_with_flags(live: tuple[Swift, Any]) -> None:
     s, plug_in = live
     plug_in.start()
     s.pump(lambda: drawn(s), 60.0)

@@ -63,6 +63,5 @@ def test_five_loads_and_unloads_leave_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow  # the same twenty times
-def test_twenty_loads_and_unloads_leave_nothing(tmp_path: Path) -> None:
-    """Fault 54."""
+def test_fault_54_twenty_loads_and_unloads_leave_nothing(tmp_path: Path) -> None:
     cycle(tmp_path, 20)

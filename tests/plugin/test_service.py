@@ -118,10 +118,10 @@ def test_what_cannot_be_judged_is_said_before_anything_starts(
         assert service._server is None
 
 
-def test_an_energy_outside_the_library_is_refused_in_words(
+def test_fault_48_an_energy_outside_the_library_is_refused_in_words(
     microscope: HeadlessMicroscope, server_address: str
 ) -> None:
-    """Fault 48: the context is read anew for every frame."""
+    """The context is read anew for every frame."""
     results: list[FrameResult] = []
     with LiveService(
         microscope.scan,

@@ -109,8 +109,8 @@ def test_a_frame_that_was_handed_over_never_changes(microscope: HeadlessMicrosco
     assert np.array_equal(first.data, seen[0][1])
 
 
-def test_partial_frames_bring_only_their_own_rows(microscope: HeadlessMicroscope) -> None:
-    """Fault 44: rows below the valid ones are of the frame before."""
+def test_fault_44_partial_frames_bring_only_their_own_rows(microscope: HeadlessMicroscope) -> None:
+    """Rows below the valid ones are of the frame before."""
     collector = Collector()
     tap = FrameTap(microscope.scan, 0, collector)
     try:
@@ -193,10 +193,10 @@ def test_rows_of_one_frame_are_copied_once(microscope: HeadlessMicroscope) -> No
 
 
 @pytest.mark.parametrize("aborted", [True, False])
-def test_rows_of_a_frame_that_was_never_whole_do_not_get_into_the_next(
+def test_fault_43_rows_of_a_frame_that_was_never_whole_do_not_get_into_the_next(
     microscope: HeadlessMicroscope, aborted: bool
 ) -> None:
-    """Fault 43, where the next frame is so short that it comes whole at once."""
+    """Where the next frame is so short that it comes whole at once."""
     broken, quick = frame_with_defect(5, 4), frame_with_defect(40, 5)
     collector, device = Collector(), Device(microscope, broken.shape)
     tap = FrameTap(microscope.scan, 0, collector)
@@ -228,8 +228,8 @@ def test_frames_without_a_name_are_copied_anew(microscope: HeadlessMicroscope) -
     assert np.array_equal(collector.frames[1].data, new[:30])
 
 
-def test_a_subscan_has_its_own_channel_and_pixel_size(microscope: HeadlessMicroscope) -> None:
-    """Fault 46: its metadata still tell the field of view of the context scan."""
+def test_fault_46_a_subscan_has_its_own_channel_and_pixel_size(microscope: HeadlessMicroscope) -> None:
+    """Its metadata still tell the field of view of the context scan."""
     collector = Collector()
     tap = FrameTap(microscope.scan, 0, collector)
     try:
@@ -263,10 +263,9 @@ def test_only_the_channel_that_was_asked_for(microscope: HeadlessMicroscope) -> 
     assert {f.channel_name for f in collector.frames} == {"MAADF"}
 
 
-def test_what_on_frame_raises_never_reaches_the_acquisition(
+def test_fault_55_what_on_frame_raises_never_reaches_the_acquisition(
     microscope: HeadlessMicroscope, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Fault 55."""
     calls = Collector()
     later: list[str] = []
 
@@ -290,8 +289,8 @@ def test_what_on_frame_raises_never_reaches_the_acquisition(
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_an_event_that_cannot_be_read_does_not_raise(microscope: HeadlessMicroscope) -> None:
-    """Fault 55, in the callback itself: whatever a device sends."""
+def test_fault_55_an_event_that_cannot_be_read_does_not_raise(microscope: HeadlessMicroscope) -> None:
+    """In the callback itself: whatever a device sends."""
     tap = FrameTap(microscope.scan, 0, Collector())
     try:
         tap._updated(object(), object())
