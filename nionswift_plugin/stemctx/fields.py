@@ -26,6 +26,7 @@ from stemctx_core.errors import InputError
 
 def show(model: PanelModel, remembered: Remembered) -> None:
     """Fill the fields of what is imaged."""
+    put(model.partial_frames, remembered.partial_frames)
     show_host(model, remembered.host)
     put(model.candidates, ", ".join(remembered.dopants))
     for name, entry in model.entered.items():
@@ -66,6 +67,7 @@ def read(model: PanelModel, remembered: Remembered) -> Remembered:
         remembered,
         host=host,
         dopants=dopants,
+        partial_frames=bool(model.partial_frames.value),
         user=user,
         controls=ControlNames(**{name: said for name, said in names.items() if said}),
     )
@@ -85,7 +87,7 @@ def read_rule(model: PanelModel) -> ShownRule:
 
 def listen(model: PanelModel, edited: Callable[[], None], rule_edited: Callable[[], None]) -> None:
     """Have `edited` called whenever a field changes, and `rule_edited` where it says which flags are shown."""
-    for field in (model.host, model.candidates, *model.entered.values(), *model.controls.values()):
+    for field in _of_the_sample(model):
         field.on_value_changed = lambda _: edited()
     for field in _of_the_rule(model):
         field.on_value_changed = lambda _: rule_edited()
@@ -95,11 +97,15 @@ def listen(model: PanelModel, edited: Callable[[], None], rule_edited: Callable[
 
 def unlisten(model: PanelModel) -> None:
     """Undo `listen`."""
-    for field in (
-        *(model.host, model.host_index, model.candidates, model.element_index),
-        *(*model.entered.values(), *model.controls.values(), *_of_the_rule(model)),
-    ):
+    for field in (*_of_the_sample(model), *_of_the_rule(model), model.host_index, model.element_index):
         field.on_value_changed = None
+
+
+def _of_the_sample(model: PanelModel) -> list[Any]:
+    return [
+        *(model.host, model.candidates, model.partial_frames),
+        *(*model.entered.values(), *model.controls.values()),
+    ]
 
 
 def _of_the_rule(model: PanelModel) -> list[Any]:

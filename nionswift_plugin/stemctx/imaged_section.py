@@ -28,6 +28,12 @@ class ImagedHandler(Declarative.Handler):  # type: ignore[misc]  # nion is untyp
             row("Scan device", combo("devices", "device_index", min_width=150)),
             row("Channel", combo("channels", "channel_index", min_width=150)),
             row(
+                "",
+                ui.create_check_box(
+                    text="Judge rows while they arrive", checked=bound("model.partial_frames.value")
+                ),
+            ),
+            row(
                 "Host",
                 _entry(
                     "model.host.value",

@@ -256,7 +256,8 @@ class FrameTap:
             complete=arrival.complete,
             scan_id=str(scan.get("scan_id", "")),
             frame_index=int(detector.get("frame_index") or 0),
-            channel_name=self._channel_name,
+            # As this frame says: channels are renamed and reordered while they are scanned.
+            channel_name=str(detector.get("channel_name") or self._channel_name).removesuffix(" Subscan"),
             data_channel_id=arrival.data_channel_id,
             metadata=metadata,
             pixel_size_nm=_pixel_size_nm(arrival.xdata.dimensional_calibrations),
