@@ -7,6 +7,7 @@ shows the same, since a file is of one detector.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,7 @@ class Replay:
     count
         Images in it.
     read
-        Gives one of them by its number, counted from 0; may be called on any one thread at a time.
+        Gives one of them by its number, counted from 0; `InputError` where it is damaged or the file was closed.
     context
         Under which it was recorded, where the file says so.
     close
@@ -129,15 +130,25 @@ def _open_recording(path: Path, pixel_size_angstrom: float | None) -> Replay:
         reader.close()
         raise
 
+    lock, closed = threading.Lock(), threading.Event()
+
+    def close() -> None:
+        with lock:
+            closed.set()
+            reader.close()
+
     def read(number: int) -> ReplayedImage:
-        frame = reader.frame(whole[number])
+        with lock:
+            if closed.is_set():
+                raise InputError(f"{path.name} was closed. Replay it again.")
+            frame = reader.frame(whole[number])
         stated = frame.header.context.pixel_size_angstrom
         size = pixel_size_angstrom or (stated.value if isinstance(stated, Known) else None)
         if size is None:
             raise InputError(f"Frame {whole[number]} of {path.name} has no pixel size. Give it in ångström.")
         return ReplayedImage(_shown(frame.image), size / 10)
 
-    return Replay(path, len(whole), read, context, reader.close)
+    return Replay(path, len(whole), read, context, close)
 
 
 def _is_whole(reader: RecordingReader, name: str) -> bool:

@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
+import numpy as np
 from nion.swift.model import Graphics
 from nion.utils import DateTime, Geometry
 
@@ -19,6 +20,8 @@ from stemctx_core.classes import Role
 from stemctx_core.colours import ROLE_COLOURS
 
 GRAPHIC_ID: Final = "stemctx_truth"
+#: No more are drawn: a window that draws many thousands stands still.
+MOST_SQUARES: Final = 1000
 _LEAST_HALF: Final = 7.0
 #: Side of a square over the distance of neighbouring columns: a ring of a flag fits in.
 _SIDE: Final = 1.25
@@ -35,8 +38,8 @@ class Square(NamedTuple):
 
 
 def squares(truth: GroundTruth, host: str) -> tuple[Square, ...]:
-    """One square for every true defect of a frame."""
-    (height, width), defects = truth.shape, truth.is_defect
+    """One square for every true defect of a frame, up to `MOST_SQUARES`."""
+    (height, width), defects = truth.shape, np.flatnonzero(truth.is_defect)[:MOST_SQUARES]
     half_px = (
         _SIDE * 0.5 * materials.host(host).a_angstrom / 3**0.5 / truth.pixel_size_angstrom
     )  # the distance is a/√3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,21 @@ import numpy as np
 import pytest
 import tifffile
 from nion.swift import Panel
-from nion.utils import Registry
+from nion.ui import DrawingContext
+from nion.utils import Geometry, Registry
 
 from nionswift_plugin.stemctx_simulator import exchange
 from nionswift_plugin.stemctx_simulator import plug_in as simulator
 from nionswift_plugin.stemctx_simulator.panel import PANEL_ID, PANEL_NAME
-from nionswift_plugin.stemctx_simulator.truth_graphic import GRAPHIC_ID, TruthGraphic
+from nionswift_plugin.stemctx_simulator.truth_graphic import GRAPHIC_ID, Square, TruthGraphic, squares
+from sim.generator import ground_truth
+from sim.geometry import ScanArea
 from sim.scan_device import shot
+from sim.specimen import Specimen
 from stemctx_core.classes import Role
+from stemctx_core.context import Known, Source
 from tests.plugin.swift import QUICK, Swift, load, loaded, swift
+from tests.sim.test_replay import recording
 
 
 @pytest.fixture
@@ -177,6 +184,64 @@ def test_true_defects_are_shown_on_demand_and_leave_nothing(simulated: tuple[Swi
     plug_in.form.truth.value = False
     assert not _graphics(s)
     s.scan.abort_playing(sync_timeout=10.0)
+
+
+def test_unloaded_while_scanning_it_leaves_no_graphic_and_no_thread(tmp_path: Path) -> None:
+    with swift(tmp_path) as s:
+        for _ in range(3):
+            with loaded(dataclasses.replace(QUICK, dwell_us=2.0)):
+                plug_in = simulator.current()
+                assert plug_in is not None
+                plug_in.form.truth.value = True
+                s.scan.start_playing(sync_timeout=10.0)
+                s.pump(lambda: _graphics(s))
+                display = s.live_display()
+            s.window.periodic()
+            assert not [g for g in display.graphics if g.graphic_id == GRAPHIC_ID]
+            assert simulator.current() is None
+            assert not [t.name for t in threading.enumerate() if t.name.startswith("stemctx-")]
+
+
+class _Mapping:
+    """An image of 200 by 400 points in the widget."""
+
+    def map_point_image_norm_to_widget(self, p: Any) -> Any:
+        return Geometry.FloatPoint(p.y * 200, p.x * 400)
+
+    def map_size_image_norm_to_widget(self, s: Any) -> Any:
+        return Geometry.FloatSize(s.height * 200, s.width * 400)
+
+
+def test_squares_stand_on_the_true_defects_and_are_drawn_by_the_way_of_this_nion_swift() -> None:
+    geometry = ScanArea((128, 256), 8.0).geometry()
+    truth = ground_truth(Specimen(seed=3), geometry)
+    drawn = squares(truth, "WSe2")
+    places = np.array([(q.y * 128 - 0.5, q.x * 256 - 0.5) for q in drawn])
+    np.testing.assert_allclose(places, truth.positions_px[truth.is_defect])
+    assert drawn[0].half_y * 128 == pytest.approx(drawn[0].half_x * 256)
+    graphic = TruthGraphic()
+    graphic.show((Square(0.25, 0.5, 0.1, 0.05, "#0072B2"),))
+    ctx = DrawingContext.DrawingContext()
+    graphic.draw(ctx, None, _Mapping(), False, False)
+    said = [tuple(c) for c in ctx.commands]
+    assert [c[1:5] for c in said if c[0] == "rect"] == [(180.0, 30.0, 40.0, 40.0)] * 2
+    assert not [c for c in said if c[0] == "fill"], "hollow"
+    graphic.close()
+
+
+def test_a_recording_brings_its_conditions(simulated: tuple[Swift, Any], tmp_path: Path) -> None:
+    s, plug_in = simulated
+    path = tmp_path / "live.h5"
+    images = recording(path, Known(0.5, Source.FRAME))
+    plug_in.form.file.value = str(path)
+    plug_in.put_in_file()
+    s.pump(lambda: plug_in.form.shown.value == "live.h5, 2 images")
+    controls = {name: field.value for name, field in plug_in.form.controls.items()}
+    assert (controls["EHT"], controls["MAADF_Inner_ha"], controls["MAADF_Outer_ha"]) == ("60", "65", "180")
+    assert controls["HAADF_Inner_ha"] == "70", "it was recorded on MAADF"
+    shown = _record(s)
+    assert shot(shown.metadata).replayed == "live.h5"
+    assert images[0].min() <= shown.data.min() <= shown.data.max() <= images[0].max()
 
 
 def test_flags_are_scored_live(tmp_path: Path, server_address: str) -> None:

@@ -32,7 +32,8 @@ def micrograph(tmp_path: Path) -> tuple[Path, np.ndarray]:
     return path, pixels
 
 
-def _recording(path: Path, pixel: Known | Missing) -> list[np.ndarray]:
+def recording(path: Path, pixel: Known | Missing) -> list[np.ndarray]:
+    """A recording of three frames, of which the second is only begun; gives their images."""
     known = Known(80.0, Source.INSTRUMENT)
     context = ImagingContext(
         "WSe2", ("V",), Known(60.0, Source.FRAME), known, Known(65.0, Source.USER), Known(180.0, Source.USER),
@@ -73,7 +74,7 @@ def test_a_micrograph_on_its_own_pixels_is_the_file(micrograph: tuple[Path, np.n
 
 def test_a_recording_is_shown_frame_by_frame(tmp_path: Path) -> None:
     path = tmp_path / "live.h5"
-    images = _recording(path, Known(0.5, Source.FRAME))
+    images = recording(path, Known(0.5, Source.FRAME))
     replay = open_replay(path)
     try:
         assert replay.count == 2, "a part of a frame is passed over"
@@ -94,7 +95,7 @@ def test_what_cannot_be_replayed_is_said(tmp_path: Path) -> None:
         open_replay(tmp_path / "image.npy", 500.0)
     with pytest.raises(InputError, match="no file"):
         open_replay(tmp_path / "missing.tif")
-    _recording(tmp_path / "sizeless.h5", Missing("no calibration"))
+    recording(tmp_path / "sizeless.h5", Missing("no calibration"))
     with pytest.raises(InputError, match="without a pixel size"):
         open_replay(tmp_path / "sizeless.h5")
     replay = open_replay(tmp_path / "sizeless.h5", 0.5)
