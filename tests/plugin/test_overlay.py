@@ -102,6 +102,15 @@ def test_dimmed_flags_are_drawn_fainter() -> None:
     assert "rgba(0,114,178,0.40)" in str(dim.commands)
 
 
+def test_only_flags_of_the_frame_before_are_drawn_fainter_while_rows_arrive() -> None:
+    ctx = DrawingContext.DrawingContext()
+    both = (ONE[0], ONE[0]._replace(y=0.75, colour="#D55E00", older=True))
+    draw_markers(ctx, Settings(), Mapping(), both, False)
+    assert "rgba(0,114,178,1.00)" in str(ctx.commands)
+    assert "rgba(213,94,0,0.40)" in str(ctx.commands)
+    assert "rgba(213,94,0,1.00)" not in str(ctx.commands)
+
+
 def test_the_graphic_takes_no_clicks() -> None:
     graphic = FlagsGraphic()
     graphic.show(ONE, False)
