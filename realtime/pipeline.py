@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
+
+# Threads of compiled loops that wait for the next loop sleep: on a busy machine those that spin keep the others from
+# their work. Read when the first such loop runs.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import msgspec
 import numba
@@ -12,6 +17,9 @@ from realtime.codec import AnyArray
 from stemctx_core.context import ImagingContext
 from stemctx_core.patches import CutPatches
 from stemctx_core.results import EngineInfo, FrameIdentity, FrameResult
+
+#: Below so many pixels a second thread gains less than waiting for it costs where another program has its core.
+_LEAST_SHARED_PX: Final = 200_000
 
 
 class Analyzer(Protocol):
@@ -66,7 +74,7 @@ class FramePipeline:
     memory
         Gives this client an analyzer that remembers its frames; None judges each frame for itself.
     threads
-        Of the compiled loops over sites and pixels; all cores where left out.
+        Of the compiled loops over sites and pixels; all cores where left out. Small frames take one.
     """
 
     def __init__(self, analyzer: Analyzer, memory: Memory | None = None, threads: int | None = None) -> None:
@@ -82,7 +90,8 @@ class FramePipeline:
             (rows, columns); rows beyond ``frame.valid_rows`` belong to an older frame and are cut off. Without
             valid rows (0) all of them count.
         """
-        numba.set_num_threads(self._threads)  # of the thread that calls, which is not the one that made this
+        # Of the thread that calls, which is not the one that made this.
+        numba.set_num_threads(self._threads if image.size >= _LEAST_SHARED_PX else 1)
         rows = min(frame.valid_rows or image.shape[0], image.shape[0])
         whole = frame.shape if all(frame.shape) else (image.shape[0], image.shape[1])
         identity = msgspec.structs.replace(frame, valid_rows=rows, shape=whole)

@@ -42,8 +42,10 @@ _CHUNK = 1024
 #: What a column loses by its likeliest defect, one missing chalcogen.
 _VACANCY_LOSS = 0.5
 _LARGEST_COUNTED_BACKGROUND = 1.0
-#: Slow fields are looked at in about so many places of a frame, and interpolated between them.
+#: Slow fields are looked at in about so many places of a frame at most, at one site in so many at most, and
+#: interpolated between them.
 _ANCHORS = 800
+_SITES_AN_ANCHOR = 8
 #: Columns of one kind scatter by 0.05 to 0.11 in real frames; more would be counting noise taken for scatter.
 LARGEST_AMPLITUDE_SD: Final = 0.12
 _ROUNDS = 4
@@ -169,19 +171,18 @@ def calibrate(library: ResponseLibrary, host: Host, optics: Optics, means: HostM
     CalibrationError
         Columns that are not those of the declared host and context.
     """
-    inside = np.tile(np.linalg.norm(sample_offsets(), axis=1) < _FIT_RADIUS, 2)
-    target = means.patches.ravel()[inside]
+    target = means.patches[:, _fitted()].ravel()
     own, around, signal = _templates(library, host, optics)
     # Neighbours of a host column are a little less than the host's own on the mean, since some are defects.
     neighbours = np.ones(2)
     for _ in range(2):
         templates = own + neighbours[:, None] * around
-        _, misfits = _fit(templates[:, :, inside], target)
+        _, misfits = _fit(templates, target)
         sigma = _minimum(SIGMA_GRID_ANGSTROM, misfits)
         low = min(int(np.searchsorted(SIGMA_GRID_ANGSTROM, sigma, side="right")) - 1, len(templates) - 2)
         share = (sigma - SIGMA_GRID_ANGSTROM[low]) / (SIGMA_GRID_ANGSTROM[low + 1] - SIGMA_GRID_ANGSTROM[low])
         template = templates[low] * (1 - share) + templates[low + 1] * share
-        ((gain, chalcogen_gain, background),), (misfit,) = _fit(template[None][:, :, inside], target)
+        ((gain, chalcogen_gain, background),), (misfit,) = _fit(template[None], target)
         own_signal = (signal[low] * (1 - share) + signal[low + 1] * share) * (gain, chalcogen_gain)
         neighbours = np.clip(1 + means.shortfall / np.where(own_signal > 0, own_signal, np.inf), 0.5, 1.5)
     misfit /= float(np.ptp(target)) or 1.0
@@ -235,7 +236,7 @@ def flatten(
     local = fitted[np.arange(len(patches)), sublattice].astype(np.float64)
     local[:, 1] -= levels[sublattice]
     count = min(neighbours, len(patches))
-    anchors = np.arange(0, len(patches), max(1, len(patches) // _ANCHORS))
+    anchors = np.arange(0, len(patches), max(_SITES_AN_ANCHOR, len(patches) // _ANCHORS))
     _, nearest = cKDTree(positions_px).query(positions_px[anchors], k=count)
     smooth = np.stack([_medians(local[:, k][nearest]) for k in (0, 1)], axis=1)
     # Patches overlap: about a dozen sites share their columns, so `count` of them are count / 12 independent values.
@@ -406,8 +407,8 @@ def _templates(
     Returns
     -------
     own, around
-        (source sizes, 2 sublattices, 2 × SAMPLES): what a sublattice contributes to the patch around a metal site and,
-        after it, around a chalcogen site, by the site's own column and by all others.
+        (source sizes, 2 sublattices, 2 × samples that are fitted): what a sublattice contributes to the patch around
+        a metal site and, after it, around a chalcogen site, by the site's own column and by all others.
     signal
         (source sizes, 2): central feature of a sublattice's own column.
     """
@@ -426,4 +427,12 @@ def _templates(
     signal = np.stack(
         [own[:, c, c * samples : (c + 1) * samples] @ projection()[OWN_COLUMN] for c in (0, 1)], axis=1
     )
-    return own, around, signal
+    fitted = np.tile(_fitted(), 2)
+    return own[:, :, fitted], around[:, :, fitted], signal
+
+
+@lru_cache(maxsize=1)
+def _fitted() -> NDArray[np.bool_]:
+    """(SAMPLES,) the samples of a mean patch that are fitted."""
+    fitted: NDArray[np.bool_] = np.linalg.norm(sample_offsets(), axis=1) < _FIT_RADIUS
+    return fitted

@@ -74,9 +74,9 @@ def fold(image: Real, field: PhaseField) -> MeanCell:
     stride = int(np.ceil(np.sqrt(image.size / _MOST_PIXELS)))
     sampled = -(-(image.shape[0] - stride // 2) // stride) * -(-(image.shape[1] - stride // 2) // stride)
     folded = [stride, field.vectors, field.phase, field.coherence, field.block]
-    count, total, squares = kernels.fold_pixels(image, *folded, 0.5, _BINS)
+    count, total, squares = kernels.fold_pixels(image, *folded, 0.5, _BINS).sum(axis=0)
     if count.sum() < 0.05 * sampled:
-        count, total, squares = kernels.fold_pixels(image, *folded, -1.0, _BINS)
+        count, total, squares = kernels.fold_pixels(image, *folded, -1.0, _BINS).sum(axis=0)
     pixels = float(count.sum())
     cell = np.where(count > 0, total / np.maximum(count, 1), total.sum() / pixels)
     spectrum = np.fft.fft2(cell) / _BINS**2

@@ -16,7 +16,7 @@ from stemctx_core.compiled import compiled
 _PARTS = 16
 
 
-@compiled(parallel=True, fastmath=True)
+@compiled(fastmath=True)
 def block_means(image, block):
     """Mean of every whole block of pixels: (rows, columns) float32.
 
@@ -29,7 +29,7 @@ def block_means(image, block):
     """
     rows, columns = image.shape[0] // block, image.shape[1] // block
     means = np.empty((rows, columns), np.float32)
-    for i in prange(rows):
+    for i in range(rows):
         line = np.zeros(columns * block, np.float32)
         for y in range(i * block, (i + 1) * block):
             for x in range(columns * block):
@@ -184,7 +184,7 @@ def fold_pixels(image, stride, vectors, phase, coherence, block, least, bins):
     Returns
     -------
     numpy.ndarray
-        (3, bins, bins) float64: count, sum, sum of squares.
+        (parts of the frame, 3, bins, bins) float64, to be added up: count, sum, sum of squares.
     """
     parts = np.zeros((_PARTS, 3, bins, bins))
     height = len(range(stride // 2, image.shape[0], stride))
@@ -204,4 +204,4 @@ def fold_pixels(image, stride, vectors, phase, coherence, block, least, bins):
                 parts[part, 0, a, b] += 1
                 parts[part, 1, a, b] += value
                 parts[part, 2, a, b] += value * value
-    return parts.sum(axis=0)
+    return parts

@@ -79,6 +79,7 @@ def test_threads_reach_the_compiled_loops() -> None:
     try:
         FramePipeline(Noting(), threads=1).process(image, context(), FrameIdentity())
         FramePipeline(Noting()).process(image, context(), FrameIdentity())
+        FramePipeline(Noting()).process(np.zeros((512, 512), np.float32), context(), FrameIdentity())
     finally:
         numba.set_num_threads(before)
-    assert used == [1, numba.config.NUMBA_NUM_THREADS]
+    assert used == [1, 1, numba.config.NUMBA_NUM_THREADS]
