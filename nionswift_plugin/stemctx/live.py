@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from nionswift_plugin.stemctx.harm import add_benchmark
 from realtime.commands import given_keys
 from stemctx_core.errors import InputError
 
@@ -26,8 +27,9 @@ _INTERRUPTED = 130
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command of this room."""
+    """Add the commands of this room."""
     app.command()(live)
+    add_benchmark(app)
 
 
 def live(

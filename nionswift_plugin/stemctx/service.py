@@ -46,6 +46,7 @@ class _Run:
     client: DefectClient | None = None
     tap: FrameTap | None = None
     field: tuple[object, ...] = ()
+    whole_sent: FrameIdentity | None = None
     stopped: bool = False
 
 
@@ -204,11 +205,18 @@ class LiveService:
                 self._run.ledger.forget_shown()
                 if self._run.client is not None:
                     self._run.client.drain("")  # what is under way was declared otherwise
+                    self._run.whole_sent = None
         if again:
             self.stop()
             self.start()
         else:
             self._notify()
+
+    @property
+    def callback_ms(self) -> float | None:
+        """How long the newest call on the acquisition thread took (ms); None while nothing is listened to."""
+        run = self._run
+        return None if run is None or run.tap is None else run.tap.callback_ns / 1e6
 
     def origin(self, frame: FrameIdentity) -> FrameOrigin | None:
         """Where the result of a frame belongs, if the frame is among the last ones sent."""
@@ -279,12 +287,17 @@ class LiveService:
             client, reader, partial = run.client, self._reader, self._settings.partial_frames
         if client is not None and run.field not in ((), frame.field):
             client.drain(frame.scan_id)  # of a field that is left, nothing will be shown
+            run.whole_sent = None
         run.field = frame.field
-        if client is not None and frame.valid_rows > 0 and (frame.complete or partial):
+        # The first rows of the next frame must not replace a whole one that waits for its turn.
+        wanted = frame.complete or (partial and run.whole_sent is None)
+        if client is not None and frame.valid_rows > 0 and wanted:
             context = reader.read(
                 frame.metadata, channel_name=frame.channel_name, pixel_size_nm=frame.pixel_size_nm
             )
             identity = run.ledger.sent(frame, self.scan_hardware_source.hardware_source_id)
+            if frame.complete:
+                run.whole_sent = identity
             client.submit(frame.data, context, identity, since_ns=frame.received_ns)
         self._notify()
 
@@ -293,6 +306,8 @@ class LiveService:
         with self._lock:
             if run.stopped:
                 return
+            if result.frame == run.whole_sent:
+                run.whole_sent = None
             shown = run.ledger.accept(result)
             engine = result.engine
             self._said = replace(
@@ -312,6 +327,7 @@ class LiveService:
 
     def _unanswered(self, run: _Run, why: str) -> None:
         with self._lock:
+            run.whole_sent = None
             if not run.stopped:
                 self._refusal = why
         self._notify()

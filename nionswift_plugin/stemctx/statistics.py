@@ -92,6 +92,8 @@ class SessionStatistics:
         self._started_ns = time.monotonic_ns()
         self._rows: list[FrameNumbers] = []
         self._fields: OrderedDict[Hashable, Distances] = OrderedDict()
+        self._newest: tuple[Hashable, FrameResult] | None = None
+        self._others = Distances.none()
         self._step = 1
         self.frames = 0
 
@@ -108,7 +110,7 @@ class SessionStatistics:
     @property
     def distances(self) -> Distances:
         """Between the flags of every field, added up."""
-        return sum(self._fields.values(), Distances.none())
+        return self._others if self._newest is None else self._others + flag_distances(self._newest[1])
 
     def add(
         self, result: FrameResult, field: Hashable, latency_ms: float | None = None, passes: int = 1
@@ -139,11 +141,19 @@ class SessionStatistics:
         if len(self._rows) > self._most_rows:
             self._rows = [_joined(*self._rows[i : i + 2]) for i in range(0, len(self._rows), 2)]
             self._step *= 2
-        self._fields[field] = flag_distances(result)
-        self._fields.move_to_end(field)
-        while len(self._fields) > MOST_FIELDS:
-            self._fields.popitem(last=False)
+        self._follow(field, result)
         return row
+
+    def _follow(self, field: Hashable, result: FrameResult) -> None:
+        """Distances take as long as a painting, so they are found when asked for, and when a field is left."""
+        if self._newest is not None and self._newest[0] != field:
+            left, last = self._newest
+            self._fields[left] = flag_distances(last)
+            self._fields.move_to_end(left)
+            while len(self._fields) >= MOST_FIELDS:
+                self._fields.popitem(last=False)
+            self._others = sum((d for f, d in self._fields.items() if f != field), Distances.none())
+        self._newest = field, result
 
     def write_csv(self, path: Path) -> None:
         """Write one line a row of the history; the file appears whole or not at all."""
@@ -169,7 +179,9 @@ class SessionStatistics:
 def judged_sites(result: FrameResult) -> NDArray[np.bool_]:
     """(n,) which sites were looked at: not cut by the border, and with a lattice around them."""
     passed_over = [k for k, reason in enumerate(result.reasons) if reason in (EDGE, NO_LATTICE_HERE)]
-    looked_at: NDArray[np.bool_] = ~np.isin(result.sites.reason, passed_over)
+    looked_at = np.ones(len(result.sites), bool)
+    for k in passed_over:
+        looked_at &= result.sites.reason != k
     return looked_at
 
 

@@ -96,7 +96,8 @@ def plot(document_model: Any, curves: Curves) -> Any:
             Calibration.Calibration(),
             Calibration.Calibration(curves.start, curves.step, curves.unit),
         ],
-        data_descriptor=DataAndMetadata.DataDescriptor(False, 1, 1),
+        # One image and not a collection of lines, of which Nion Swift would show the first in every layer.
+        data_descriptor=DataAndMetadata.DataDescriptor(False, 0, 2),
     )
     item = next((i for i in document_model.data_items if i.title == curves.title), None)
     if item is None:

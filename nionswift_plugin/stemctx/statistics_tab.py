@@ -28,7 +28,7 @@ from stemctx_core.errors import InputError, StemctxError
 
 logger = logging.getLogger(__name__)
 
-_PERIOD_S: Final = 0.5
+_PERIOD_S: Final = 1.0
 _FILES: Final = "CSV files (*.csv)"
 
 
@@ -168,6 +168,7 @@ class StatisticsHandler(Declarative.Handler):  # type: ignore[misc]  # nion is u
                 button("Begin anew", "clear", "Forget what was counted so far"),
             ),
             ui.create_label(text=bound("said.value"), word_wrap=True, max_width=TEXT_WIDTH),
+            ui.create_stretch(),
             spacing=4,
             margin=6,
         )

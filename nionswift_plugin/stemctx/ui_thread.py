@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import weakref
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +21,11 @@ class UiThread:
     Every window brings its own event loop, all on one thread; closing a window kills what waits in its loop. So a
     function goes through any window that is open, and waits for the next window where there is none. Of functions
     under the same key only the newest is run, so that a slow window never lags behind.
+
+    Attributes
+    ----------
+    run_ms
+        How long the newest runs held the window's thread (ms).
     """
 
     def __init__(self) -> None:
@@ -28,6 +35,7 @@ class UiThread:
         self._later: dict[str, tuple[Any, Any]] = {}
         self._closed = False
         self._log = Throttle(10.0)
+        self.run_ms: deque[float] = deque(maxlen=10_000)
 
     def add_window(self, window: Any) -> None:
         """Use a document window from now on."""
@@ -106,9 +114,11 @@ class UiThread:
     def _run(self) -> None:
         with self._lock:
             pending, self._pending = self._pending, {}
+        start = time.perf_counter_ns()
         for function in pending.values():
             try:
                 function()
             except Exception:
                 if self._log.ready():
                     logger.exception("The window could not be updated")
+        self.run_ms.append((time.perf_counter_ns() - start) / 1e6)
