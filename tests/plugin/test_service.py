@@ -71,6 +71,51 @@ def test_results_come_with_context_latency_and_states(
     assert LiveState.LIVE in {s.state for s in states}
 
 
+def test_rows_are_judged_while_they_arrive_and_no_whole_frame_is_lost_for_them(
+    microscope: HeadlessMicroscope, server_address: str
+) -> None:
+    results: list[FrameResult] = []
+    before: list[FrameResult | None] = []
+
+    def came(result: FrameResult, latency_ms: float) -> None:
+        before.append(service.before(result.frame))
+        results.append(result)
+
+    service = LiveService(
+        microscope.scan,
+        microscope.stem_controller,
+        replace(SETTINGS, partial_frames=True),
+        address=server_address,
+        on_result=came,
+    )
+    with service:
+        service.wait_started()
+        parameters = microscope.scan.get_current_frame_parameters()
+        parameters.pixel_size, parameters.fov_nm, parameters.pixel_time_us = (
+            (256, 256),
+            5.0,
+            60.0,
+        )  # 4 s a frame
+        microscope.scan.set_current_frame_parameters(parameters)
+        microscope.scan.start_playing(sync_timeout=10.0)
+        wait(lambda: sum(r.frame.valid_rows == 256 for r in results) >= 2, 90.0)
+        status = service.status
+    whole = [r for r in results if r.frame.valid_rows == 256]
+    rows = [r for r in results if r.frame.valid_rows < 256]
+    assert rows
+    assert all(r.refusal is None for r in whole)
+    assert status.scanned - len(whole) <= 1, "a whole frame was replaced by rows of the next"
+    for result, earlier in zip(results, before, strict=True):
+        if earlier is not None:
+            assert earlier.frame.valid_rows == 256
+            assert earlier.frame.scan_id != result.frame.scan_id
+    second = [b for r, b in zip(results, before, strict=True) if r.frame.scan_id == whole[1].frame.scan_id]
+    assert second[0] is whole[0], "its first rows are shown with what was before them"
+    for scan_id in {r.frame.scan_id for r in results}:
+        counts = [r.frame.valid_rows for r in results if r.frame.scan_id == scan_id]
+        assert counts == sorted(counts)
+
+
 def test_a_server_of_its_own_ends_with_it(microscope: HeadlessMicroscope) -> None:
     results: list[FrameResult] = []
     service = LiveService(
