@@ -249,6 +249,7 @@ class FlagListHandler(Declarative.Handler):  # type: ignore[misc]  # nion is unt
                 button("Export CSV", "export", "Every site of the frame into a file", flag=False),
             ),
             u.create_label(text="@binding(said.value)", word_wrap=True, max_width=320),
+            u.create_stretch(),
             spacing=4,
             margin=6,
         )
