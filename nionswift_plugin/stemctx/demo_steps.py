@@ -146,6 +146,25 @@ async def snapshot(stage: Stage) -> dict[str, Any]:
     }
 
 
+async def statistics(stage: Stage) -> dict[str, Any]:
+    """Plot the densities of the session."""
+    stage.show_tab("statistics")
+    tab, document_model = stage.tabs.handlers["statistics"], stage.window.document_model
+    before = set(document_model.data_items)
+    tab.counts_clicked(None)
+    await stage.until("the plot", lambda: set(document_model.data_items) - before)
+    (item,) = set(document_model.data_items) - before
+    _show(stage, item)
+    return {"title": item.title, "frames": tab.frames.value, "counts": list(tab.counts.value)}
+
+
+def _show(stage: Stage, data_item: Any) -> Any:
+    """Put a data item where the live image was, and return its display item."""
+    display_item = stage.window.document_model.get_display_item_for_data_item(data_item)
+    stage.window.workspace_controller.display_panels[0].set_display_panel_display_item(display_item)
+    return display_item
+
+
 def _under_way(stage: Stage) -> tuple[str, float]:
     """Scan id of the pass on the screen, and which part of its rows has come."""
     metadata = stage.display_item.data_item.metadata
@@ -166,4 +185,5 @@ STEPS: Final[dict[str, Callable[[Stage], Awaitable[dict[str, Any]]]]] = {
     "zoom": zoom,
     "closer": closer,
     "snapshot": snapshot,
+    "statistics": statistics,
 }

@@ -64,6 +64,10 @@ def test_a_first_session(tmp_path: Path) -> None:
     assert steps["closer"]["from_centre_px"] * 10 * steps["closer"]["fov_nm"] / 512 < 1.0
     assert steps["snapshot"]["shown"] == steps["snapshot"]["rows"] == steps["snapshot"]["points"] > 0
 
+    # The tab is brought up to date twice a second.
+    assert int(steps["statistics"]["frames"]) >= len([f for f in frames if f["step"] != "statistics"]) - 1
+    assert steps["statistics"]["counts"]
+
     # Two milliseconds are aimed at; a virtual display on a busy machine is not where to measure that.
     assert said["overlay_ms_median"] < 100
     assert "Plug-in 'nionswift_plugin.stemctx' loaded" in log
