@@ -115,6 +115,8 @@ class LiveControl:
         self._model.show_status(status, running and status.state is not LiveState.FAILED)
         put(self._model.freeze, spoken_freeze(self.screen.frozen))
         self._show_result()
+        # Nion tells of renamed and switched channels only while its own scan panel is open.
+        self.devices.show_channels()
 
     def _spoken(self, status: LiveStatus) -> LiveStatus:
         """With the reason where no frames come because the channel is switched off."""

@@ -144,7 +144,7 @@ class FrameTap:
         self, scan_hardware_source: Any, channel_index: int, on_frame: Callable[[TappedFrame], None]
     ) -> None:
         self._channel_id = scan_hardware_source.get_channel_id(channel_index)
-        self._channel_name = str(scan_hardware_source.get_channel_name(channel_index))
+        self._scan, self._channel_index = scan_hardware_source, channel_index
         self._on_frame = on_frame
         self._condition = threading.Condition()
         self._slot: _Arrival | None = None
@@ -256,8 +256,8 @@ class FrameTap:
             complete=arrival.complete,
             scan_id=str(scan.get("scan_id", "")),
             frame_index=int(detector.get("frame_index") or 0),
-            # As this frame says: channels are renamed and reordered while they are scanned.
-            channel_name=str(detector.get("channel_name") or self._channel_name).removesuffix(" Subscan"),
+            # Asked anew, because channels are renamed while they are scanned; the frame has the name of the start.
+            channel_name=str(self._scan.get_channel_name(self._channel_index)),
             data_channel_id=arrival.data_channel_id,
             metadata=metadata,
             pixel_size_nm=_pixel_size_nm(arrival.xdata.dimensional_calibrations),
