@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -131,6 +133,27 @@ def test_controls_rule_what_is_seen(microscope: HeadlessMicroscope) -> None:
     (faster,) = microscope.record()
     assert faster.data.mean() < 0.8 * narrower.data.mean()
     assert faster.metadata["instrument"]["high_tension"] == 200e3
+
+
+def test_controls_answer_to_the_names_of_a_column(microscope: HeadlessMicroscope) -> None:
+    stem = microscope.stem_controller
+    for channel, inner in (("HAADF", 0.070), ("MAADF", 0.050)):
+        for name in (f"{channel}_Inner_ha", f"{channel}_InnerAngle"):
+            assert stem.TryGetVal(name) == (True, pytest.approx(inner))
+    told: list[str] = []
+    listener = stem.property_changed_event.listen(told.append)
+    stem.SetVal("HAADF_OuterAngle", 0.150)
+    stem.SetVal("probe_ha", 0.025)
+    del listener
+    assert {"HAADF_Outer_ha", "ConvergenceAngle"} <= set(told)
+    assert stem.GetVal("ConvergenceAngle") == stem.GetVal("probe_ha") == 0.025
+    assert stem.optics("HAADF").outer_mrad == 150.0
+    assert stem.optics("HAADF").convergence_semi_angle_mrad == 25.0
+    assert stem.TryGetVal("BF_Inner_ha") == (False, None)
+    page = Path(__file__).parents[2].joinpath("docs", "simulator.md").read_text()
+    names = re.findall(r"`(\w+_ha|EHT|ConvergenceAngle|BeamCurrent)`", page)
+    assert len(names) >= 8
+    assert all(stem.TryGetVal(name)[0] for name in names)
 
 
 def test_outside_the_library_the_scan_goes_on_in_the_dark_and_says_why(
