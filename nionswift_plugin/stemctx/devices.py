@@ -65,9 +65,10 @@ class DevicePicker:
         self.show()
 
     def close(self) -> None:
-        """Listen no more."""
+        """Listen no more, and let go of the device: where Nion Swift closes, it was closed before."""
         self._listeners.clear()
         self._channel_listener = None
+        self.scan = self._followed = None
         self._model.device_index.on_value_changed = None
         self._model.channel_index.on_value_changed = None
 
