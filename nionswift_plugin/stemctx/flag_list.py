@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -13,12 +14,14 @@ from nionswift_plugin.stemctx.feed import LiveFeed
 from nionswift_plugin.stemctx.flag_rows import MOST_ROWS, ORDERS, FlagRow, in_order, rows_of, title_of
 from nionswift_plugin.stemctx.flag_tasks import FlagTasks
 from nionswift_plugin.stemctx.labels import species_at
-from nionswift_plugin.stemctx.passes import shown_flags
+from nionswift_plugin.stemctx.passes import is_whole, shown_flags
 from nionswift_plugin.stemctx.settings import Settings
 from stemctx_core.hand_labels import Judgement
-from stemctx_core.results import Decision
+from stemctx_core.results import Decision, FrameResult
 
 _LABEL_WIDTH: Final = 92
+#: A flag that was centred is looked for within this part of the lattice constant: the specimen drifts meanwhile.
+_MIDDLE: Final = 0.6
 _MARKS: Final = {Judgement.ACCEPT: "✓", Judgement.REJECT: "✗", Judgement.RELABEL: "→"}
 
 
@@ -47,6 +50,7 @@ class FlagListHandler(Declarative.Handler):  # type: ignore[misc]  # nion is unt
         self.rows: list[FlagRow] = []
         self._chosen: tuple[float, float] | None = None
         self._field: object = None
+        self._centred = False
         self._judged: list[tuple[float, float, Judgement, str]] = []
         self.title: Any = Model.PropertyModel("No flags")
         self.texts: Any = Model.PropertyModel([])
@@ -100,11 +104,11 @@ class FlagListHandler(Declarative.Handler):  # type: ignore[misc]  # nion is unt
 
     def centre_clicked(self, widget: Any) -> None:
         """Scan with the flag in the middle."""
-        self._at_chosen(self._tasks.look)
+        self._at_chosen(self._look)
 
     def smaller_clicked(self, widget: Any) -> None:
         """Scan a smaller field with the flag in the middle."""
-        self._at_chosen(lambda row: self._tasks.look(row, actions.ZOOM_NM))
+        self._at_chosen(lambda row: self._look(row, actions.ZOOM_NM))
 
     def zoom_clicked(self, widget: Any) -> None:
         """Show the place of the flag larger."""
@@ -139,6 +143,10 @@ class FlagListHandler(Declarative.Handler):  # type: ignore[misc]  # nion is unt
         """Keep image and flags in the library."""
         self._tasks.guarded(self._tasks.snapshot)
 
+    def _look(self, row: FlagRow, field_of_view_nm: float | None = None) -> None:
+        self._tasks.look(row, field_of_view_nm)
+        self._centred = True  # it is chosen again where it is found in the middle of the next field
+
     def _at_chosen(self, act: Callable[[FlagRow], None]) -> None:
         chosen = self.chosen
         if chosen is None:
@@ -161,6 +169,8 @@ class FlagListHandler(Declarative.Handler):  # type: ignore[misc]  # nion is unt
         self.rows = rows[:MOST_ROWS]
         self.title.value = title_of(result, rows, hidden)
         texts = [row.text(self._mark(row)) for row in self.rows]
+        if self._centred and self._chosen is None and result is not None:
+            self._choose_middle(result)
         if (chosen := self.chosen) is not None:
             self._chosen = chosen.y_px, chosen.x_px  # a site that drifts is followed
         self._putting = True
@@ -172,6 +182,16 @@ class FlagListHandler(Declarative.Handler):  # type: ignore[misc]  # nion is unt
         finally:
             self._putting = False
         self._show_species()
+
+    def _choose_middle(self, result: FrameResult) -> None:
+        height, width = result.frame.shape
+        middle = (height - 1) / 2, (width - 1) / 2
+        near = [row for row in self.rows if row.is_at(*middle, within=_MIDDLE)]
+        if near:
+            row = min(near, key=lambda r: math.hypot(r.y_px - middle[0], r.x_px - middle[1]))
+            self._chosen, self._centred = (row.y_px, row.x_px), False
+        elif is_whole(result):
+            self._centred = False
 
     def _show_species(self) -> None:
         chosen = self.chosen
@@ -221,7 +241,7 @@ class FlagListHandler(Declarative.Handler):  # type: ignore[misc]  # nion is unt
                 name="list_box",
                 items_ref="@binding(texts.value)",
                 on_item_changed="row_chosen",
-                min_height=160,
+                min_height=240,
                 min_width=280,
             ),
             row(

@@ -56,11 +56,11 @@ class FlagRow:
         )
         return "   ".join(parts)
 
-    def is_at(self, y_px: float, x_px: float) -> bool:
-        """Whether it is of the site at a place, which drift moves a little from frame to frame."""
+    def is_at(self, y_px: float, x_px: float, within: float = _SAME_SITE) -> bool:
+        """Whether it is of the site at a place, which drift moves by a part of the lattice constant."""
         calibration = self.flag.result.calibration
         host = materials.host(self.flag.result.context.host)
-        near = _SAME_SITE * host.a_angstrom / calibration.pixel_size_angstrom if calibration else 2.0
+        near = within * host.a_angstrom / calibration.pixel_size_angstrom if calibration else 2.0
         return math.hypot(self.y_px - y_px, self.x_px - x_px) < near
 
 

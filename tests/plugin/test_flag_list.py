@@ -156,6 +156,9 @@ def test_a_flag_is_centred_and_looked_at_closer(live: tuple[Swift, Any, FlagList
         math.hypot(r.y_px - 127.5, r.x_px - 127.5) * pixel for r in handler.rows if r.species == chosen.species
     ]
     assert min(middle) < 0.15, "the flag is not in the middle of the image"
+    again = s.pump(lambda: handler.chosen)
+    assert again.species == chosen.species
+    assert math.hypot(again.y_px - 127.5, again.x_px - 127.5) * pixel < 0.2, "it stays chosen"
 
 
 def test_the_image_is_zoomed_without_a_scan(live: tuple[Swift, Any, FlagListHandler]) -> None:
