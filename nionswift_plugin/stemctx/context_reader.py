@@ -8,15 +8,14 @@ units, so the names are configurable, and an angle below 1 is taken as rad, a hi
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from numbers import Real
 from typing import Any
 
 import msgspec
 
+from nionswift_plugin.stemctx.frame_values import from_frame, kilovolts, milliradians, number, pixel_size
 from nionswift_plugin.stemctx.throttle import Throttle
 from stemctx_core.context import ImagingContext, Known, Missing, Quantity, Source
 
@@ -96,7 +95,7 @@ class ContextReader:
         """
         channel = channel_name or str(metadata.get("hardware_source", {}).get("channel_name", ""))
         channel = channel.removesuffix(" Subscan")
-        pixel = _pixel_size(pixel_size_nm)
+        pixel = pixel_size(pixel_size_nm)
         return ImagingContext(
             host=self.host,
             dopants=self.dopants,
@@ -112,22 +111,22 @@ class ContextReader:
         )
 
     def _high_tension(self, metadata: Mapping[str, Any]) -> Quantity:
-        found = _from_frame(metadata, self.controls.high_tension)
+        found = from_frame(metadata, self.controls.high_tension)
         if found is None:
-            value = _number(metadata.get("instrument", {}).get("high_tension"))
+            value = number(metadata.get("instrument", {}).get("high_tension"))
             found = None if value is None else (value, "instrument.high_tension")
         if found is not None:
-            return Known(_kilovolts(found[0]), Source.FRAME, found[1])
-        return self._from_instrument_or_user("high_tension_kv", self.controls.high_tension, _kilovolts)
+            return Known(kilovolts(found[0]), Source.FRAME, found[1])
+        return self._from_instrument_or_user("high_tension_kv", self.controls.high_tension, kilovolts)
 
     def _angle(
         self, quantity: str, templates: Sequence[str], metadata: Mapping[str, Any], channel: str
     ) -> Quantity:
         names = tuple(template.replace("{channel}", channel) for template in templates)
-        found = _from_frame(metadata, names)
+        found = from_frame(metadata, names)
         if found is not None:
-            return Known(_milliradians(found[0]), Source.FRAME, found[1])
-        return self._from_instrument_or_user(quantity, names, _milliradians)
+            return Known(milliradians(found[0]), Source.FRAME, found[1])
+        return self._from_instrument_or_user(quantity, names, milliradians)
 
     def _from_instrument_or_user(self, quantity: str, names: Sequence[str], convert: Any) -> Quantity:
         errors = []
@@ -137,7 +136,7 @@ class ContextReader:
                 return Known(convert(value), Source.INSTRUMENT, f"control {name}")
             if error:
                 errors.append(error)
-        entered = _number(self.user.get(quantity))
+        entered = number(self.user.get(quantity))
         if entered is not None:
             return Known(entered, Source.USER, "entered in the panel")
         tried = ", ".join(names) or "none configured"
@@ -145,7 +144,7 @@ class ContextReader:
         return Missing(f"neither the frame nor a control ({tried}) gives it{failed}, and you entered none")
 
     def _dose(self, metadata: Mapping[str, Any], pixel: Quantity) -> Quantity:
-        dwell_us = _number(metadata.get("hardware_source", {}).get("pixel_time_us"))
+        dwell_us = number(metadata.get("hardware_source", {}).get("pixel_time_us"))
         if dwell_us is None or isinstance(pixel, Missing):
             return Missing("the frame has no dwell time or no pixel size")
         for name in self.controls.beam_current:
@@ -172,46 +171,4 @@ class ContextReader:
             if self._log.ready():
                 logger.warning("Control %s could not be read: %s", name, error, exc_info=True)
             return None, f"reading {name} failed: {error}"
-        return (_number(value) if exists else None), ""
-
-
-def _from_frame(metadata: Mapping[str, Any], names: Sequence[str]) -> tuple[float, str] | None:
-    """First of the names that the scan device stored with the frame, and where."""
-    scan = metadata.get("scan", {})
-    places = (
-        ("scan.scan_device_properties", scan.get("scan_device_properties", {})),
-        ("scan", scan),
-        ("hardware_source", metadata.get("hardware_source", {})),
-    )
-    for name in names:
-        for place, values in places:
-            key = f"ImageScanned:{name}"
-            value = _number(values.get(key))
-            if value is not None:
-                return value, f"{place}.{key}"
-    return None
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-        return None
-    return float(value)
-
-
-def _kilovolts(value: float) -> float:
-    return value / 1e3 if value > 1000.0 else value
-
-
-def _milliradians(value: float) -> float:
-    return value * 1e3 if abs(value) < 1.0 else value
-
-
-def _pixel_size(pixel_size_nm: tuple[float, float] | None) -> Quantity:
-    if pixel_size_nm is None:
-        return Missing("the frame carries no length calibration")
-    y, x = pixel_size_nm
-    if not (math.isfinite(y) and math.isfinite(x) and y > 0 and x > 0):
-        return Missing(f"the frame's calibration is not a length ({y:g} by {x:g} nm)")
-    if abs(y - x) > 0.01 * x:
-        return Missing(f"pixels are not square ({y:g} by {x:g} nm)")
-    return Known(10.0 * x, Source.FRAME, "dimensional calibrations")
+        return (number(value) if exists else None), ""

@@ -5,25 +5,22 @@ from __future__ import annotations
 import logging
 import pathlib
 from collections import deque
-from typing import Any, Final
+from typing import Any
 
-import msgspec
 from nion.swift import Workspace
 
-from nionswift_plugin.stemctx import demo, fields
+from nionswift_plugin.stemctx import demo
 from nionswift_plugin.stemctx.control import LiveControl
+from nionswift_plugin.stemctx.editing import FieldEditor
 from nionswift_plugin.stemctx.feed import LiveFeed
 from nionswift_plugin.stemctx.panel import PANEL_ID, PANEL_NAME, FlagsPanel
-from nionswift_plugin.stemctx.panel_model import PanelModel, put
+from nionswift_plugin.stemctx.panel_model import PanelModel
 from nionswift_plugin.stemctx.script_sessions import OPEN_SESSIONS
 from nionswift_plugin.stemctx.service import LiveService
 from nionswift_plugin.stemctx.settings import Remembered, Settings, SettingsFile
 from nionswift_plugin.stemctx.ui_thread import UiThread
-from stemctx_core.errors import InputError
 
 logger = logging.getLogger(__name__)
-
-_KEEP_S: Final = 1.0
 
 
 class PlugIn:
@@ -44,13 +41,8 @@ class PlugIn:
         self.feed = LiveFeed()
         self.control = LiveControl(self.ui, self.model, self.feed, self.settings)
         self.screen = self.control.screen
-        self._project = ""
+        self._editor = FieldEditor(self.ui, self.model, self.feed, self.settings, self.control)
         self._listener: Any = None
-        self._showing = False
-        self.feed.use(self.remembered.rule)
-        fields.show(self.model, self.remembered)
-        fields.show_rule(self.model, self.remembered.rule)
-        fields.listen(self.model, self._edited, self._rule_edited)
         properties = {"operator": self, "model": self.model, "feed": self.feed, "settings": self.settings}
         Workspace.WorkspaceManager().register_panel(
             FlagsPanel,
@@ -71,10 +63,9 @@ class PlugIn:
         """Leave nothing behind: no listener, thread, process or graphic."""
         self._listener = None
         self.control.devices.close()
-        fields.unlisten(self.model)
+        self._editor.close()
         self._application.unregister_menu_handler(self._window_ready)
         Workspace.WorkspaceManager().unregister_panel(PANEL_ID)
-        self._keep_rule()
         self.control.end()
         self.ui.close()
 
@@ -133,56 +124,12 @@ class PlugIn:
         demo.start_if_asked(self, window)
 
     def _add_window(self, window: Any) -> None:
-        """Show the sample of the window's project."""
         self.ui.add_window(window)
-        project = project_of(window)
-        if project and project != self._project:
-            self._project = project
-            self.settings.change(self.remembered.of_project(project))
-            self._show_fields()
-            self.control.configure()
+        self._editor.open_project(window)
 
     def _scripts_changed(self) -> None:
         """From any thread."""
         self.ui.call("scripts", lambda: self.model.show_scripts(len(OPEN_SESSIONS)))
-
-    def _edited(self) -> None:
-        """A field was changed: remember it and use it from the next frame on."""
-        if self._showing:
-            return
-        try:
-            now = fields.read(self.model, self.remembered)
-        except InputError as error:
-            put(self.model.problem, str(error))
-            return
-        put(self.model.problem, "")
-        self.settings.change(now.for_project(self._project) if self._project else now)
-        self._show_fields()
-        self.control.configure()
-
-    def _rule_edited(self) -> None:
-        """Other flags are to be shown, of what is on the screen too."""
-        if self._showing:
-            return
-        self.control.use(fields.read_rule(self.model))
-        # A slider that is dragged says so many times a second, and the file may lie on a slow disk.
-        self.ui.call_later("rule", _KEEP_S, self._keep_rule)
-
-    def _keep_rule(self) -> None:
-        self.settings.change(msgspec.structs.replace(self.remembered, rule=self.feed.rule))
-
-    def _show_fields(self) -> None:
-        self._showing = True
-        try:
-            fields.show(self.model, self.remembered)
-        finally:
-            self._showing = False
-
-
-def project_of(window: Any) -> str:
-    """Identifier of the project of a window; empty where there is none."""
-    document_model = window.document_model
-    return "" if document_model is None else str(document_model._project.project_uuid or "")
 
 
 _plug_in: PlugIn | None = None
