@@ -20,8 +20,9 @@ from stemctx_core.simulation.render import REACH_ANGSTROM, Optics, count_electro
 IMPERFECTIONS: Final = ("pristine", "typical", "difficult")
 #: The instrument has these of its own: they last from frame to frame, and those of a chain do not.
 _OWN: Final = (Drift, Contamination, AmorphousCarbon)
-#: Rows that are rendered at a time, so that the first ones are there long before the last.
-_BLOCK: Final = 64
+#: Rows that are rendered at a time: the first ones are there long before the last, and no other thread of Python
+#: waits longer than for one block, since the compiled loop holds the interpreter's lock.
+_BLOCK: Final = 16
 #: How far (nm) beside a frame columns still reach into it.
 _MARGIN_NM: Final = REACH_ANGSTROM / 10
 
@@ -112,7 +113,11 @@ class Crystal:
             return part
 
         if chain.steps:
-            whole = np.stack([fractions(c, 0, height) for c in range(len(channels))])
+            whole = np.empty((len(channels), height, width), np.float32)
+            for first in range(0, height, _BLOCK):
+                end = min(height, first + _BLOCK)
+                for c in range(len(channels)):
+                    whole[c, first:end] = fractions(c, first, end)
             if dose_e_per_angstrom2 > 0:
                 whole = chain.detected(chain.intensities(whole, scan), scan).astype(np.float32)
             else:

@@ -103,15 +103,15 @@ class SampleHolder:
                 if self._history is history:
                     self._history = after
 
-    def now(self, exposure: Exposure | None = None) -> Crystal | Replay:
-        """The sample as it stands, or as it would stand after an exposure."""
+    def now(self, exposure: Exposure | None = None) -> tuple[int, Crystal | Replay]:
+        """Number of the sample, and the sample as it stands or as it would stand after an exposure."""
         with self._lock:
-            replay, generator, history = self._replay, self._generator, self._history
+            number, replay = self._number, self._replay
+            generator, history, imperfections = self._generator, self._history, self._imperfections
         if replay is not None:
-            return replay
-        return Crystal(
-            generator, history if exposure is None else history.exposed(exposure), self._imperfections
-        )
+            return number, replay
+        after = history if exposure is None else history.exposed(exposure)
+        return number, Crystal(generator, after, imperfections)
 
     def ground_truth(self, shot: Shot) -> GroundTruth:
         """Every site of a frame and what stood there.

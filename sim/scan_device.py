@@ -150,16 +150,15 @@ class SimulatedScanDevice(ScanDevice.Device):  # type: ignore[misc]
         height, width = area.subscan_shape or area.context_shape
         self._frame_time_s = height * width * pixel_time_us * 1e-6
         self._rows_scanned = 0
-        number, replay = self._box.frame_number, sample.replay
-        self._shot = Shot(
-            number,
-            sample_number=sample.number,
-            imperfections=sample.imperfections,
-            replayed=replay.path.name if replay is not None else "",
-        )
+        number = self._box.frame_number
+        sample_number, scanned_now = sample.now()
+        if isinstance(scanned_now, Replay):
+            self._shot = Shot(number, sample_number=sample_number, replayed=scanned_now.path.name)
+        else:
+            self._shot = Shot(number, sample_number=sample_number, imperfections=scanned_now.imperfections)
         channels = tuple(n for n, enabled in enumerate(self.channels_enabled) if enabled)
         try:
-            job = self._job(area, pixel_time_us, number, self._drift_nm, sample.now(), channels)
+            job = self._job(area, pixel_time_us, number, self._drift_nm, scanned_now, channels)
         except StemctxError as error:
             self._picture = None
             self._fail(str(error))
@@ -169,7 +168,7 @@ class SimulatedScanDevice(ScanDevice.Device):  # type: ignore[misc]
         def foretell() -> FrameJob:
             done = sample.exposure(number, job.geometry, height, job.dose_e_per_angstrom2)
             drift = self._drift_nm + np.array(self._column.drift_nm_per_s) * self._frame_time_s
-            return self._job(area, pixel_time_us, number + 1, drift, sample.now(done), channels)
+            return self._job(area, pixel_time_us, number + 1, drift, sample.now(done)[1], channels)
 
         self._picture = self._renderer.begin(job, foretell if self._continuous else None)
 

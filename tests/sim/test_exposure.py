@@ -89,7 +89,7 @@ def test_the_image_darkens_where_an_atom_left_and_truth_says_so() -> None:
 
     def frame(crystal: Crystal, number: int) -> np.ndarray:
         blocks = list(crystal.blocks(FIELD, number, [(0, HAADF)], 1e7))
-        assert [first for first, _ in blocks] == [0, 64]
+        assert [first for first, _ in blocks] == list(range(0, 128, 16))
         return np.concatenate([parts[0] for _, parts in blocks])
 
     before, after = fresh.truth(FIELD, 2), damaged.truth(FIELD, 2)
@@ -108,10 +108,9 @@ def test_the_image_darkens_where_an_atom_left_and_truth_says_so() -> None:
 def test_pristine_blocks_are_the_frames_of_the_generator() -> None:
     generator = FrameGenerator(Specimen(seed=3))
     crystal = Crystal(generator, BeamHistory(generator.specimen))
-    (first, one), (second, two) = crystal.blocks(FIELD, 7, [(0, HAADF)], 1e4)
-    assert (first, second) == (0, 64)
+    rows = [parts[0] for _, parts in crystal.blocks(FIELD, 7, [(0, HAADF)], 1e4)]
     whole = generator.counts(FIELD, HAADF, 1e4, frame_number=7)
-    assert (np.concatenate([one[0], two[0]]) == whole).mean() > 0.999  # rows are counted from another zero
+    assert (np.concatenate(rows) == whole).mean() > 0.999  # rows are counted from another zero
 
 
 def test_carbon_grows_with_dose_where_the_beam_was() -> None:
@@ -170,7 +169,7 @@ def test_a_sample_holder_keeps_truth_and_samples_apart() -> None:
     assert exposure.losses == pytest.approx(2e-8 * 1e6)
     assert exposure.carbon == pytest.approx(0.5)
     taken = Shot(1, FIELD, sample_number=sample.number)
-    fresh = sample.now()
+    _, fresh = sample.now()
     sample.expose(fresh, exposure)
     assert sample.history.lost_atoms > 0
     assert isinstance(fresh, Crystal)
