@@ -37,8 +37,8 @@ def swift(
 
     stemctx benchmark swift --size 512 --frames 20
 
-    Keys of the JSON: side_px, frames, calls and callback_ms (p50, p99) on the acquisition thread, window_ms_per_frame and window_run_ms
-    (p50, p99) on the window's thread, frames_per_s (off, on) and rate_change, answered, writes (off, on) of documents
+    Keys of the JSON: side_px, frames, calls, callback_ms and copy_ms (a bare copy beside it; p50, p99) on the
+    acquisition thread, window_ms_per_frame, window_cpu_ms_per_frame and window_run_ms (p50, p99) on the window's thread, frames_per_s (off, on) and rate_change, answered, writes (off, on) of documents
     during the scan, documents_made, cycles, leaks, load_average, targets, met.
     """
     from nionswift_plugin.stemctx.live import need

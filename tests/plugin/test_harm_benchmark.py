@@ -17,7 +17,9 @@ REPORT = HarmReport(
     frames=10,
     answered=10,
     callback_ms=[0.1] * 199 + [5.0],
+    copy_ms=[0.05] * 200,
     window_run_ms=[0.5] * 30,
+    window_cpu_ms=[0.3] * 30,
     frames_per_s_off=2.0,
     frames_per_s_on=1.99,
     writes_off=4,
@@ -33,6 +35,7 @@ def test_figures_are_held_against_their_targets() -> None:
     assert swift is not None
     assert all(line.met for line in REPORT.lines())
     assert REPORT.window_ms_per_frame == pytest.approx(1.5)
+    assert REPORT.window_cpu_ms_per_frame == pytest.approx(0.9)
     assert REPORT.rate_change == pytest.approx(-0.005)
 
 
