@@ -220,11 +220,11 @@ def _box_means(frame, shape, starts, within, offsets, runs, width, out):  # type
             for m in range(runs[row, 0], runs[row, 1]):
                 y, x = y_site + offsets[0, k] + top, x_site + offsets[1, k] + left
                 total, area = np.float32(0), np.float32(0)
-                for i in range(max(int(np.floor(y)), 0), min(int(np.floor(y)) + taps, height)):
-                    high = _part(y, y + box, np.float32(i))
-                    for j in range(max(int(np.floor(x)), 0), min(int(np.floor(x)) + taps, length)):
-                        weight = high * _part(x, x + box, np.float32(j))
-                        total += weight * flat[i * line + j]
+                for down_px in range(max(int(np.floor(y)), 0), min(int(np.floor(y)) + taps, height)):
+                    high = _part(y, y + box, np.float32(down_px))
+                    for across_px in range(max(int(np.floor(x)), 0), min(int(np.floor(x)) + taps, length)):
+                        weight = high * _part(x, x + box, np.float32(across_px))
+                        total += weight * flat[down_px * line + across_px]
                         area += weight
                 out[n, m] = total / area if area > 1e-9 else np.float32(0)
                 k += 1

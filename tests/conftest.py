@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+# As in a server: before NumPy is imported, a second thread of OpenBLAS only costs time.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 REPOSITORY = Path(__file__).parents[1]
 #: Real micrographs are not part of the project; they lie beside the repository or where this variable says.
 REAL_DATA = Path(os.environ.get("STEMCTX_REAL_DATA", REPOSITORY.parent / "shared" / "data" / "real"))
