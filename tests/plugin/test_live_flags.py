@@ -98,6 +98,29 @@ def test_fault_08_results_faster_than_the_window_are_painted_five_times_a_second
     assert len(plug_in.paint_ms) - painted <= elapsed / 0.2 + 1
 
 
+def test_fault_44_while_rows_arrive_flags_of_the_frame_before_are_fainter_below_them(
+    live: tuple[Swift, Any],
+) -> None:
+    s, plug_in = live
+    plug_in.settings.change(msgspec.structs.replace(plug_in.remembered, partial_frames=True))
+    parameters = s.scan.get_current_frame_parameters()
+    parameters.pixel_time_us = 60.0  # 4 s a frame
+    s.scan.set_current_frame_parameters(parameters)
+    plug_in.start()
+
+    def both() -> Any:
+        graphic = drawn(s)
+        ages = {m.older for m in graphic.drawn} if graphic is not None else set()
+        return graphic.drawn if ages == {True, False} else None
+
+    markers = s.pump(both, 90.0)
+    feed = plug_in.feed
+    assert feed.before is not None
+    assert feed.result.frame.valid_rows < feed.result.frame.shape[0]
+    assert max(m.y for m in markers if not m.older) < min(m.y for m in markers if m.older) + 0.05
+    s.pump(lambda: drawn(s) and feed.before is None and not any(m.older for m in drawn(s).drawn), 90.0)
+
+
 def test_a_host_that_was_not_declared_is_refused_in_words(live: tuple[Swift, Any]) -> None:
     s, plug_in = live
     plug_in.model.host_index.value = plug_in.model.hosts.value.index("MoTe2")
