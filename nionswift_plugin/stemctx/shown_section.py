@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from nion.ui import Declarative
 
-from nionswift_plugin.stemctx.layout import LABEL_WIDTH, bound, row, ui
+from nionswift_plugin.stemctx.layout import bound, row, ui
 from nionswift_plugin.stemctx.panel_model import ENTROPY_STEPS, PROBABILITY_STEPS, PanelModel
 from nionswift_plugin.stemctx.shown import DEFECT_ROLES
 from stemctx_core.classes import Role
 from stemctx_core.colours import ROLE_COLOURS, ROLE_WORDS
+
+#: Of a class with its box; two of them stand beside each other.
+_CLASS_WIDTH: Final = 158
 
 
 class ShownHandler(Declarative.Handler):  # type: ignore[misc]  # nion is untyped here
@@ -40,7 +43,10 @@ class ShownHandler(Declarative.Handler):  # type: ignore[misc]  # nion is untype
                     tool_tip="Flags whose posterior has more entropy are hidden",
                 ),
             ),
-            *(self._role(role) for role in DEFECT_ROLES),
+            *(
+                ui.create_row(*map(self._role, pair), ui.create_stretch(), spacing=8)
+                for pair in zip(DEFECT_ROLES[::2], DEFECT_ROLES[1::2], strict=True)
+            ),
             spacing=4,
         )
 
@@ -48,10 +54,9 @@ class ShownHandler(Declarative.Handler):  # type: ignore[misc]  # nion is untype
         # Bindings go by attribute.
         setattr(self, f"{role.name}_shown", self.model.roles[role.name])
         return ui.create_row(
-            ui.create_label(text="\u25cf", color=ROLE_COLOURS[role], width=16),
+            ui.create_label(text="\u25cf", color=ROLE_COLOURS[role], width=14),
             ui.create_check_box(
-                text=ROLE_WORDS[role], checked=bound(f"{role.name}_shown.value"), min_width=LABEL_WIDTH
+                text=ROLE_WORDS[role], checked=bound(f"{role.name}_shown.value"), width=_CLASS_WIDTH
             ),
-            ui.create_stretch(),
-            spacing=4,
+            spacing=2,
         )
