@@ -194,6 +194,8 @@ class SimulatorPlugIn:
             self.installed.instrument.sample.image_with(IMPERFECTIONS[self.form.imperfections_index.value or 0])
 
     def _truth_edited(self, name: str) -> None:
+        if self.witness is not None:
+            self.witness.draws = bool(self.form.truth.value)
         if not self.form.truth.value:
             self.overlay.clear()
 

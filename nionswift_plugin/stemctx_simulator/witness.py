@@ -56,6 +56,11 @@ class Witness:
         Nion's scan hardware source, and what it scans.
     on_sight, on_score
         Called on the thread of the witness; they must be quick.
+
+    Attributes
+    ----------
+    draws
+        Whether sights tell the true defects, which takes its time; may be changed at any moment.
     """
 
     def __init__(
@@ -65,6 +70,7 @@ class Witness:
         on_sight: Callable[[Sight], None],
         on_score: Callable[[LiveScore], None],
     ) -> None:
+        self.draws = False
         self._sample = sample
         self._on_sight, self._on_score = on_sight, on_score
         self._changed = threading.Condition()
@@ -151,8 +157,9 @@ class Witness:
         drawn: tuple[Square, ...] = ()
         dose = 0.0
         if taken.geometry is not None and not taken.replayed:
-            truth = self._sample.ground_truth(taken)
-            drawn = squares(truth, self._sample.generator.specimen.host.name)
+            if self.draws:
+                truth = self._sample.ground_truth(taken)
+                drawn = squares(truth, self._sample.generator.specimen.host.name)
             history = self._sample.history
             dose = float(history.dose_e_per_angstrom2(np.array([taken.geometry.centre_nm]))[0])
         self._on_sight(Sight(channel, drawn, dose, self._sample.history.lost_atoms))
