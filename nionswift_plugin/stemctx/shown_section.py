@@ -12,8 +12,8 @@ from nionswift_plugin.stemctx.shown import DEFECT_ROLES
 from stemctx_core.classes import Role
 from stemctx_core.colours import ROLE_COLOURS, ROLE_WORDS
 
-#: Of a class with its box; two of them stand beside each other.
-_CLASS_WIDTH: Final = 158
+#: Of the classes with their boxes, which stand in two columns.
+_CLASS_WIDTHS: Final = (178, 150)
 
 
 class ShownHandler(Declarative.Handler):  # type: ignore[misc]  # nion is untyped here
@@ -44,19 +44,17 @@ class ShownHandler(Declarative.Handler):  # type: ignore[misc]  # nion is untype
                 ),
             ),
             *(
-                ui.create_row(*map(self._role, pair), ui.create_stretch(), spacing=8)
+                ui.create_row(*map(self._role, pair, _CLASS_WIDTHS), ui.create_stretch(), spacing=8)
                 for pair in zip(DEFECT_ROLES[::2], DEFECT_ROLES[1::2], strict=True)
             ),
             spacing=4,
         )
 
-    def _role(self, role: Role) -> Any:
+    def _role(self, role: Role, width: int) -> Any:
         # Bindings go by attribute.
         setattr(self, f"{role.name}_shown", self.model.roles[role.name])
         return ui.create_row(
             ui.create_label(text="\u25cf", color=ROLE_COLOURS[role], width=14),
-            ui.create_check_box(
-                text=ROLE_WORDS[role], checked=bound(f"{role.name}_shown.value"), width=_CLASS_WIDTH
-            ),
+            ui.create_check_box(text=ROLE_WORDS[role], checked=bound(f"{role.name}_shown.value"), width=width),
             spacing=2,
         )
