@@ -12,8 +12,13 @@ from nionswift_plugin.stemctx.shown import DEFECT_ROLES
 from stemctx_core.classes import Role
 from stemctx_core.colours import ROLE_COLOURS, ROLE_WORDS
 
-#: Of the classes with their boxes, which stand in two columns.
-_CLASS_WIDTHS: Final = (178, 150)
+#: Classes stand in two columns of this width; these names are too long for it.
+_CLASS_WIDTH: Final = 156
+_SHORT: Final = {
+    Role.SUBSTITUTION: "substitute",
+    Role.DOUBLE_SUBSTITUTION: "pair of substitutes",
+    Role.DOPANT_WITH_VACANCY: "dopant + vacancy",
+}
 
 
 class ShownHandler(Declarative.Handler):  # type: ignore[misc]  # nion is untyped here
@@ -44,17 +49,22 @@ class ShownHandler(Declarative.Handler):  # type: ignore[misc]  # nion is untype
                 ),
             ),
             *(
-                ui.create_row(*map(self._role, pair, _CLASS_WIDTHS), ui.create_stretch(), spacing=8)
+                ui.create_row(*map(self._role, pair), ui.create_stretch(), spacing=8)
                 for pair in zip(DEFECT_ROLES[::2], DEFECT_ROLES[1::2], strict=True)
             ),
             spacing=4,
         )
 
-    def _role(self, role: Role, width: int) -> Any:
+    def _role(self, role: Role) -> Any:
         # Bindings go by attribute.
         setattr(self, f"{role.name}_shown", self.model.roles[role.name])
         return ui.create_row(
             ui.create_label(text="\u25cf", color=ROLE_COLOURS[role], width=14),
-            ui.create_check_box(text=ROLE_WORDS[role], checked=bound(f"{role.name}_shown.value"), width=width),
+            ui.create_check_box(
+                text=_SHORT.get(role, ROLE_WORDS[role]),
+                checked=bound(f"{role.name}_shown.value"),
+                tool_tip=ROLE_WORDS[role],
+                width=_CLASS_WIDTH,
+            ),
             spacing=2,
         )

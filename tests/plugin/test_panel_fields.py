@@ -123,7 +123,7 @@ def test_an_entry_is_disabled_where_frame_or_instrument_gives_the_value(
 
 def test_every_class_has_a_box_in_its_colour(opened: tuple[Swift, Any, Any]) -> None:
     _, plug_in, panel = opened
-    boxes = {box.text: box for box in inside(panel.widget, "CheckBoxWidget")}
+    boxes = {box.tool_tip: box for box in inside(panel.widget, "CheckBoxWidget")}
     assert {ROLE_WORDS[role] for role in DEFECT_ROLES} <= set(boxes)
     dots = [w.color for w in inside(panel.widget, "LabelWidget") if w.text == "\u25cf"]
     assert dots[: len(DEFECT_ROLES)] == [ROLE_COLOURS[role] for role in DEFECT_ROLES]
