@@ -90,13 +90,15 @@ def test_fault_43_rows_of_an_aborted_frame_leave_nothing_on_the_next(
         wait(lambda: any(r.frame.valid_rows < 256 for r in judged.results), 60.0)
         judged.scan.abort_playing(sync_timeout=10.0)
         aborted = judged.results[-1].frame.scan_id
-        time.sleep(0.3)
         before = len(judged.results)
         judged.play(pixel_time_us=4.0, center_nm=(20.0, 5.0))
         wait(
             lambda: any(r.frame.valid_rows == 256 and r.refusal is None for r in judged.results[before:]), 60.0
         )
-        assert all(r.frame.scan_id != aborted for r in judged.results[before:])
+        told = [r.frame.scan_id for r in judged.results[before:]]
+        # What was under way may still come; once the next frame is shown, it may not.
+        new = next(k for k, scan_id in enumerate(told) if scan_id != aborted)
+        assert aborted not in told[new:]
 
 
 def test_fault_45_a_channel_that_is_switched_off_is_said_and_comes_back(live: tuple[Swift, Any]) -> None:
