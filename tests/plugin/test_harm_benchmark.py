@@ -6,10 +6,12 @@ import json
 
 import msgspec
 import pytest
+import typer
 from typer.testing import CliRunner
 
+from nionswift_plugin.stemctx import live
 from nionswift_plugin.stemctx.harm_benchmark import HarmReport
-from stemctx_core.cli import build
+from realtime import benchmark_commands
 from tests.plugin.swift import swift  # starts the pools that Nion keeps for the life of the process
 
 REPORT = HarmReport(
@@ -57,8 +59,11 @@ def test_what_is_missed_is_said(change: dict[str, object], missed: int) -> None:
 
 def test_the_command_measures_on_nion_swift() -> None:
     """A thread of Nion's own pools must not be left either, so the fixture of all tests holds here too."""
+    app = typer.Typer()
+    benchmark_commands.register(app)
+    live.register(app)
     told = CliRunner().invoke(
-        build(),
+        app,
         ["benchmark", "swift", "--json", "--cycles", "1", "--frames", "3", "--turns", "1", "--dwell-us", "3"],
     )
     assert told.exit_code == 0, told.output
