@@ -41,9 +41,9 @@ class Refusal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes
     ----------
     code
-        ``outside_library``, ``outside_training``, ``not_finite``, ``too_small``,
-        ``no_lattice``, ``pixel_size_mismatch``, ``calibration``, ``contrast``, ``too_dark``, ``wrong_host``,
-        ``unlike``, ``bad_context``.
+        ``outside_library``, ``outside_training``, ``not_an_image``, ``not_finite``, ``constant``, ``too_small``,
+        ``too_few_sites``, ``no_lattice``, ``pixel_size_mismatch``, ``calibration``, ``contrast``, ``too_dark``,
+        ``wrong_host``, ``unlike``, ``different_scans``, ``bad_context``.
     reason, fix
         In words.
     """

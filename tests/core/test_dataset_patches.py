@@ -12,15 +12,15 @@ from stemctx_core.classes import Role, Sublattice, candidates
 from stemctx_core.dataset.patches import neighbour_defects, render_patches
 from stemctx_core.encoding import Nuisance, Scene, host_rows, scene_tables
 from stemctx_core.errors import InputError
-from stemctx_core.features import HALF_WIDTH, projection
+from stemctx_core.features import projection
 from stemctx_core.neighbourhood import neighbourhood
-from stemctx_core.patches import sample_offsets
+from stemctx_core.patches import inside_disc, sample_offsets
 from stemctx_core.simulation.library import shipped_library
 from stemctx_core.simulation.render import REACH_ANGSTROM, SQUARED_STEP, Optics
 
 _STILL = Nuisance(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 _LISTED = candidates("WSe2", ("V", "Re"), antisites=True, complexes=True)
-_DISC = np.linalg.norm(sample_offsets(), axis=1) <= HALF_WIDTH
+_DISC = inside_disc()
 
 
 def _scene(dose: float = 1e9, nuisance: Nuisance = _STILL) -> Scene:
