@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Final
 
 import msgspec
 from rich.console import Console
@@ -15,10 +14,8 @@ from realtime.pipeline import FramePipeline
 from stemctx_core.context import ImagingContext, Known, Missing
 from stemctx_core.errors import InputError
 from stemctx_core.files import Micrograph, read_micrograph
+from stemctx_core.frame_checks import PIXEL_SIZE_TOLD
 from stemctx_core.results import Decision, FrameIdentity, FrameResult
-
-#: The pixel size of the file against that of the lattice: told beyond this.
-_PIXEL_SIZE_TOLD: Final = 0.05
 
 
 class OfflineRequest(msgspec.Struct, frozen=True):
@@ -170,7 +167,7 @@ def _pixel_size_words(result: FrameResult) -> list[str]:
     if result.calibration is None:
         return []
     off = result.calibration.pixel_size_angstrom / pixel.value - 1
-    if abs(off) <= _PIXEL_SIZE_TOLD:
+    if abs(off) <= PIXEL_SIZE_TOLD:
         return []
     return [
         f"The pixel size of {pixel.value:.4f} Å came from the {pixel.source} ({pixel.detail}); check it there."
