@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +15,6 @@ from nionswift_plugin.stemctx.status import FlagAge, LiveState
 from tests.plugin.swift import Swift, loaded, swift
 
 
-@pytest.fixture
-def live(tmp_path: Path, server_address: str) -> Iterator[tuple[Swift, Any]]:
-    with swift(tmp_path) as s, loaded() as plug_in:
-        s.scan.set_current_frame_parameters(s.scan.get_frame_parameters(1))
-        plug_in.remembered = msgspec.structs.replace(plug_in.remembered, address=server_address)
-        plug_in.window_opened(s.window)
-        yield s, plug_in
-        plug_in.stop()
-        s.scan.abort_playing(sync_timeout=10.0)
-        s.window.periodic()
-
-
 def flags_graphics(s: Swift) -> list[Any]:
     display = s.live_display()
     return [] if display is None else [g for g in display.graphics if g.graphic_id == GRAPHIC_ID]
@@ -37,8 +24,8 @@ def drawn(s: Swift) -> Any:
     return next((g for g in flags_graphics(s) if g.drawn), None)
 
 
-def test_flags_appear_once_and_go_with_stop(live: tuple[Swift, Any]) -> None:
-    s, plug_in = live
+def test_flags_appear_once_and_go_with_stop(ready: tuple[Swift, Any]) -> None:
+    s, plug_in = ready
     plug_in.start()
     graphic = s.pump(lambda: drawn(s), 60.0)
     assert isinstance(graphic, FlagsGraphic)
@@ -61,8 +48,8 @@ def test_flags_appear_once_and_go_with_stop(live: tuple[Swift, Any]) -> None:
     assert s.scan.is_playing
 
 
-def test_flags_go_when_the_field_changes(live: tuple[Swift, Any]) -> None:
-    s, plug_in = live
+def test_flags_go_when_the_field_changes(ready: tuple[Swift, Any]) -> None:
+    s, plug_in = ready
     plug_in.start()
     s.pump(lambda: drawn(s), 60.0)
     s.scan.abort_playing(sync_timeout=10.0)
@@ -77,9 +64,9 @@ def test_flags_go_when_the_field_changes(live: tuple[Swift, Any]) -> None:
 
 
 def test_fault_08_results_faster_than_the_window_are_painted_five_times_a_second_at_most(
-    live: tuple[Swift, Any],
+    ready: tuple[Swift, Any],
 ) -> None:
-    s, plug_in = live
+    s, plug_in = ready
     plug_in.start()
     s.pump(lambda: drawn(s), 60.0)
     s.scan.abort_playing(sync_timeout=10.0)
@@ -99,9 +86,9 @@ def test_fault_08_results_faster_than_the_window_are_painted_five_times_a_second
 
 
 def test_fault_44_while_rows_arrive_flags_of_the_frame_before_are_fainter_below_them(
-    live: tuple[Swift, Any],
+    ready: tuple[Swift, Any],
 ) -> None:
-    s, plug_in = live
+    s, plug_in = ready
     plug_in.settings.change(msgspec.structs.replace(plug_in.remembered, partial_frames=True))
     parameters = s.scan.get_current_frame_parameters()
     parameters.pixel_time_us = 60.0  # 4 s a frame
@@ -121,8 +108,8 @@ def test_fault_44_while_rows_arrive_flags_of_the_frame_before_are_fainter_below_
     s.pump(lambda: drawn(s) and feed.before is None and not any(m.older for m in drawn(s).drawn), 90.0)
 
 
-def test_a_host_that_was_not_declared_is_refused_in_words(live: tuple[Swift, Any]) -> None:
-    s, plug_in = live
+def test_a_host_that_was_not_declared_is_refused_in_words(ready: tuple[Swift, Any]) -> None:
+    s, plug_in = ready
     plug_in.model.host_index.value = plug_in.model.hosts.value.index("MoTe2")
     plug_in.start()
     s.pump(lambda: plug_in.model.state.value == LiveState.REFUSING.value, 60.0)
@@ -131,8 +118,8 @@ def test_a_host_that_was_not_declared_is_refused_in_words(live: tuple[Swift, Any
     assert plug_in.service.status.flags is not FlagAge.STALE
 
 
-def test_another_host_is_used_from_the_next_frame_on(live: tuple[Swift, Any]) -> None:
-    s, plug_in = live
+def test_another_host_is_used_from_the_next_frame_on(ready: tuple[Swift, Any]) -> None:
+    s, plug_in = ready
     plug_in.start()
     s.pump(lambda: drawn(s), 60.0)
     plug_in.model.candidates.value = "V, Ti"
@@ -144,9 +131,9 @@ def test_another_host_is_used_from_the_next_frame_on(live: tuple[Swift, Any]) ->
 
 @pytest.mark.parametrize(("entered", "said"), [("Xx", "Xx"), ("W", "metal of WSe2"), ("V, V", "twice")])
 def test_candidates_that_cannot_be_are_said_and_not_taken(
-    live: tuple[Swift, Any], entered: str, said: str
+    ready: tuple[Swift, Any], entered: str, said: str
 ) -> None:
-    _, plug_in = live
+    _, plug_in = ready
     plug_in.model.candidates.value = entered
     assert said in plug_in.model.problem.value
     assert plug_in.remembered.dopants == ("V",)
@@ -183,8 +170,8 @@ def test_fault_53_unloading_while_live_leaves_nothing(tmp_path: Path, server_add
         module._plug_in = None
 
 
-def test_the_scan_device_goes_while_live(live: tuple[Swift, Any]) -> None:
-    s, plug_in = live
+def test_the_scan_device_goes_while_live(ready: tuple[Swift, Any]) -> None:
+    s, plug_in = ready
     plug_in.start()
     s.pump(lambda: drawn(s), 60.0)
     from nionswift_plugin.stemctx_simulator import exchange
@@ -195,8 +182,8 @@ def test_the_scan_device_goes_while_live(live: tuple[Swift, Any]) -> None:
     assert plug_in.model.state.value == LiveState.OFF.value
 
 
-def test_fault_53_a_data_item_deleted_while_live_comes_back_with_flags(live: tuple[Swift, Any]) -> None:
-    s, plug_in = live
+def test_fault_53_a_data_item_deleted_while_live_comes_back_with_flags(ready: tuple[Swift, Any]) -> None:
+    s, plug_in = ready
     plug_in.start()
     s.pump(lambda: drawn(s), 60.0)
     s.document_model.remove_data_item(s.live_display().data_item)

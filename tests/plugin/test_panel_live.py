@@ -2,34 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
-
-import msgspec
-import pytest
 
 from nionswift_plugin.stemctx.overlay import GRAPHIC_ID
 from nionswift_plugin.stemctx.panel_model import PROBABILITY_STEPS
 from nionswift_plugin.stemctx.shown import shown_sites
 from nionswift_plugin.stemctx.status import LiveState
 from stemctx_core.results import Decision
-from tests.plugin.swift import Swift, loaded, swift
-
-
-@pytest.fixture
-def live(tmp_path: Path, server_address: str) -> Iterator[tuple[Swift, Any]]:
-    """Flags on the live image."""
-    with swift(tmp_path) as s, loaded() as plug_in:
-        s.scan.set_current_frame_parameters(s.scan.get_frame_parameters(1))
-        plug_in.remembered = msgspec.structs.replace(plug_in.remembered, address=server_address)
-        plug_in.window_opened(s.window)
-        plug_in.start()
-        s.pump(lambda: drawn(s), 60.0)
-        yield s, plug_in
-        plug_in.stop()
-        s.scan.abort_playing(sync_timeout=10.0)
-        s.window.periodic()
+from tests.plugin.swift import Swift
 
 
 def graphic_of(s: Swift) -> Any:
