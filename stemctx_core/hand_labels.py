@@ -11,10 +11,11 @@ import os
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
 from stemctx_core.classes import Sublattice
@@ -65,6 +66,8 @@ class HandLabel(msgspec.Struct, frozen=True):
         What judged: name and first digits of the hash of its file.
     patch
         SIDE² little-endian float32: the lattice-registered patch in the intensity units of the frame.
+    inclusion_probability
+        With which this site was to be drawn for labelling, where sites were drawn at random; None where somebody chose.
     """
 
     time_utc: str
@@ -83,6 +86,7 @@ class HandLabel(msgspec.Struct, frozen=True):
     model: str
     patch: bytes
     format: int = FORMAT
+    inclusion_probability: Annotated[float, Meta(gt=0, le=1)] | None = None
 
     @property
     def image(self) -> NDArray[np.float32]:
