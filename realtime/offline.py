@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from realtime.pipeline import FramePipeline
+from realtime.server.pipeline import FramePipeline
 from stemctx_core.context import ImagingContext, Known, Missing
 from stemctx_core.errors import InputError
 from stemctx_core.files import Micrograph, read_micrograph
@@ -79,7 +79,7 @@ def _judge(request: OfflineRequest, micrograph: Micrograph, context: ImagingCont
     frame = FrameIdentity(scan_id=request.image.name, valid_rows=height, shape=(height, width))
     if request.server is not None:
         from realtime.client import DefectClient
-        from realtime.keys import load_client_keys
+        from realtime.keys.certificates import load_client_keys
 
         keys = load_client_keys(*request.key_files) if request.key_files else None
         with DefectClient(request.server, keys=keys) as client:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-from realtime.recording import RecordingReader
+from realtime.recording.recordings import RecordingReader
 from sim.geometry import FrameGeometry
 from stemctx_core.context import ImagingContext, Known
 from stemctx_core.errors import InputError

@@ -15,6 +15,7 @@ from nionswift_plugin.stemctx.shown import ShownRule
 from nionswift_plugin.stemctx.status import LiveState, LiveStatus
 from nionswift_plugin.stemctx.throttle import Throttle
 from nionswift_plugin.stemctx.ui_thread import UiThread
+from stemctx_core.results import FrameResult
 
 _PERIOD_S: Final = 0.2
 
@@ -39,6 +40,7 @@ class LiveControl:
         self.devices = DevicePicker(ui, model, settings, self.configure, self._device_gone)
         self._throttle = Throttle(_PERIOD_S)
         self._said = (LiveState.OFF, "")
+        self._spoken_of: tuple[FrameResult | None, ShownRule] | None = None
 
     def start(self) -> None:
         """Judge the frames of the chosen channel, and scan where the scan is not running."""
@@ -126,12 +128,15 @@ class LiveControl:
         return dataclasses.replace(status, state=LiveState.STALE, reason=why)
 
     def _show_result(self) -> None:
-        result = self._feed.result
+        result, rule = self._feed.result, self._feed.rule
+        if self._spoken_of is not None and self._spoken_of[0] is result and self._spoken_of[1] == rule:
+            return
+        self._spoken_of = result, rule
         if result is None:
             self._model.show_nothing()
         else:
             self._model.show_context(result.context)
-            self._model.show_result(result, self._feed.rule)
+            self._model.show_result(result, rule)
 
     def _state_came(self, status: LiveStatus) -> None:
         """From any thread."""

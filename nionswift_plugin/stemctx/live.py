@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from nionswift_plugin.stemctx.harm import add_benchmark
-from realtime.commands import given_keys
+from realtime.server.commands import given_keys
 from stemctx_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def live(
     # Nion's packages take a second to import, which no other command should wait for.
     from nionswift_plugin.stemctx.live_report import LiveFolder
     from nionswift_plugin.stemctx.live_run import LiveRun
-    from realtime.recorder import require_new
+    from realtime.recording.recorder import require_new
     from sim.instrument import MicroscopeSettings
 
     if record is not None:

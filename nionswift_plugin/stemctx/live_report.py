@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime.recorder import RecordingStatus
+from realtime.recording.recorder import RecordingStatus
 from sim.instrument import MicroscopeSettings
 from sim.scoring import FrameScore, Score
 from stemctx_core.errors import InputError

@@ -18,7 +18,7 @@ from nionswift_plugin.stemctx.live_report import JudgedFrame, LiveReport
 from nionswift_plugin.stemctx.service import LiveService
 from nionswift_plugin.stemctx.status import LiveSettings, LiveState
 from nionswift_plugin.stemctx.tap import FrameTap, TappedFrame
-from realtime.recorder import FrameRecorder
+from realtime.recording.recorder import FrameRecorder
 from sim.headless import HeadlessMicroscope
 from sim.instrument import MicroscopeSettings
 from sim.scoring import score

@@ -17,9 +17,9 @@ from nionswift_plugin.stemctx.status import FlagAge, FrameOrigin, LiveSettings, 
 from nionswift_plugin.stemctx.tap import FrameTap, TappedFrame
 from nionswift_plugin.stemctx.throttle import Throttle
 from realtime.client import ClientState, DefectClient
-from realtime.keys import load_client_keys
-from realtime.recorder import FrameRecorder, RecordingStatus
-from realtime.supervisor import LocalServer
+from realtime.client.supervisor import LocalServer
+from realtime.keys.certificates import load_client_keys
+from realtime.recording.recorder import FrameRecorder, RecordingStatus
 from stemctx_core import classes
 from stemctx_core.errors import ServerUnavailable, StemctxError
 from stemctx_core.results import FrameIdentity, FrameResult
@@ -102,6 +102,7 @@ class LiveService:
         self._run: _Run | None = None
         self._reader = self._new_reader()
         self._said = LiveStatus()
+        self._told: LiveStatus | None = None
         self._refusal = ""
 
     def __enter__(self) -> LiveService:
@@ -348,9 +349,13 @@ class LiveService:
                 self._said = replace(self._said, state=LiveState.FAILED, reason=reason)
 
     def _notify(self) -> None:
-        listener = self._on_state
-        if listener is not None:
-            self._call(listener, self.status)
+        with self._lock:
+            # Rows arrive many times in a frame, and what they change of the status they change rarely.
+            listener, status = self._on_state, self.status
+            if listener is None or status == self._told:
+                return
+            self._told = status
+        self._call(listener, status)
 
     def _call(self, listener: Callable[..., None], *values: object) -> None:
         try:

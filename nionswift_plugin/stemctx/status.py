@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from nionswift_plugin.stemctx.context_reader import ControlNames
-from realtime.recorder import RecordingStatus
+from realtime.recording.recorder import RecordingStatus
 
 
 class LiveState(StrEnum):

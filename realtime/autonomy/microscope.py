@@ -11,7 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-from realtime.codec import AnyArray
+from realtime.wire.codec import AnyArray
 from stemctx_core.context import ImagingContext
 from stemctx_core.results import FrameIdentity
 

@@ -1,6 +1,6 @@
 """The record of a session: what is to be exposed before it is, what came of it, and every decision with its evidence.
 
-One HDF5 file. Every call lands in the file whole before it returns (see `realtime.autonomy.durable`), so that a
+One HDF5 file. Every call lands in the file whole before it returns (see `realtime.storage.durable`), so that a
 process killed at any moment leaves a record that reads to its last event, and a session that goes on with it knows
 every exposure that was begun. Layout: ``events/00000001`` and on, JSON in order (`realtime.autonomy.record_events`);
 ``exposures/00000001`` and on, with ``images``, ``frame`` and ``result``.
@@ -9,17 +9,13 @@ every exposure that was begun. Layout: ``events/00000001`` and on, JSON in order
 from __future__ import annotations
 
 import logging
-import platform
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-
-import h5py
 
 from realtime.autonomy.microscope import ScannedFrame, ScanRequest
 from realtime.autonomy.record_events import (
@@ -32,27 +28,27 @@ from realtime.autonomy.record_events import (
     SessionEnded,
     SessionStarted,
     electrons,
-    to_text,
 )
-from realtime.autonomy.record_file import (
+from realtime.autonomy.record_reader import (
+    EVENTS,
+    EXPOSURES,
+    RecordReader,
+    packed_exposure,
+    read_frame,
+    read_record,
+    write_exposure,
+)
+from realtime.storage.record_file import (
     MAX_ENTRIES,
     RecordFile,
     damage_told,
     get_group,
     put_text,
     remove_journal,
+    software,
 )
-from realtime.autonomy.record_reader import (
-    EVENTS,
-    EXPOSURES,
-    RecordReader,
-    entry_name,
-    packed_exposure,
-    read_frame,
-    read_record,
-    read_result,
-    write_exposure,
-)
+from realtime.storage.results import entry_name, read_result
+from realtime.storage.text import to_text
 from stemctx_core.errors import InputError, StemctxError
 from stemctx_core.results import FrameResult
 
@@ -317,12 +313,3 @@ class Recorder:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def software() -> dict[str, str]:
-    """Versions of what writes a record."""
-    try:
-        version = metadata.version("stemctx")
-    except metadata.PackageNotFoundError:
-        version = "unknown"
-    return {"stemctx": version, "python": platform.python_version(), "h5py": h5py.__version__}

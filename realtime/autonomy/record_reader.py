@@ -21,10 +21,8 @@ from realtime.autonomy.record_events import (
     Noted,
     SessionStarted,
     electrons,
-    from_text,
-    to_text,
 )
-from realtime.autonomy.record_file import (
+from realtime.storage.record_file import (
     MAX_ARRAY_BYTES,
     RecordFile,
     damage_told,
@@ -35,17 +33,15 @@ from realtime.autonomy.record_file import (
     put_array,
     put_text,
 )
-from realtime.codec import AnyArray
-from realtime.messages import ResultBody
-from realtime.result_codec import body_of, result_from
+from realtime.storage.results import entry_name, packed_result, read_result
+from realtime.storage.text import from_text, to_text
+from realtime.wire.codec import AnyArray
 from stemctx_core.context import ImagingContext
 from stemctx_core.errors import InputError
 from stemctx_core.results import FrameIdentity, FrameResult
 
 EVENTS: Final = "events"
 EXPOSURES: Final = "exposures"
-#: Rank of the arrays of a result.
-_RANKS: Final = {"y_px": 1, "x_px": 1, "sublattice": 1, "posterior": 2, "best": 1, "decision": 1, "reason": 1}
 _MAX_CHANNELS: Final = 32
 E_ = TypeVar("E_", bound=AnyEvent)
 
@@ -198,11 +194,6 @@ def _events(group: Any) -> tuple[tuple[AnyEvent, ...], int]:
     return tuple(events), total
 
 
-def entry_name(number: int) -> str:
-    """Name that sorts as the number does."""
-    return f"{number:08d}"
-
-
 def packed_exposure(frame: ScannedFrame, result: FrameResult) -> dict[str, bytes | AnyArray]:
     """Take frame and result apart: path in the exposure's group to text or array.
 
@@ -217,8 +208,7 @@ def packed_exposure(frame: ScannedFrame, result: FrameResult) -> dict[str, bytes
             f"A frame of {len(channels)} channels cannot be recorded. Record 1 to {_MAX_CHANNELS}."
         )
     told = _FrameText(channels, frame.contexts, frame.frame, frame.request, frame.started_ns, frame.ended_ns)
-    body, arrays = body_of(result)
-    packed: dict[str, bytes | AnyArray] = {"frame": to_text(told), "result/header": to_text(body)}
+    packed: dict[str, bytes | AnyArray] = {"frame": to_text(told)}
     for index, channel in enumerate(channels):
         image = np.asarray(frame.images[channel])
         if image.dtype.kind not in "buif" or image.ndim != 2 or image.nbytes > MAX_ARRAY_BYTES:
@@ -226,7 +216,7 @@ def packed_exposure(frame: ScannedFrame, result: FrameResult) -> dict[str, bytes
                 f"An image {image.shape} of {image.dtype} cannot be recorded. Give rows of real numbers."
             )
         packed[f"images/{_image_name(index, channel)}"] = image
-    return packed | {f"result/{name}": array for name, array in arrays.items()}
+    return packed | packed_result(result)
 
 
 def write_exposure(group: Any, packed: Mapping[str, bytes | AnyArray], pixel_nm: float) -> None:
@@ -249,13 +239,6 @@ def read_frame(group: Any) -> ScannedFrame:
     stored = get_group(group, "images")
     images = {c: get_array(stored, _image_name(i, c), rank=2) for i, c in enumerate(told.channels)}
     return ScannedFrame(images, told.contexts, told.frame, told.request, told.started_ns, told.ended_ns)
-
-
-def read_result(group: Any) -> FrameResult:
-    """Put together the result that `packed_exposure` took apart; raise ValueError or WireError where it does not fit."""
-    stored = get_group(group, "result")
-    body = from_text(get_text(stored, "header"), ResultBody)
-    return result_from(body, {name: get_array(stored, name, rank) for name, rank in _RANKS.items()})
 
 
 def _image_name(index: int, channel: str) -> str:

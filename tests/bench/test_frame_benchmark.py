@@ -10,9 +10,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from realtime import benchmark_commands
-from realtime.benchmark_frames import RenderedField
-from realtime.benchmark_run import STAGES
+from realtime.benchmarks import commands as benchmark_commands
+from realtime.benchmarks.frames import RenderedField
+from realtime.benchmarks.run import STAGES
 
 
 @pytest.fixture(scope="module")

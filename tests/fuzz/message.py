@@ -9,10 +9,10 @@ import contextlib
 import struct
 from collections.abc import Sequence
 
-from realtime import protocol
-from realtime.assembly import FrameAssembly
-from realtime.codec import AnyArray
-from realtime.messages import FrameRequest, RowsRequest, WireError
+from realtime.server.assembly import FrameAssembly
+from realtime.wire import protocol
+from realtime.wire.codec import AnyArray
+from realtime.wire.messages import FrameRequest, RowsRequest, WireError
 
 LIMITS = protocol.Limits(max_bytes=1 << 16, max_side=256)
 _LENGTH = struct.Struct("<H")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from realtime import protocol
-from realtime.messages import WireError
+from realtime.wire import protocol
+from realtime.wire.messages import WireError
 from tests.fuzz import message
 
 CORPUS = sorted((Path(__file__).parent / "corpus").iterdir())

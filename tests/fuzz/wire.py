@@ -16,7 +16,7 @@ import atheris
 import msgspec
 
 with atheris.instrument_imports(include=["realtime"]):
-    from realtime import protocol
+    from realtime.wire import protocol
     from tests.fuzz import message
 
 ODD: tuple[Any, ...] = (

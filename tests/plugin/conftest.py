@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from nionswift_plugin.stemctx.overlay import GRAPHIC_ID
-from realtime.supervisor import LocalServer
+from realtime.client.supervisor import LocalServer
 from tests.plugin.swift import Swift, loaded, swift
 
 

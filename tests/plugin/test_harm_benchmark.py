@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from nionswift_plugin.stemctx import live
 from nionswift_plugin.stemctx.harm_benchmark import HarmReport
-from realtime import benchmark_commands
+from realtime.benchmarks import commands as benchmark_commands
 from tests.plugin.swift import swift  # starts the pools that Nion keeps for the life of the process
 
 REPORT = HarmReport(

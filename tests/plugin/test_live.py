@@ -20,8 +20,8 @@ from typer.testing import CliRunner
 
 from nionswift_plugin.stemctx import live_run
 from nionswift_plugin.stemctx.live import register
-from realtime.recorder import RecordingState
-from realtime.recording import RecordingReader
+from realtime.recording.recorder import RecordingState
+from realtime.recording.recordings import RecordingReader
 from sim.instrument import MicroscopeSettings
 from stemctx_core.errors import InputError, LibraryError, ServerUnavailable, StemctxError
 

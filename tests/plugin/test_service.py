@@ -11,7 +11,7 @@ import pytest
 
 from nionswift_plugin.stemctx.service import LiveService
 from nionswift_plugin.stemctx.status import FlagAge, LiveSettings, LiveState, LiveStatus
-from realtime.supervisor import LocalServer
+from realtime.client.supervisor import LocalServer
 from sim.headless import HeadlessMicroscope
 from sim.instrument import MicroscopeSettings
 from stemctx_core.results import FrameResult

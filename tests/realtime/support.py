@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from realtime.endpoint import Endpoint
-from realtime.launch import parsed, serve
-from realtime.limits import Limits
 from realtime.server import DefectServer
+from realtime.server.endpoint import Endpoint
+from realtime.server.launch import parsed, serve
+from realtime.wire.limits import Limits
 from stemctx_core.classes import Sublattice
 from stemctx_core.context import ImagingContext, Known, Missing, Source
 from stemctx_core.results import (

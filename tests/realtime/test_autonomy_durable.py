@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from realtime.autonomy.durable import USER_BLOCK_BYTES, DurableFile
+from realtime.storage.durable import USER_BLOCK_BYTES, DurableFile
 from stemctx_core.errors import InputError
 
 HEAD = USER_BLOCK_BYTES

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import zmq
 
-from realtime import protocol
 from realtime.client import ClientState, DefectClient
-from realtime.endpoint import Endpoint
-from realtime.messages import (
+from realtime.client.states import AgeLimits
+from realtime.server.endpoint import Endpoint
+from realtime.wire import protocol
+from realtime.wire.messages import (
     FrameRequest,
     Hello,
     ProcessStatus,
@@ -24,7 +25,6 @@ from realtime.messages import (
     ServerStatus,
     StatusRequest,
 )
-from realtime.states import AgeLimits
 from stemctx_core.errors import InputError, ProtocolError, SecurityError, ServerUnavailable
 from stemctx_core.results import EngineInfo, FrameIdentity
 from tests.realtime.support import RAISE, KnownAnswers, context, image, result, serving, wait_for

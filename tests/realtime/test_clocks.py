@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from realtime.client import DefectClient
-from realtime.messages import ServerStatus
-from realtime.recording import RecordingReader
+from realtime.recording.recordings import RecordingReader
+from realtime.wire.messages import ServerStatus
 from stemctx_core.results import FrameIdentity
 from tests.realtime.processes import server_process
 from tests.realtime.support import context, image
@@ -54,7 +54,7 @@ _CLIENT = """
 import datetime, sys, time
 from pathlib import Path
 from realtime.client import DefectClient
-from realtime.recorder import FrameRecorder
+from realtime.recording.recorder import FrameRecorder
 from stemctx_core.results import FrameIdentity
 from tests.realtime.support import context, image, wait_for
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from realtime import limits as lim
-from realtime import protocol
-from realtime.codec import PREAMBLE
-from realtime.messages import (
+from realtime.wire import limits as lim
+from realtime.wire import protocol
+from realtime.wire.codec import PREAMBLE
+from realtime.wire.messages import (
     Bye,
     Cancel,
     ErrorText,

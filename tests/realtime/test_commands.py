@@ -15,8 +15,8 @@ import pytest
 import tifffile
 
 from realtime.client import DefectClient
-from realtime.endpoint import Endpoint
-from realtime.supervisor import LocalServer
+from realtime.client.supervisor import LocalServer
+from realtime.server.endpoint import Endpoint
 from stemctx_core.classes import HOST_ROLES
 from stemctx_core.classifier import load_bundle, shipped_bundle_path
 from stemctx_core.context import ImagingContext, Known, Source

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from realtime import json_logs
 from realtime.client import DefectClient
-from realtime.json_logs import json_log
-from realtime.launch import parsed
+from realtime.server.launch import parsed
+from realtime.watching import json_logs
+from realtime.watching.json_logs import json_log
 from stemctx_core.errors import InputError
 from stemctx_core.results import FrameIdentity
 from tests.realtime.processes import server_process

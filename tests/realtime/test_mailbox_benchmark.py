@@ -7,7 +7,7 @@ import json
 import typer
 from typer.testing import CliRunner
 
-from realtime.benchmark_commands import register
+from realtime.benchmarks.commands import register
 
 
 def run(*options: str) -> str:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from realtime import protocol
-from realtime.messages import FrameRequest, PatchesRequest, Scaling, Status
-from realtime.packing import pack, unpack
+from realtime.wire import protocol
+from realtime.wire.messages import FrameRequest, PatchesRequest, Scaling, Status
+from realtime.wire.packing import pack, unpack
 from stemctx_core.results import FrameIdentity
 from tests.realtime.support import context
 from tests.realtime.test_codec import LIMITS, PACKED, RESULT, changed, frame_request, parts_of, status_of

@@ -9,8 +9,8 @@ import numpy as np
 import psutil
 import pytest
 
-from realtime.launch import field_pipeline
-from realtime.pipeline import FramePipeline
+from realtime.server.launch import field_pipeline
+from realtime.server.pipeline import FramePipeline
 from stemctx_core.analysis import FrameAnalyzer
 from stemctx_core.results import FrameIdentity
 from tests.core.fields import Field, context_of

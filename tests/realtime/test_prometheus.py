@@ -8,7 +8,7 @@ import urllib.request
 import pytest
 
 from realtime.client import DefectClient
-from realtime.prometheus import metrics_page
+from realtime.watching.prometheus import metrics_page
 from stemctx_core.errors import PortInUse
 from tests.realtime.processes import server_process
 from tests.realtime.support import context, image, serving

@@ -10,11 +10,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from realtime import protocol
-from realtime.codec import PREAMBLE
-from realtime.limits import MAX_HEADER_BYTES
-from realtime.messages import FrameRequest, Hello, Status
 from realtime.server import DefectServer
+from realtime.wire import protocol
+from realtime.wire.codec import PREAMBLE
+from realtime.wire.limits import MAX_HEADER_BYTES
+from realtime.wire.messages import FrameRequest, Hello, Status
 from stemctx_core.results import FrameIdentity
 from tests.realtime.support import KnownAnswers, context, image, serving
 from tests.realtime.test_codec import FRAME, LIMITS, MALFORMED, changed

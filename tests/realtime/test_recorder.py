@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from realtime.answers import Answer
 from realtime.client import DefectClient
-from realtime.recorder import FrameRecorder, RecordingState
-from realtime.recording import RecordingReader
+from realtime.client.answers import Answer
+from realtime.recording.recorder import FrameRecorder, RecordingState
+from realtime.recording.recordings import RecordingReader
 from stemctx_core.errors import InputError
 from stemctx_core.results import FrameIdentity, FrameResult
 from tests.realtime.support import RAISE, KnownAnswers, context, image, refused, result, serving, wait_for
@@ -223,7 +223,7 @@ def test_fault_59_a_path_that_vanishes(tmp_path: Path, how: str) -> None:
 
 _WRITER = """
 import pathlib, sys, time
-from realtime.recorder import FrameRecorder
+from realtime.recording.recorder import FrameRecorder
 from tests.realtime.test_recorder import answer
 with FrameRecorder(pathlib.Path(sys.argv[1])) as recorder:
     number = 0

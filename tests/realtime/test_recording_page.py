@@ -8,8 +8,8 @@ from pathlib import Path
 import h5py
 import msgspec
 
-from realtime.recorder import FrameRecorder
-from realtime.recording import FrameHeader
+from realtime.recording.recorder import FrameRecorder
+from realtime.recording.recordings import FrameHeader
 from tests.realtime.test_recorder import answer
 
 PAGE = (Path(__file__).parents[2] / "docs" / "recording.md").read_text()

@@ -8,11 +8,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from realtime.autonomy.durable import journal_of
-from realtime.recorder import FrameRecorder
-from realtime.recording import RecordingReader
-from realtime.recovery import recover
-from realtime.replay_commands import register
+from realtime.recording.commands import register
+from realtime.recording.recorder import FrameRecorder
+from realtime.recording.recordings import RecordingReader
+from realtime.recording.recovery import recover
+from realtime.storage.durable import journal_of
 from stemctx_core.errors import InputError
 from tests.realtime.test_recorder import NOISE, answer, killed_writer, written
 

@@ -12,7 +12,7 @@ from typer.main import get_command
 
 from nionswift_plugin.stemctx import live
 from realtime import commands, key_commands
-from realtime.limits import Limits
+from realtime.wire.limits import Limits
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "remote.md").read_text()

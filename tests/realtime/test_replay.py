@@ -12,13 +12,13 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from realtime.benchmark_frames import RenderedField
+from realtime.benchmarks.frames import RenderedField
 from realtime.client import DefectClient
-from realtime.comparison import compare
-from realtime.recorder import FrameRecorder
-from realtime.recording import RecordingReader
-from realtime.replay_commands import register
-from realtime.supervisor import LocalServer
+from realtime.client.supervisor import LocalServer
+from realtime.recording.commands import register
+from realtime.recording.comparison import compare
+from realtime.recording.recorder import FrameRecorder
+from realtime.recording.recordings import RecordingReader
 from stemctx_core.classes import Candidate
 from stemctx_core.classifier import load_bundle
 from stemctx_core.context import ImagingContext

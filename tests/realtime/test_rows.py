@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from realtime import protocol
-from realtime.assembly import FrameAssembly
-from realtime.messages import FrameRequest, RowsRequest, Status, WireError
-from realtime.pipeline import FramePipeline
+from realtime.server.assembly import FrameAssembly
+from realtime.server.pipeline import FramePipeline
+from realtime.wire import protocol
+from realtime.wire.messages import FrameRequest, RowsRequest, Status, WireError
 from stemctx_core.results import FrameIdentity
 from tests.realtime.support import KnownAnswers, context, serving, wait_for
 from tests.realtime.test_codec import LIMITS, parts_of, status_of

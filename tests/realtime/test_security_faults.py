@@ -22,14 +22,14 @@ from typer.testing import CliRunner
 
 from realtime import key_commands, protocol
 from realtime.client import ClientState, DefectClient
-from realtime.endpoint import Endpoint
-from realtime.key_folder import KeyFolder, KeyKind
-from realtime.keys import ClientKeys, load_client_keys, load_server_keys, read_public, read_secret
-from realtime.limits import Limits
-from realtime.link import Link
-from realtime.messages import FrameRequest, Hello, Status, StatusRequest
-from realtime.quota import Quota
+from realtime.client.link import Link
+from realtime.keys.certificates import ClientKeys, load_client_keys, load_server_keys, read_public, read_secret
+from realtime.keys.folder import KeyFolder, KeyKind
 from realtime.server import DefectServer
+from realtime.server.endpoint import Endpoint
+from realtime.server.quota import Quota
+from realtime.wire.limits import Limits
+from realtime.wire.messages import FrameRequest, Hello, Status, StatusRequest
 from stemctx_core.errors import InputError, SecurityError, ServerUnavailable
 from stemctx_core.results import FrameIdentity
 from tests.realtime.support import KnownAnswers, context, image, serving, wait_for

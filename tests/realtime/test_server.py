@@ -12,10 +12,19 @@ import numpy as np
 import pytest
 import zmq
 
-from realtime import protocol
-from realtime.endpoint import Endpoint
-from realtime.messages import Bye, Cancel, FrameRequest, Hello, PatchesRequest, Reply, Status, StatusRequest
 from realtime.server import DefectServer
+from realtime.server.endpoint import Endpoint
+from realtime.wire import protocol
+from realtime.wire.messages import (
+    Bye,
+    Cancel,
+    FrameRequest,
+    Hello,
+    PatchesRequest,
+    Reply,
+    Status,
+    StatusRequest,
+)
 from stemctx_core.errors import InputError, SecurityError
 from stemctx_core.results import FrameIdentity
 from tests.realtime.support import RAISE, KnownAnswers, context, image, serving, wait_for

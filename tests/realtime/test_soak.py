@@ -10,9 +10,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from realtime.recording import RecordingReader
-from realtime.soak import Sample, SoakPlan, report, slope
-from realtime.soak_command import soak
+from realtime.benchmarks.soak import Sample, SoakPlan, report, slope
+from realtime.benchmarks.soak_command import soak
+from realtime.recording.recordings import RecordingReader
 from stemctx_core.classifier import load_bundle
 from stemctx_core.errors import BundleError
 

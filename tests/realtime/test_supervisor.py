@@ -12,11 +12,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from realtime import protocol
 from realtime.client import DefectClient
-from realtime.endpoint import Endpoint
-from realtime.messages import Bye, Hello, Status
-from realtime.supervisor import LocalServer, ServerState
+from realtime.client.supervisor import LocalServer, ServerState
+from realtime.server.endpoint import Endpoint
+from realtime.wire import protocol
+from realtime.wire.messages import Bye, Hello, Status
 from stemctx_core.errors import ServerUnavailable
 from stemctx_core.results import FrameIdentity
 from tests.realtime.support import SLEEP, context, image, wait_for
@@ -84,7 +84,7 @@ def test_stop_and_start_again() -> None:
 
 def test_the_server_ends_with_its_parent() -> None:
     parent = (
-        "import os, sys; from realtime.supervisor import LocalServer\n"
+        "import os, sys; from realtime.client.supervisor import LocalServer\n"
         "server = LocalServer(command=[sys.executable, '-m', 'tests.realtime.support']).start()\n"
         "print(server.pid, flush=True); os._exit(9)"
     )

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime.telemetry import BUCKET_EDGES_MS, LatencyHistogram, Telemetry
+from realtime.watching.telemetry import BUCKET_EDGES_MS, LatencyHistogram, Telemetry
 
 
 @pytest.mark.parametrize("fraction", [0.5, 0.95])

@@ -10,10 +10,10 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from realtime.client import DefectClient
-from realtime.messages import ProcessStatus, ServerStatus
-from realtime.telemetry import BUCKET_EDGES_MS
-from realtime.top import view
-from realtime.top_commands import register
+from realtime.watching.commands import register
+from realtime.watching.telemetry import BUCKET_EDGES_MS
+from realtime.watching.top import view
+from realtime.wire.messages import ProcessStatus, ServerStatus
 from stemctx_core.errors import InputError, ServerUnavailable
 from stemctx_core.results import EngineInfo, FrameIdentity
 from tests.realtime.support import context, image, serving

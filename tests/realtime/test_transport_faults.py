@@ -20,14 +20,14 @@ import numpy as np
 import psutil
 import pytest
 
-from realtime import protocol
 from realtime.client import ClientState, DefectClient
-from realtime.endpoint import Endpoint
-from realtime.mailbox import Ticket
-from realtime.messages import FrameRequest, StatusRequest
-from realtime.poison import Suspects
-from realtime.states import AgeLimits, ClientCounters
-from realtime.supervisor import LocalServer, ServerState
+from realtime.client.mailbox import Ticket
+from realtime.client.poison import Suspects
+from realtime.client.states import AgeLimits, ClientCounters
+from realtime.client.supervisor import LocalServer, ServerState
+from realtime.server.endpoint import Endpoint
+from realtime.wire import protocol
+from realtime.wire.messages import FrameRequest, StatusRequest
 from stemctx_core.errors import PortInUse, ServerUnavailable
 from stemctx_core.results import FrameIdentity, FrameResult
 from tests.realtime.proxy import Proxy
@@ -132,8 +132,8 @@ def test_a_frame_is_known_again_by_its_pixels_or_by_its_name() -> None:
 
 
 def test_a_server_that_keeps_dying_is_given_up_with_a_visible_state(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("realtime.supervisor._FIRST_PAUSE_S", 0.01)
-    monkeypatch.setattr("realtime.supervisor._CRASH_WINDOW_S", 1000.0)
+    monkeypatch.setattr("realtime.client.supervisor._FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("realtime.client.supervisor._CRASH_WINDOW_S", 1000.0)
     with LocalServer(command=COMMAND) as server, DefectClient(server.address) as client:
         end = time.monotonic() + 100
         number = 0

@@ -10,9 +10,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from realtime import limits as lim
-from realtime import protocol
-from realtime.messages import AnyRequest, FrameRequest, Hello, RowsRequest, Status, WireError
+from realtime.wire import limits as lim
+from realtime.wire import protocol
+from realtime.wire.messages import AnyRequest, FrameRequest, Hello, RowsRequest, Status, WireError
 from stemctx_core.results import FrameIdentity
 from tests.realtime.support import context
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from realtime.autonomy.record_file import RecordFile
-from realtime.recording import FORMAT, FrameHeader, RecordedFrame, SessionHeader, begin, write_frame
+from realtime.recording.recordings import FORMAT, FrameHeader, RecordedFrame, SessionHeader, begin, write_frame
+from realtime.storage.record_file import RecordFile
 from sim.geometry import ScanArea
 from sim.headless import HeadlessMicroscope
 from sim.instrument import MicroscopeSettings

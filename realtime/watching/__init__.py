@@ -1,0 +1,1 @@
+"""What a server says of itself while it runs: stages, counters, logs, metrics."""
