@@ -15,9 +15,9 @@ import msgspec
 import numpy as np
 
 from realtime.client import ClientState, DefectClient
-from realtime.client.server_process import python
 from realtime.client.states import AgeLimits, ClientCounters
 from realtime.client.supervisor import LocalServer
+from realtime.interpreter import python
 from realtime.server.launch import parsed, serve
 from realtime.wire.codec import AnyArray
 from stemctx_core.context import ImagingContext, Known, Source

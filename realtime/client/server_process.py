@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import queue
 import subprocess
 import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Final
 
 logger = logging.getLogger(__name__)
@@ -106,11 +104,3 @@ class ServerProcess:
             if words:
                 self._words.append(words.removeprefix("stemctx: "))
                 logger.info("server: %s", words)
-
-
-def python() -> str:
-    """Find the interpreter: inside a program that embeds Python, `sys.executable` may be that program."""
-    if Path(sys.executable).name.lower().startswith("python"):
-        return sys.executable
-    inside = Path(sys.prefix, "python.exe") if os.name == "nt" else Path(sys.prefix, "bin", "python3")
-    return str(inside) if inside.exists() else sys.executable

@@ -13,7 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from realtime.client.server_process import ServerProcess, python
+from realtime.client.server_process import ServerProcess
+from realtime.interpreter import python
 from stemctx_core.errors import ServerUnavailable
 
 logger = logging.getLogger(__name__)
