@@ -21,7 +21,7 @@ from realtime.recording.recordings import RecordingReader
 from sim.geometry import FrameGeometry
 from stemctx_core.context import ImagingContext, Known
 from stemctx_core.errors import InputError
-from stemctx_core.files import read_micrograph
+from stemctx_core.reading import read_micrograph
 
 #: Suffixes of recordings; every other file is read as a micrograph.
 RECORDINGS: Final = (".h5", ".hdf5")

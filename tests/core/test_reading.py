@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from stemctx_core.context import Known, Missing, Source
 from stemctx_core.errors import InputError
-from stemctx_core.files import read_micrograph
+from stemctx_core.reading import read_micrograph
 
 PIXELS = np.arange(24, dtype=np.float32).reshape(4, 6)
 
@@ -131,7 +131,11 @@ def test_a_header_that_lies_about_the_size_takes_no_memory(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("frame.dm4", b"", "Export it as .tif"),
+        ("frame.jpg", b"", "Export it as .tif"),
+        ("frame.dm3", b"", "cannot be read"),
+        ("frame.dm4", b"", "cannot be read"),
+        ("frame.emd", b"", "cannot be read"),
+        ("frame.ser", b"", "ends too early"),
         ("frame", b"", "Export it as .tif"),
         ("frame.tif", b"", "cannot be read"),
         ("frame.tif", b"not a tiff", "cannot be read"),
