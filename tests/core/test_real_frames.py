@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 
 from stemctx_core.analysis import FrameAnalyzer
 from stemctx_core.context import ImagingContext, Source, known
-from stemctx_core.files import read_micrograph
+from stemctx_core.reading import read_micrograph
 from stemctx_core.results import DECISIONS, Decision, FrameResult
 
 pytestmark = pytest.mark.real
