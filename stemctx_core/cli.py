@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import sys
+from typing import Final
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from stemctx_core.errors import InputError, StemctxError
+
+#: Our own top packages: where one is not found, another of its name hides it.
+_ROOMS: Final = ("realtime", "sim", "nionswift_plugin")
 
 app = typer.Typer(
     name="stemctx",
@@ -48,15 +53,32 @@ def build() -> typer.Typer:
 
 
 def _stand_in(name: str, package: str) -> None:
-    """Keep a command whose room lacks a package, so that it tells what to install and the others still work."""
+    """Keep a command whose room lacks a package, so that it tells what to mend and the others still work."""
+    top = package.partition(".")[0]
 
     @app.command(name, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
     def explain() -> None:
         """Not available: a package that it needs is not installed."""
+        if top in _ROOMS:
+            raise InputError(_hidden(name, top))
         raise InputError(
             f"'stemctx {name}' needs the Python package '{package}', which is not installed. "
             'Run: pip install "stemctx[all]"'
         )
+
+
+def _hidden(name: str, room: str) -> str:
+    """Say why a package of our own cannot be found, though the command line could."""
+    spec = importlib.util.find_spec(room)
+    if spec is None or spec.origin is None:
+        return f"'stemctx {name}' is not complete: its part '{room}' is missing. Install stemctx again."
+    said = f"'stemctx {name}' cannot be found: {spec.origin} hides the part '{room}' of stemctx."
+    if room == "nionswift_plugin":
+        return (
+            f"{said} Nion Swift lists no plug-in of ours either. Delete that file: the folders of Nion's plug-ins "
+            "have none, so that all of them are found."
+        )
+    return f"{said} Remove that package, or install stemctx into an environment of its own."
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ import os
 import re
 import socket
 import sys
-from typing import Final
+from typing import Any, Final
 
 from nionswift_plugin.stemctx.doctor.finding import Finding, ok, warning
 
@@ -46,7 +46,7 @@ def _refused(display: str) -> str:
     host, number = matched[1], int(matched[2])
     path = f"/tmp/.X11-unix/X{number}"
     # A server that listens under an abstract name only has no file.
-    places: list[tuple[int, object]] = (
+    places: list[tuple[int, Any]] = (
         [(socket.AF_INET, (host, 6000 + number))]
         if host
         else [(socket.AF_UNIX, path), (socket.AF_UNIX, "\0" + path)]

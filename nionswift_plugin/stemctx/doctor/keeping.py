@@ -91,7 +91,8 @@ def probe() -> dict[str, Any]:
 
     from stemctx_core.lattice import kernels
 
-    folder = kernels.sample.stats.cache_path
+    dispatcher: Any = kernels.sample
+    folder = dispatcher.stats.cache_path
     if not folder:
         return {"folder": "", "kept": False}
     try:
