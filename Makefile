@@ -1,6 +1,7 @@
 # make live       the simulated microscope with live flags; needs Python >= 3.11 and nothing else
 # make swift      Nion Swift with the simulated microscope, scanning and flagging in its window
 # make test       every check: ruff, mypy, import-linter, pytest
+# make docs       the documentation as a site, in site/
 # make test-host  the tests that need neither PyTorch nor abTEM, for a newer Python and the Nion Swift it brings
 #
 # PYTHON= chooses the interpreter a new environment is made with, VENV= where it is made.
@@ -17,7 +18,7 @@ METADATA := pyproject.toml tests/constraints.txt
 # Tests share few cores with the processes that they start.
 test test-host: export OMP_NUM_THREADS ?= 1
 
-.PHONY: live swift test test-host lint clean
+.PHONY: live swift test test-host docs lint clean
 
 live: $(VENV)/.installed-live
 	$(BIN)/stemctx live $(LIVE_OPTIONS)
@@ -38,6 +39,10 @@ lint: $(VENV)/.installed-test
 
 test-host: $(VENV)/.installed-host
 	STEMCTX_REQUIRE="$(REQUIRE)" $(BIN)/python -m pytest -m "not torch and not abtem" $(PYTEST_OPTIONS)
+
+# Strictly: a link to a page that is not there, or a page that no menu names, is an error.
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -61,5 +66,9 @@ $(VENV)/.installed-host: $(VENV)/.made $(METADATA)
 	$(PIP) --constraint tests/constraints.txt --editable '.[plugin,simulator,files,test]'
 	touch $@ $(VENV)/.installed-live $(VENV)/.installed-swift
 
+$(VENV)/.installed-docs: $(VENV)/.made $(METADATA)
+	$(PIP) --constraint tests/constraints.txt --editable '.[docs]'
+	touch $@
+
 clean:
-	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
