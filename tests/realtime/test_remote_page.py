@@ -11,7 +11,8 @@ import typer
 from typer.main import get_command
 
 from nionswift_plugin.stemctx import live
-from realtime import commands, key_commands
+from realtime.keys import commands as key_commands
+from realtime.server import commands
 from realtime.wire.limits import Limits
 
 ROOT = Path(__file__).parents[2]
@@ -40,7 +41,7 @@ def test_a_command_takes_what_the_page_gives_it(app: typer.Typer, line: str) -> 
 
 def test_what_a_client_says_is_said_by_the_code() -> None:
     told = re.findall(r"^\| ([a-z][^|]*?) \| [^|]*\|$", PAGE.split("## What a client says")[1], re.MULTILINE)
-    link = " ".join((ROOT / "realtime" / "link.py").read_text().split())
+    link = " ".join((ROOT / "realtime" / "client" / "link.py").read_text().split())
     assert len(told) == 5
     assert all(words in link for words in told[1:])
 

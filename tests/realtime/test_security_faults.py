@@ -20,14 +20,15 @@ import typer
 import zmq.auth
 from typer.testing import CliRunner
 
-from realtime import key_commands, protocol
 from realtime.client import ClientState, DefectClient
 from realtime.client.link import Link
+from realtime.keys import commands as key_commands
 from realtime.keys.certificates import ClientKeys, load_client_keys, load_server_keys, read_public, read_secret
 from realtime.keys.folder import KeyFolder, KeyKind
 from realtime.server import DefectServer
 from realtime.server.endpoint import Endpoint
 from realtime.server.quota import Quota
+from realtime.wire import protocol
 from realtime.wire.limits import Limits
 from realtime.wire.messages import FrameRequest, Hello, Status, StatusRequest
 from stemctx_core.errors import InputError, SecurityError, ServerUnavailable
