@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from nionswift_plugin.stemctx.doctor import bundles, child, display, examination, keeping
+from nionswift_plugin.stemctx.doctor import bundles, child, display, examination, instrument, keeping
 from nionswift_plugin.stemctx.doctor.child import ProbeFailed, ask
 from nionswift_plugin.stemctx.doctor.finding import Finding, Status, ok, trouble, warning
 from realtime.keys.folder import KeyFolder
+from sim.headless import HeadlessMicroscope
 from stemctx_core.classifier import shipped_bundle_path
 from tests.plugin.environments import (
     NION_SIMULATOR,
@@ -157,6 +158,30 @@ def test_without_an_instrument(tmp_path: Path) -> None:
     assert 'pip install "stemctx[simulator]"' in ran.stdout
     assert "ok       plug-ins: live defect flags" in ran.stdout
     assert "warning  plug-ins: simulated microscope: Nion Swift will not load" in ran.stdout
+
+
+def test_the_instrument_of_this_process() -> None:
+    (found,) = instrument.running()
+    assert found.status is Status.TROUBLE
+    assert found.found.startswith("no instrument is registered in this Nion Swift")
+    with HeadlessMicroscope() as microscope:
+        (found,) = instrument.running()
+        assert found.status is Status.OK
+        assert "high tension 80 kV (control EHT)" in found.found
+        assert "MAADF outer 120 mrad (control MAADF_Outer_ha)" in found.found
+        without = instrument.ask_controls(microscope.stem_controller, ("HAADF", "BF"))
+    assert set(without["silent"]) == {"BF inner", "BF outer"}
+
+
+def test_what_a_plug_in_needs_and_lacks(tmp_path: Path) -> None:
+    environment = Environment(tmp_path / "env", ("zmq", "pyzmq-*"))
+    ran = environment.stemctx("doctor", "--only", "plug-ins")
+    assert ran.returncode == 1, ran.stdout + ran.stderr
+    assert (
+        "trouble  plug-ins: live defect flags: Nion Swift will not load nionswift_plugin.stemctx:" in ran.stdout
+    )
+    assert "Cannot satisfy requirement (zmq)" in ran.stdout
+    assert "stemctx_simulator' NOT" not in ran.stdout
 
 
 def test_a_topic_that_is_none(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import queue
 import sys
+import threading
 from typing import Any, Final
 
 from nionswift_plugin.stemctx.doctor.child import ProbeFailed, ask
@@ -10,6 +12,7 @@ from nionswift_plugin.stemctx.doctor.finding import Finding, ok, trouble, warnin
 from nionswift_plugin.stemctx.doctor.installed import there
 
 TOPIC: Final = "instrument"
+_PATIENCE_S: Final = 15.0
 _INSIDE: Final = (
     "At the microscope open Window > Python Console in Nion Swift and enter: "
     "from nionswift_plugin.stemctx import doctor; print(doctor.report())"
@@ -19,7 +22,7 @@ _INSIDE: Final = (
 def check() -> list[Finding]:
     """Ask the running instrument inside Nion Swift, and the simulated one outside."""
     if "nion.swift.Application" in sys.modules:
-        return _running()
+        return running()
     if not all(there(name) for name in ("nion.instrumentation", "nion.usim_device", "nion.device_kit")):
         return [
             warning(
@@ -86,7 +89,8 @@ def ask_controls(stem_controller: Any, channels: tuple[str, ...]) -> dict[str, A
     return {"answers": answers, "silent": silent}
 
 
-def _running() -> list[Finding]:
+def running() -> list[Finding]:
+    """What the instrument that is registered in this process gives; its controls are read, none is set."""
     from nion.utils import Registry
 
     controller = Registry.get_component("stem_controller")
@@ -102,10 +106,28 @@ def _running() -> list[Finding]:
             )
         ]
     channels = tuple(sorted({str(d.get_channel_name(i)) for d in devices for i in range(d.channel_count)}))
+    name = str(getattr(controller, "instrument_id", "the instrument"))
+    # A control that hangs must not hang the report; the thread that waits for it ends with the program.
+    answered: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    threading.Thread(
+        target=lambda: answered.put(ask_controls(controller, channels)),
+        name="stemctx-doctor-controls",
+        daemon=True,
+    ).start()
+    try:
+        said = answered.get(timeout=_PATIENCE_S)
+    except queue.Empty:
+        return [
+            trouble(
+                TOPIC,
+                f"{name} did not answer within {_PATIENCE_S:.0f} s",
+                "Look whether the column's own software still runs, and start Nion Swift again.",
+            )
+        ]
     return [
         _told(
-            str(getattr(controller, "instrument_id", "the instrument")),
-            ask_controls(controller, channels),
+            name,
+            said,
             "Add your column's names in the panel, under 'Names of the instrument's controls', or enter the values there.",
         )
     ]

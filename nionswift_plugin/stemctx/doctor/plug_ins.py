@@ -81,7 +81,8 @@ def _finding(name: str, said: dict[str, Any]) -> Finding:
     title = _TITLES[name]
     bad = trouble if name == FLAGS else warning
     if name not in said["would_load"]:
-        about = [line for line in said["log"] if name in line or f"/{name.rpartition('.')[2]}/" in line]
+        folder = f"/{name.rpartition('.')[2]}/"
+        about = [line for line in said["log"] if f"'{name}'" in line or folder in line.replace("\\", "/")]
         if not about:
             return bad(
                 TOPIC,
