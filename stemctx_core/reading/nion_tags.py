@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from stemctx_core.context import Quantity
-from stemctx_core.reading.values import NOT_STATED, Tag, find, look_up
+from stemctx_core.context import Missing, Quantity
+from stemctx_core.reading.values import NOT_STATED, FileValues, Tag, find, look_up, number, pixel_size
 
 _PLACES: Final = (
     "scan/scan_device_properties/ImageScanned:",
@@ -61,3 +61,40 @@ def _angle(metadata: Mapping[str, Any], quantity: str, names: tuple[str, ...]) -
                 continue
             return look_up(metadata, quantity, [Tag(path, 1e3 if value < 1 else 1.0)])
     return NOT_STATED
+
+
+def said(properties: Mapping[str, Any]) -> tuple[FileValues, str]:
+    """What the properties of a data item say of it, in a library's file or in an exported one; and its channel."""
+    # Up to version 12 of Swift's files they stand one deeper; exported files name the calibrations otherwise.
+    held = find(properties, "data_source") or properties
+    metadata = held.get("metadata") or {}
+    channel = channel_name(metadata)
+    inner, outer = collection(metadata, channel)
+    values = FileValues(
+        high_tension_kv=high_tension(metadata),
+        convergence_semi_angle_mrad=convergence(metadata),
+        inner_mrad=inner,
+        outer_mrad=outer,
+        pixel_size_angstrom=_pixel_size(
+            held.get("dimensional_calibrations") or held.get("spatial_calibrations") or ()
+        ),
+        dwell_us=dwell(metadata),
+    )
+    return values, channel
+
+
+def is_image(properties: Mapping[str, Any]) -> bool:
+    """Whether the last two axes are an image's, not those of spectra."""
+    held = find(properties, "data_source") or properties
+    return bool(held.get("datum_dimension_count", 2) == 2)
+
+
+def _pixel_size(calibrations: Sequence[Mapping[str, Any]]) -> Quantity:
+    if len(calibrations) < 2:
+        return Missing("the file states no pixel size")
+    y, x = calibrations[-2:]
+    if y.get("units") != x.get("units"):
+        return Missing("the file states y and x in different units")
+    down, across = (number(axis.get("scale")) or 0.0 for axis in (y, x))
+    unit = str(x.get("units") or "")
+    return pixel_size(down, across, unit, f"dimensional calibrations, {across:g} {unit}")

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 import tifffile
 
-from stemctx_core.context import Missing, Quantity
+from stemctx_core.context import Known, Missing, Quantity
 from stemctx_core.errors import InputError
+from stemctx_core.reading import nion_tags
 from stemctx_core.reading.images import MOST_IMAGES, FoundImage, refuse_shape, stack_shape
 from stemctx_core.reading.values import FileValues, angstrom_per, pixel_size
 
 #: ImageJ writes what is not ASCII like this.
 _ESCAPED: Final = re.compile(r"\\u([0-9a-fA-F]{4})")
+_NION: Final = "nion.1"
 _TIFF_UNITS: Final = {2: "inch", 3: "cm"}
 
 
@@ -43,9 +47,20 @@ def read(path: Path) -> list[FoundImage]:
             split = np.moveaxis(series.asarray(), axes.index("C"), 0)
         else:
             split = series.asarray()[None]
-        said = FileValues(pixel_size_angstrom=_pixel_size(file))
-        names = [f"channel {k + 1}" if channels > 1 else "" for k in range(channels)]
+        said, name = _said(file)
+        names = [f"channel {k + 1}" if channels > 1 else name for k in range(channels)]
         return [FoundImage(one, name, said) for one, name in zip(split, names, strict=True)]
+
+
+def _said(file: tifffile.TiffFile) -> tuple[FileValues, str]:
+    """What the tags say, and the channel; Nion Swift adds its own metadata to the files that it exports."""
+    own = _pixel_size(file)
+    properties = (file.imagej_metadata or {}).get(_NION)
+    if properties is None:
+        return FileValues(pixel_size_angstrom=own), ""
+    said, name = nion_tags.said(json.loads(properties))
+    pixel = own if isinstance(own, Known) else said.pixel_size_angstrom
+    return msgspec.structs.replace(said, pixel_size_angstrom=pixel), name
 
 
 def _pixel_size(file: tifffile.TiffFile) -> Quantity:
