@@ -23,7 +23,7 @@ _BELIEVED: Final = {
     "probe_current_pa": (0.1, 1e5),
 }
 #: A pixel outside this (Å) does not resolve atoms; a calibration that says so is that of a print, or of another mode.
-_ATOMIC_PIXEL_ANGSTROM: Final = (0.005, 5.0)
+_ATOMIC_PIXEL_ANGSTROM: Final = (0.01, 2.0)
 _SQUARE_TOLERANCE: Final = 0.01
 
 _ANGSTROM_PER: Final = {
