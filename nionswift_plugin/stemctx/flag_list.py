@@ -45,7 +45,7 @@ class FlagListHandler(Declarative.Handler):  # type: ignore[misc]  # nion is unt
 
     def __init__(self, feed: LiveFeed, settings: Settings, document_controller: Any) -> None:
         super().__init__()
-        self._feed, self._closed = feed, False
+        self._feed, self._closed, self._on_top = feed, False, True
         self._tasks = FlagTasks(feed, settings, document_controller, self._say, self._labelled)
         self.rows: list[FlagRow] = []
         self._chosen: tuple[float, float] | None = None
@@ -66,8 +66,8 @@ class FlagListHandler(Declarative.Handler):  # type: ignore[misc]  # nion is unt
         for model in (self.order, self.backwards):
             model.on_value_changed = lambda _: self._update()
         self._listeners: list[Any] = [
-            feed.result_changed.listen(self._update),
-            feed.rule_changed.listen(self._update),
+            feed.result_changed.listen(self._feed_changed),
+            feed.rule_changed.listen(self._feed_changed),
         ]
         self.ui_view = self._laid_out()
         self._update()
@@ -84,6 +84,12 @@ class FlagListHandler(Declarative.Handler):  # type: ignore[misc]  # nion is unt
     def init_handler(self) -> None:
         """Nion's call when the widgets are there."""
         self._update()
+
+    def set_on_top(self, on_top: bool) -> None:
+        """Whether the tab is seen; what came meanwhile is listed when it is seen again."""
+        seen_again, self._on_top = on_top and not self._on_top, on_top
+        if seen_again:
+            self._update()
 
     @property
     def chosen(self) -> FlagRow | None:
@@ -153,6 +159,10 @@ class FlagListHandler(Declarative.Handler):  # type: ignore[misc]  # nion is unt
             self._say("No flag is chosen. Choose one in the list.")
         else:
             self._tasks.guarded(lambda: act(chosen))
+
+    def _feed_changed(self) -> None:
+        if self._on_top:
+            self._update()
 
     def _update(self) -> None:
         """Bring the list to what is on the screen; what is chosen stays chosen while its site is flagged."""

@@ -7,6 +7,7 @@ Nion Swift draws in a thread of its own. Everything here but drawing belongs to 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar, TypeVar
 
@@ -46,7 +47,16 @@ class OneGraphic(Graphics.Graphic):  # type: ignore[misc]  # nion is untyped her
         # A graphic is drawn again only when its modification count has changed. Raising the count alone is private
         # to Nion's base class; the public way, changing a saved property, would write to the project every frame.
         self._PersistentObject__update_modified(DateTime.utcnow())
-        self.notify_property_changed("drawn")
+        stream = getattr(self.container, "display_data_delta_stream", None)
+        if stream is None or stream.value is None:
+            self.notify_property_changed("drawn")
+            return
+        # Up to Nion Swift 16.17 a display works out all its calibrations anew when a graphic tells of a change, which
+        # copies the metadata of the frame eight times. Only the graphics changed, so what it has is sent again.
+        names = [f.name for f in dataclasses.fields(stream.value) if f.name.endswith("_changed")]
+        stream.send_value(
+            dataclasses.replace(stream.value, **{name: name == "graphics_changed" for name in names})
+        )
 
     def get_attributes(self) -> set[Any]:
         """That it belongs on images."""

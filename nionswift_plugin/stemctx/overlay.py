@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any, Final
 
-from nionswift_plugin.stemctx.markers import Marker, draw_markers
+from nionswift_plugin.stemctx.drawing import Widths, draw_markers
+from nionswift_plugin.stemctx.markers import Marker
 from nionswift_plugin.stemctx.one_graphic import (
     Drawing,
     OneGraphic,
@@ -19,6 +20,7 @@ from nionswift_plugin.stemctx.one_graphic import (
 from nionswift_plugin.stemctx.status import FrameOrigin
 
 GRAPHIC_ID: Final = "stemctx_flags"
+_WIDTHS_KEPT: Final = 4096
 
 
 class FlagsGraphic(OneGraphic):
@@ -32,6 +34,7 @@ class FlagsGraphic(OneGraphic):
         super().__init__()
         self.drawn: tuple[Marker, ...] = ()
         self.dimmed = False
+        self._widths: Widths = {}
 
     def show(self, drawn: tuple[Marker, ...], dimmed: bool) -> None:
         """Draw these from now on."""
@@ -42,7 +45,9 @@ class FlagsGraphic(OneGraphic):
 
     def drawing(self) -> Drawing:
         """What draws the flags as they are now."""
-        return partial(draw_markers, drawn=self.drawn, dimmed=self.dimmed)
+        if len(self._widths) > _WIDTHS_KEPT:
+            self._widths = {}
+        return partial(draw_markers, drawn=self.drawn, dimmed=self.dimmed, widths=self._widths)
 
 
 class FlagsOverlay:

@@ -24,7 +24,8 @@ class PanelHandler(Declarative.Handler):  # type: ignore[misc]  # nion is untype
     """Lays the tabs out.
 
     A tab is a `Declarative.Handler` with a `ui_view`, made with what it follows (`LiveFeed`), the settings, and the
-    window; Nion calls its `close` with the panel's.
+    window; Nion calls its `close` with the panel's. One with a method `set_on_top` is told whether it is seen, so that
+    the window does no work for what nobody sees.
 
     Attributes
     ----------
@@ -49,6 +50,7 @@ class PanelHandler(Declarative.Handler):  # type: ignore[misc]  # nion is untype
             "statistics": lambda: StatisticsHandler(feed, settings, document_controller),
         }
         self.tab: Any = Model.PropertyModel(0)
+        self.tab.on_value_changed = lambda _: self._tell_tabs()
         self.handlers: dict[str, Any] = {}
         u = Declarative.DeclarativeUI()
         self.ui_view = u.create_tabs(
@@ -61,7 +63,19 @@ class PanelHandler(Declarative.Handler):  # type: ignore[misc]  # nion is untype
     def create_handler(self, component_id: str, **more: Any) -> Any:
         """Make a tab, as Nion asks for it."""
         self.handlers[component_id] = made = self._tabs[component_id]()
+        self._tell_tabs()
         return made
+
+    def close(self) -> None:
+        """Tell the tabs nothing any more."""
+        self.tab.on_value_changed = None
+        super().close()
+
+    def _tell_tabs(self) -> None:
+        for index, name in enumerate(self._tabs):
+            tell = getattr(self.handlers.get(name), "set_on_top", None)
+            if tell is not None:
+                tell(index == self.tab.value)
 
 
 class FlagsPanel(Panel.Panel):  # type: ignore[misc]

@@ -49,6 +49,7 @@ class StatisticsHandler(Declarative.Handler):  # type: ignore[misc]  # nion is u
         super().__init__()
         self._feed, self._settings, self._window = feed, settings, document_controller
         self._shown = Throttle(_PERIOD_S)
+        self._on_top = True
         self.counts: Any = Model.PropertyModel([])
         self.frames: Any = Model.PropertyModel("-")
         self.distance: Any = Model.PropertyModel("-")
@@ -63,6 +64,12 @@ class StatisticsHandler(Declarative.Handler):  # type: ignore[misc]  # nion is u
         """Stop listening."""
         self._listener = None
         super().close()
+
+    def set_on_top(self, on_top: bool) -> None:
+        """Whether the tab is seen; what came meanwhile is shown when it is seen again."""
+        seen_again, self._on_top = on_top and not self._on_top, on_top
+        if seen_again:
+            self.update()
 
     @property
     def session(self) -> SessionStatistics:
@@ -140,7 +147,7 @@ class StatisticsHandler(Declarative.Handler):  # type: ignore[misc]  # nion is u
             put(self.said, f"It failed: {error}")
 
     def _result_changed(self) -> None:
-        if self._shown.ready():
+        if self._on_top and self._shown.ready():
             self.update()
 
     def _laid_out(self) -> Any:

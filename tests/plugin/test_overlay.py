@@ -11,7 +11,9 @@ from nion.swift.model import DataItem, Graphics, UISettings
 from nion.ui import DrawingContext
 from nion.utils import Geometry
 
-from nionswift_plugin.stemctx.markers import Marker, draw_markers, label_sides, markers
+from nionswift_plugin.stemctx.drawing import LARGE_RADIUS, MOST_LABELS, draw_markers
+from nionswift_plugin.stemctx.label_sides import label_sides
+from nionswift_plugin.stemctx.markers import Marker, markers
 from nionswift_plugin.stemctx.overlay import GRAPHIC_ID, FlagsGraphic, FlagsOverlay
 from nionswift_plugin.stemctx.status import FrameOrigin
 from stemctx_core.classes import HOST_ROLES, Role
@@ -73,7 +75,7 @@ def test_the_graphic_draws_rings_and_labels_by_the_way_of_this_nion_swift() -> N
     graphic.show(ONE, False)
     said = commands(graphic)
     arcs = [c for c in said if c[0] == "arc"]
-    assert [tuple(c[1:4]) for c in arcs] == [(200.0, 50.0, pytest.approx(6.0))] * 2
+    assert [tuple(c[1:4]) for c in arcs] == [(200.0, 50.0, pytest.approx(6.0))]
     assert any("vac_Se2 0.98" in str(c) for c in said)
     names = [c[0] for c in said]
     assert names[names.index("arc") - 1] == "moveTo", "an arc without a start begins in the corner of the image"
@@ -109,6 +111,19 @@ def test_only_flags_of_the_frame_before_are_drawn_fainter_while_rows_arrive() ->
     assert "rgba(0,114,178,1.00)" in str(ctx.commands)
     assert "rgba(213,94,0,0.40)" in str(ctx.commands)
     assert "rgba(213,94,0,1.00)" not in str(ctx.commands)
+
+
+def test_very_many_flags_have_labels_only_where_they_are_shown_large() -> None:
+    def texts(flags: int, radius: float) -> int:
+        ctx = DrawingContext.DrawingContext()
+        some = ONE[0]._replace(radius_y=radius / 200, radius_x=radius / 400)
+        draw_markers(ctx, Settings(), Mapping(), (some,) * flags, False)
+        assert sum(c[0] == "arc" for c in ctx.commands) == flags
+        return sum(c[0] == "fillText" for c in ctx.commands)
+
+    assert texts(MOST_LABELS, 6.0) == MOST_LABELS
+    assert texts(MOST_LABELS + 1, 6.0) == 0
+    assert texts(MOST_LABELS + 1, LARGE_RADIUS) == MOST_LABELS + 1
 
 
 def test_the_graphic_takes_no_clicks() -> None:

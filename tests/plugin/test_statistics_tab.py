@@ -7,9 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nion.ui import Declarative
+
 from nionswift_plugin.stemctx.feed import LiveFeed
+from nionswift_plugin.stemctx.panel import PanelHandler
+from nionswift_plugin.stemctx.panel_model import PanelModel
 from nionswift_plugin.stemctx.settings import Settings, SettingsFile
 from nionswift_plugin.stemctx.statistics_tab import StatisticsHandler
+from nionswift_plugin.stemctx.status import FrameOrigin
+from stemctx_core.results import Decision
 from tests.plugin.results import judged
 from tests.plugin.swift import swift
 
@@ -58,3 +64,25 @@ def test_numbers_plots_and_file(tmp_path: Path) -> None:
             assert handler.frames.value == "none yet"
         finally:
             handler.close()
+
+
+def test_a_tab_that_nobody_sees_is_brought_up_to_date_when_it_is_seen(tmp_path: Path) -> None:
+    result = judged()
+    with swift(tmp_path) as s:
+        feed = LiveFeed()
+        panel = PanelHandler(PanelModel(), None, feed, Settings(SettingsFile(None)), s.window)  # type: ignore[arg-type]
+        widget = Declarative.DeclarativeWidget(s.window.ui, s.window.event_loop, panel)
+        try:
+            origin = FrameOrigin("some_scan", "a", ("field",), 1, 1)
+            feed.show(result, origin)
+            flags, statistics = panel.handlers["flags"], panel.handlers["statistics"]
+            assert not flags.rows
+            panel.tab.value = 1
+            assert len(flags.rows) == len(result.where(Decision.FLAG))
+            assert statistics.frames.value == "none yet"
+            panel.tab.value = 2
+            assert statistics.frames.value == "1"
+            feed.show(None)
+            assert flags.rows, "nobody sees them"
+        finally:
+            widget.close()
