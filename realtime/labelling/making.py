@@ -11,12 +11,12 @@ from rich.progress import track
 
 from realtime.engines.select import load_classifier
 from stemctx_core.analysis import FrameAnalyzer
-from stemctx_core.context import ImagingContext, Known
+from stemctx_core.context import ImagingContext, Known, Missing
 from stemctx_core.errors import InputError
-from stemctx_core.files import read_micrograph
 from stemctx_core.labelling.book import Book
 from stemctx_core.labelling.making import sites_of
 from stemctx_core.labelling.sampling import Amounts
+from stemctx_core.reading import Micrograph, read_micrograph
 from stemctx_core.results import Refusal
 
 
@@ -65,11 +65,7 @@ def make_book(request: BookRequest, console: Console) -> int:
         with Book.create(part) as book:
             for number, path in enumerate(track(request.images, "Judging", console=console, transient=True)):
                 micrograph = read_micrograph(path)
-                context = msgspec.structs.replace(request.context, channel=path.name)
-                if not isinstance(context.pixel_size_angstrom, Known):
-                    context = msgspec.structs.replace(
-                        context, pixel_size_angstrom=micrograph.pixel_size_angstrom
-                    )
+                context = _with_file(request.context, micrograph)
                 made = sites_of(
                     micrograph.image, context, path.name, analyzer, request.amounts, request.seed + number
                 )
@@ -87,3 +83,13 @@ def make_book(request: BookRequest, console: Console) -> int:
             rest.unlink(missing_ok=True)
     console.print(f"wrote {output}. Label with: stemctx label serve {output}")
     return count
+
+
+def _with_file(context: ImagingContext, micrograph: Micrograph) -> ImagingContext:
+    """Keep what the user says over what the file says of itself."""
+    stated = {
+        name: getattr(micrograph.said, name)
+        for name, quantity in context.quantities()
+        if isinstance(quantity, Missing) and isinstance(getattr(micrograph.said, name, None), Known)
+    }
+    return msgspec.structs.replace(context, channel=micrograph.name or micrograph.path.name, **stated)

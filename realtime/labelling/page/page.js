@@ -135,7 +135,6 @@ function place(told) {
   const sides = told.surroundings_angstrom > 0;
   byId("picture").src = `picture/${told.site}/site.png`;
   byId("around").hidden = !sides;
-  document.querySelector(".pictures").classList.toggle("alone", !sides);
   if (sides) {
     byId("surroundings").src = `picture/${told.site}/surroundings.png`;
     const part = 100 * told.picture_angstrom / told.surroundings_angstrom;

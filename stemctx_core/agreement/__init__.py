@@ -1,0 +1,1 @@
+"""How far the model agrees with people, and people with each other."""
