@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from stemctx_core.encoding import EncodedScene
 from stemctx_core.engine import Engine, OnnxRuntimeEngine
 from stemctx_core.errors import BundleError, InputError
+from stemctx_core.feature_scorer import FEATURE_INPUT_NAMES, SCENE_INPUT_NAMES, FeatureScorer
 from stemctx_core.features import FEATURES, lifting
 from stemctx_core.onnx_check import check_contents, read_contents
 from stemctx_core.patches import SAMPLES
@@ -24,8 +25,6 @@ from stemctx_core.whole_files import write_whole
 #: Changes when the meaning of the graph's inputs does.
 INPUT_VERSION: Final = 2
 INPUT_NAMES: Final = ("patches", "mean", "whiten", "log_det", "scale", "log_dose", "composition", "context")
-#: Of the graph that takes features instead of patches.
-FEATURE_INPUT_NAMES: Final = ("features", *INPUT_NAMES[1:])
 _CHUNK: Final = 1024
 _LARGEST_MODEL_BYTES: Final = 20_000_000
 _OLDEST_OPSET: Final = 18
@@ -41,12 +40,14 @@ class Bundle:
         The graph, checked against the hash in the card.
     card
         Name, classes, training ranges, temperature, figures, versions.
-    features_onnx_bytes
-        The same graph from the features of patches on; None in half precision, and in bundles without it.
+    scene_onnx_bytes, features_onnx_bytes
+        The same from the features of patches on, in two steps (`stemctx_core.feature_scorer`); None in half
+        precision, and in bundles without them.
     """
 
     onnx_bytes: bytes
     card: dict[str, Any]
+    scene_onnx_bytes: bytes | None = None
     features_onnx_bytes: bytes | None = None
 
     @property
@@ -80,7 +81,7 @@ def write_card(folder: Path, card: dict[str, Any]) -> None:
 
 
 def load_bundle(path: Path | None = None, *, half: bool = False) -> Bundle:
-    """Read a bundle folder (``model.onnx``, ``model_features.onnx``, ``card.json``), the shipped one by default.
+    """Read a bundle folder (``model.onnx``, the two graphs for features, ``card.json``), the shipped one by default.
 
     Parameters
     ----------
@@ -109,8 +110,14 @@ def load_bundle(path: Path | None = None, *, half: bool = False) -> Bundle:
     if half:
         return Bundle(_scorer(folder, card, "model_fp16", INPUT_NAMES), card)
     graph = _scorer(folder, card, "model", INPUT_NAMES)
-    listed = "model_features.onnx" in card["files"]
-    return Bundle(graph, card, _scorer(folder, card, "model_features", FEATURE_INPUT_NAMES) if listed else None)
+    if not {"model_scene.onnx", "model_features.onnx"} <= set(card["files"]):
+        return Bundle(graph, card)
+    return Bundle(
+        graph,
+        card,
+        _scorer(folder, card, "model_scene", SCENE_INPUT_NAMES),
+        _scorer(folder, card, "model_features", FEATURE_INPUT_NAMES),
+    )
 
 
 def _scorer(folder: Path, card: dict[str, Any], name: str, inputs: tuple[str, ...]) -> bytes:
@@ -188,17 +195,18 @@ class Classifier:
     bundle
         The model.
     engine
-        What runs its graph for patches; ONNX Runtime on the CPU by default. ONNX Runtime also runs the graph for
-        features, where the bundle has it.
+        What runs its graph for patches; ONNX Runtime on the CPU by default. ONNX Runtime also runs the graphs for
+        features, where the bundle has them.
     """
 
     def __init__(self, bundle: Bundle, engine: Engine | None = None) -> None:
         self.bundle = bundle
         self.engine = engine or OnnxRuntimeEngine(bundle.onnx_bytes)
-        self._of_features: Engine | None = None
+        self._of_features: FeatureScorer | None = None
         # A GPU keeps to one graph: it compiles each for seconds, and takes the projection in its stride.
-        if isinstance(self.engine, OnnxRuntimeEngine) and bundle.features_onnx_bytes is not None:
-            self._of_features = self.engine.beside(bundle.features_onnx_bytes)
+        graphs = bundle.scene_onnx_bytes, bundle.features_onnx_bytes
+        if isinstance(self.engine, OnnxRuntimeEngine) and graphs[0] is not None and graphs[1] is not None:
+            self._of_features = FeatureScorer(self.engine, graphs[0], graphs[1])
 
     def log_likelihood(self, patches: NDArray[np.float32], scene: EncodedScene) -> NDArray[np.float32]:
         """(n, C) calibrated log-likelihood of each candidate, up to a constant per patch.
@@ -212,15 +220,21 @@ class Classifier:
         return self._calibrated([self.engine.run({"patches": p, **context}) for p in _chunks(patches)], scene)
 
     def log_likelihood_of_features(
-        self, features: NDArray[np.float32], scene: EncodedScene
+        self, features: NDArray[np.float32], scene: EncodedScene, sublattice: NDArray[np.int8] | None = None
     ) -> NDArray[np.float32]:
-        """The same for patches that are given as their features, (n, FEATURES)."""
+        """The same for patches that are given as their features, (n, FEATURES).
+
+        Parameters
+        ----------
+        sublattice
+            (n,) of the sites, 0 metal, 1 chalcogen, where candidates of the other one have no prior: what is said of
+            those is then less exact, and a site costs half.
+        """
+        if self._of_features is not None:
+            return self._calibrated([self._of_features.logits(features, scene, sublattice)], scene)
         context = scene.inputs()
-        if self._of_features is None:
-            lifted = (part @ lifting() for part in _chunks(features))
-            return self._calibrated([self.engine.run({"patches": p, **context}) for p in lifted], scene)
-        engine = self._of_features
-        return self._calibrated([engine.run({"features": f, **context}) for f in _chunks(features)], scene)
+        lifted = (part @ lifting() for part in _chunks(features))
+        return self._calibrated([self.engine.run({"patches": p, **context}) for p in lifted], scene)
 
     def _calibrated(self, parts: list[NDArray[np.float32]], scene: EncodedScene) -> NDArray[np.float32]:
         if not parts:

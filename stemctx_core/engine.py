@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
@@ -50,9 +52,10 @@ class OnnxRuntimeEngine:
     """
 
     def __init__(self, model: bytes, reason: str = "the CPU engine", threads: int | None = None) -> None:
-        self._threads = threads
+        #: How many there are.
+        self.threads = threads or max(1, (os.cpu_count() or 2) - 1)
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or max(1, (os.cpu_count() or 2) - 1)
+        options.intra_op_num_threads = self.threads
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
@@ -64,13 +67,22 @@ class OnnxRuntimeEngine:
         self.info = EngineInfo(name=f"ONNX Runtime {onnxruntime.__version__} ({used})", reason=reason)
 
     def beside(self, model: bytes) -> OnnxRuntimeEngine:
-        """Another graph under the same conditions."""
-        return OnnxRuntimeEngine(model, self.info.reason, self._threads)
+        """Another graph under the same conditions, but with its threads across runs (`run_all`) instead of inside."""
+        made = OnnxRuntimeEngine(model, self.info.reason, threads=1)
+        made.threads = self.threads
+        return made
 
     def run(self, inputs: Arrays) -> NDArray[np.float32]:
         """Evaluate the graph."""
         output: NDArray[np.float32] = self._session.run(None, inputs)[0]
         return output
+
+    def run_all(self, inputs: Sequence[Arrays]) -> list[NDArray[np.float32]]:
+        """Evaluate the graph several times, as many at once as there are threads."""
+        if min(self.threads, len(inputs)) < 2:
+            return [self.run(each) for each in inputs]
+        with ThreadPoolExecutor(min(self.threads, len(inputs)), "stemctx-scores") as pool:
+            return list(pool.map(self.run, inputs))
 
     def close(self) -> None:
         """Nothing to free beyond the session itself."""

@@ -26,7 +26,7 @@ from stemctx_core.calibration import (
 from stemctx_core.classes import Role
 from stemctx_core.classifier import Classifier
 from stemctx_core.context import ImagingContext
-from stemctx_core.decision import OBSTACLES, UNKNOWN
+from stemctx_core.decision import OBSTACLES, TWIN, UNKNOWN
 from stemctx_core.encoding import Nuisance, Predictions, Scene, assemble, host_rows, predict
 from stemctx_core.errors import FrameError
 from stemctx_core.features import projection
@@ -34,10 +34,13 @@ from stemctx_core.host_check import check_host
 from stemctx_core.knowledge import Knowledge
 from stemctx_core.lattice import SiteGrid
 from stemctx_core.observation import FrameScale, Observation
+from stemctx_core.scene import Missing
 from stemctx_core.separation import hidden_defects
 from stemctx_core.simulation.library import ResponseLibrary
+from stemctx_core.twins import twin_sites
 from stemctx_core.view import Sites as Sites
 from stemctx_core.view import View as View
+from stemctx_core.withheld import Withheld, withheld_by_features
 
 _ROUNDING: Final = 0.0025
 
@@ -65,6 +68,8 @@ class SiteEvidence:
         Defects that this dose cannot show, each with the host's column.
     grid
         The lattice, to be followed in the next frame; None where only patches were given.
+    withheld
+        Species that are not called in this frame, each with the reason.
     """
 
     sites: Sites
@@ -77,6 +82,7 @@ class SiteEvidence:
     warnings: tuple[str, ...]
     hidden: tuple[tuple[str, str], ...] = ()
     grid: SiteGrid | None = None
+    withheld: Withheld = ()
 
 
 class EvidenceMaker:
@@ -128,10 +134,12 @@ class EvidenceMaker:
 
     def observe(self, view: View, timing: dict[str, float], scale: FrameScale | None = None) -> Observation:
         """The view in units of the frame's own columns; parameters and errors as of `evidence`."""
-        host, judged = materials.host(view.context.host), view.obstacle == 0
-        warnings = [*view.warnings, *view.known.warnings]
+        host = materials.host(view.context.host)
         with timed(timing, "calibration"):
-            patches, measured = view.patches, view.patches @ _features()
+            measured = view.patches @ _features()
+            if scale is None:
+                view, measured = _without_twins(view, measured)
+            patches, judged = view.patches, view.obstacle == 0
             if scale is None:
                 sublattice = view.sites.sublattice[judged]
                 means = host_means(patches, measured[:, OWN_COLUMN], sublattice)
@@ -143,6 +151,7 @@ class EvidenceMaker:
                 check_host(self._library, host, view.known.plausible, calibration, view.pixel_size_off)
             else:
                 calibration = scale.calibration
+            warnings = [*view.warnings, *view.known.warnings]
             warnings += [] if view.known.missing else _ratio_words(calibration)
             predictions = self.predictions(view.context, view.known, calibration)
             unit = calibration.gain * predictions.scene_reference
@@ -177,6 +186,11 @@ class EvidenceMaker:
             hidden = hidden_defects(
                 predictions.candidates, candidates, *_noise(scatter), self._prevalence, self._needed_probability
             )
+            most = seen.frames == usual
+            kinds = seen.sites.sublattice[judged][most]
+            not_called = withheld_by_features(
+                _of(seen.features, most), kinds, predictions, candidates, *_noise(scatter)
+            )
         log_likelihood = np.zeros((len(seen.obstacle), len(candidates)), np.float32)
         obstacle, unfitness = seen.obstacle.copy(), 1.0
         with timed(timing, "posterior"):
@@ -185,7 +199,8 @@ class EvidenceMaker:
                 noise = _noise(_exposed(scatter, count / usual))
                 encoded = assemble(predictions, *noise, sigma_includes_scatter=True)
                 features = _of(seen.features, here)
-                told = self._classifier.log_likelihood_of_features(features, encoded)
+                kinds = seen.sites.sublattice[judged[here]]
+                told = self._classifier.log_likelihood_of_features(features, encoded, kinds)
                 far = unknown.distances(features, told.argmax(axis=1), encoded, predictions, candidates, *noise)
                 log_likelihood[judged[here]] = told
                 obstacle[judged[here][far.unlike]] = OBSTACLES.index(UNKNOWN)
@@ -205,6 +220,7 @@ class EvidenceMaker:
             warnings=seen.warnings,
             hidden=tuple(hidden),
             grid=seen.grid,
+            withheld=not_called,
         )
 
     def predictions(
@@ -219,7 +235,7 @@ class EvidenceMaker:
             background=0.0,
             ratio=_rounded(calibration.ratio),
             nuisance=replace(self._nuisance, defects=_rounded(calibration.defects)),
-            missing=known.missing,
+            missing=known.missing if known.missing or fits(calibration) else frozenset({Missing.DETECTOR}),
         )
         return self._predict(scene)
 
@@ -256,12 +272,36 @@ def _of_a_constant() -> NDArray[np.float32]:
     return constant
 
 
+def fits(calibration: FrameCalibration) -> bool:
+    """Whether the frame's X2/M is one that the declared detector gives."""
+    return FITTING_RATIO[0] < calibration.ratio < FITTING_RATIO[1]
+
+
+def _without_twins(view: View, measured: NDArray[np.float32]) -> tuple[View, NDArray[np.float32]]:
+    """The view and its features without the sites of mirror twins, which are judged as neither grain."""
+    judged = np.flatnonzero(view.obstacle == 0)
+    positions = view.sites.positions_px[judged]
+    spacing = materials.host(view.context.host).a_angstrom / view.sites.pixel_size_angstrom
+    twin = twin_sites(measured[:, OWN_COLUMN], view.sites.sublattice[judged], positions, spacing)
+    if not twin.any():
+        return view, measured
+    obstacle = view.obstacle.copy()
+    obstacle[judged[twin]] = OBSTACLES.index(TWIN)
+    words = (
+        f"Two lattices, mirror twins of each other: {twin.mean():.0%} of the sites are in the smaller grain or on the "
+        "boundary, and are not judged."
+    )
+    told = replace(view, patches=view.patches[~twin], obstacle=obstacle, warnings=(*view.warnings, words))
+    return told, measured[~twin]
+
+
 def _ratio_words(calibration: FrameCalibration) -> list[str]:
-    if FITTING_RATIO[0] < calibration.ratio < FITTING_RATIO[1]:
+    if fits(calibration):
         return []
     return [
         f"X2/M is {calibration.ratio * calibration.expected_ratio:.2f} in the frame, "
-        f"{calibration.expected_ratio:.2f} is expected: the declared detector angles may not be the real ones."
+        f"{calibration.expected_ratio:.2f} is expected: the declared detector angles may not be the real ones. "
+        "Candidates are averaged over the angles that would give it."
     ]
 
 

@@ -17,7 +17,7 @@ from stemctx_core.protobuf import fields, message, text
 _NAMES: Final = """
 Abs Add Cast Clip Concat Constant ConstantOfShape Div Equal Erf Exp Expand Flatten Gather Gelu Gemm Greater
 GreaterOrEqual Identity LayerNormalization Less LessOrEqual Log MatMul Max Min Mul Neg Not Pow Range
-Reciprocal ReduceMean ReduceSum Reshape Shape Sign Slice Softmax Split Sqrt Squeeze Sub Sum Tanh TopK
+Reciprocal ReduceMax ReduceMean ReduceSum Reshape Shape Sign Slice Softmax Split Sqrt Squeeze Sub Sum Tanh TopK
 Transpose Unsqueeze Where
 """
 #: Operators that the shipped graphs are made of; all of the default domain, none reads a file or runs a subgraph.

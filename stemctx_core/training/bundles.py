@@ -22,7 +22,7 @@ from stemctx_core.simulation.library import shipped_library
 from stemctx_core.species import SPECIES
 from stemctx_core.training.checkpoint import Progress
 from stemctx_core.training.config import TrainingConfig, fields
-from stemctx_core.training.export import export_baseline, export_scorer, taking_features
+from stemctx_core.training.export import export_baseline, export_scorer, export_split
 from stemctx_core.training.nets import Nets
 from stemctx_core.training.paper_form import LEVELS, PaperForm
 from stemctx_core.whole_files import write_whole
@@ -41,18 +41,20 @@ def write_bundle(
 ) -> dict[str, Any]:
     """Write ``model.onnx`` in its three forms and ``card.json``; each appears whole or not at all.
 
-    ``model_fp16.onnx`` works in half precision, ``model_features.onnx`` takes features instead of patches.
+    ``model_fp16.onnx`` works in half precision; ``model_scene.onnx`` and ``model_features.onnx`` take features instead
+    of patches, in two steps (`stemctx_core.feature_scorer`).
 
     Returns
     -------
     dict
         The card.
     """
-    scorer = export_scorer(nets.scorer)
+    scene, features = export_split(nets.scorer)
     graphs = {
-        "model.onnx": scorer,
+        "model.onnx": export_scorer(nets.scorer),
         "model_fp16.onnx": export_scorer(nets.scorer.halved()),
-        "model_features.onnx": taking_features(scorer),
+        "model_scene.onnx": scene,
+        "model_features.onnx": features,
     }
     files = {file: described(content) for file, content in graphs.items()}
     card: dict[str, Any] = {

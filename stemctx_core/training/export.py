@@ -7,18 +7,19 @@ import tempfile
 import warnings
 from pathlib import Path
 
-import onnx
 import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from stemctx_core.classifier import FEATURE_INPUT_NAMES, INPUT_NAMES
+from stemctx_core.classifier import INPUT_NAMES
 from stemctx_core.compositions import COMPOSITION_WIDTH, CONTEXT_WIDTH
+from stemctx_core.feature_scorer import FEATURE_INPUT_NAMES, SCENE_INPUT_NAMES
 from stemctx_core.features import FEATURES
 from stemctx_core.patches import SAMPLES
 from stemctx_core.species import SPECIES
 from stemctx_core.training.model import CandidateScorer
 from stemctx_core.training.paper_form import PaperForm
+from stemctx_core.training.split import FeatureScores, SceneReading
 
 OPSET = 20
 _LARGEST_BATCH = 16384
@@ -45,32 +46,36 @@ def export_scorer(net: CandidateScorer) -> bytes:
     return _export(net, example, INPUT_NAMES, shapes)
 
 
-def taking_features(graph: bytes) -> bytes:
-    """The graph of a scorer without its first step, the projection of patches on features, which it takes instead.
-
-    Parameters
-    ----------
-    graph
-        As `export_scorer` gives it.
-    """
-    model = onnx.load_from_string(graph)
-    nodes, given = model.graph.node, model.graph.input[0]
-    (project,) = (n for n in nodes if n.op_type == "MatMul" and n.input[0] == given.name)
-    matrix = next(t for t in model.graph.initializer if t.name == project.input[1])
-    old = {given.name, project.output[0]}
-    nodes.remove(project)
-    model.graph.initializer.remove(matrix)
-    for node in nodes:
-        for i, name in enumerate(node.input):
-            if name in old:
-                node.input[i] = FEATURE_INPUT_NAMES[0]
-    for described in [v for v in model.graph.value_info if v.name in {*old, matrix.name}]:
-        model.graph.value_info.remove(described)
-    given.name = FEATURE_INPUT_NAMES[0]
-    given.type.tensor_type.shape.dim[1].dim_value = FEATURES
-    onnx.checker.check_model(model, full_check=True)
-    cut: bytes = model.SerializeToString()
-    return cut
+def export_split(net: CandidateScorer) -> tuple[bytes, bytes]:
+    """The graphs of the scorer in two steps, the one that reads a scene and the one that scores features."""
+    count, scored = _EXAMPLE_CANDIDATES, _EXAMPLE_CANDIDATES // 2
+    n = Dim("patches", min=1, max=_LARGEST_BATCH)
+    c = Dim("candidates", min=2, max=_LARGEST_CANDIDATE_LIST)
+    s = Dim("scored", min=1, max=_LARGEST_CANDIDATE_LIST)
+    scene = (
+        torch.zeros(count, FEATURES),
+        torch.eye(FEATURES).repeat(count, 1, 1),
+        torch.ones(count, FEATURES),
+        torch.zeros(1),
+        torch.zeros(count, COMPOSITION_WIDTH),
+        torch.zeros(CONTEXT_WIDTH),
+    )
+    reading = SceneReading(net.cpu()).eval()
+    with torch.no_grad():
+        read = reading(*scene)
+    features = (
+        torch.zeros(_EXAMPLE_PATCHES, FEATURES),
+        *scene[:2],
+        torch.zeros(count),
+        read[:, -2:],
+        read[:scored],
+    )
+    return (
+        _export(reading, scene, SCENE_INPUT_NAMES, ({0: c}, {0: c}, {0: c}, {}, {0: c}, {})),
+        _export(
+            FeatureScores(net), features, FEATURE_INPUT_NAMES, ({0: n}, {0: c}, {0: c}, {0: c}, {0: c}, {0: s})
+        ),
+    )
 
 
 def export_baseline(net: PaperForm) -> bytes:

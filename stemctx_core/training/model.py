@@ -17,7 +17,7 @@ from stemctx_core.compositions import COMPOSITION_WIDTH, CONTEXT_WIDTH
 from stemctx_core.features import FEATURES, projection
 
 #: Log-likelihood differences are cut here; beyond it a candidate is out of the question.
-_LOWEST = -60.0
+LOWEST = -60.0
 _TOKEN = 2 * FEATURES + 3
 
 
@@ -69,6 +69,7 @@ class CandidateScorer(nn.Module):
         )
         self.temper = nn.Sequential(nn.Linear(1, 16), nn.GELU(), nn.Linear(16, 1))
         self.scene = SceneEncoder(self.size) if self.size.token else None
+        self.adjustment: Adjustment | None = None
         self.working = torch.float32
         for last in (self.correction[-1], self.temper[-1]):
             nn.init.normal_(last.get_parameter("weight"), std=0.01)
@@ -129,9 +130,9 @@ class CandidateScorer(nn.Module):
         likelihood = -0.5 * (white * white).sum(-1) - 0.5 * log_det.unsqueeze(-1)
         likelihood = likelihood.transpose(-1, -2)
         top = torch.topk(likelihood, 2, dim=-1).values
-        relative = torch.clamp(likelihood - top[..., :1], min=_LOWEST)
+        relative = torch.clamp(likelihood - top[..., :1], min=LOWEST)
         rival = torch.where(likelihood >= top[..., :1], top[..., 1:2], top[..., :1])
-        ahead = torch.clamp(likelihood - rival, min=10 * _LOWEST, max=-10 * _LOWEST)
+        ahead = torch.clamp(likelihood - rival, min=10 * LOWEST, max=-10 * LOWEST)
         plain = _squash(distance / scale.unsqueeze(-2))
         whitened = _squash((white @ whiten) * scale.unsqueeze(-2))
         dose = (log_dose - 2.5).unsqueeze(-2)
@@ -148,11 +149,19 @@ class CandidateScorer(nn.Module):
             temper = temper + warmth.transpose(-1, -2)
         correction = self.correction(hidden).to(torch.float32)
         logits: Tensor = torch.exp(temper) * relative + correction.squeeze(-1).transpose(-1, -2)
-        return logits
+        return logits if self.adjustment is None else self.adjustment(logits, composition)
+
+    def adjustable(self) -> CandidateScorer:
+        """A copy with an `Adjustment`, which changes nothing as long as nobody sets it; its own where it has one."""
+        copy = CandidateScorer(self.size)
+        copy.adjustment = Adjustment()
+        copy.load_state_dict({**copy.adjustment.state_dict(prefix="adjustment."), **self.state_dict()})
+        return copy.eval()
 
     def halved(self) -> CandidateScorer:
         """A copy whose scoring network works in half precision; likelihoods and the scene stay in single."""
         copy = CandidateScorer(self.size)
+        copy.adjustment = Adjustment() if self.adjustment is not None else None
         copy.load_state_dict(self.state_dict())
         copy.first.half()
         copy.correction.half()
@@ -163,6 +172,19 @@ class CandidateScorer(nn.Module):
     def per_patch_parameters(self) -> int:
         """Parameters that work on every patch."""
         return parameters([self.first, self.correction])
+
+
+class Adjustment(nn.Module):
+    """What tuning on labelled patches puts on the scores: one factor on all, and an offset by what a candidate is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.ones(1))
+        self.offset = nn.Parameter(torch.zeros(COMPOSITION_WIDTH))
+
+    def forward(self, logits: Tensor, composition: Tensor) -> Tensor:
+        """(..., n, C) logits to the same; composition is (..., C, COMPOSITION_WIDTH)."""
+        return logits * self.factor + (composition * self.offset).sum(-1).unsqueeze(-2)
 
 
 class SceneEncoder(nn.Module):

@@ -12,13 +12,16 @@ from onnx import numpy_helper
 torch = pytest.importorskip("torch", reason="torch is not installed")
 pytestmark = pytest.mark.torch
 
-from stemctx_core.classifier import Bundle, load_bundle, posterior_from  # noqa: E402
+from stemctx_core.classes import Sublattice  # noqa: E402
+from stemctx_core.classifier import Bundle, Classifier, load_bundle, posterior_from  # noqa: E402
 from stemctx_core.dataset.cases import benchmark_cases  # noqa: E402
 from stemctx_core.dataset.groups import make_group  # noqa: E402
 from stemctx_core.engine import Arrays, OnnxRuntimeEngine  # noqa: E402
 from stemctx_core.evaluation.scenes import benchmark_scene  # noqa: E402
+from stemctx_core.feature_scorer import FeatureScorer  # noqa: E402
+from stemctx_core.features import projection  # noqa: E402
 from stemctx_core.simulation.library import shipped_library  # noqa: E402
-from stemctx_core.training.export import taking_features  # noqa: E402
+from stemctx_core.training.export import export_split  # noqa: E402
 from stemctx_core.training.model import CandidateScorer, ScorerSize  # noqa: E402
 
 #: What docs/engines.md promises of float16.
@@ -85,6 +88,28 @@ def test_torch_and_onnx_runtime_in_both_precisions_give_the_same_probabilities()
     assert half_apart / patches <= 1 - HALF_ARGMAX
 
 
-def test_the_shipped_graph_for_features_is_the_one_for_patches_without_the_projection() -> None:
+def test_the_shipped_graphs_for_features_are_the_one_for_patches_in_two_steps() -> None:
+    """Of the same weights, and for a site's own candidates of the same probabilities."""
     bundle = load_bundle()
-    assert bundle.features_onnx_bytes == taking_features(bundle.onnx_bytes)
+    classifier = Classifier(bundle, OnnxRuntimeEngine(bundle.onnx_bytes, threads=1))
+    assert bundle.scene_onnx_bytes is not None
+    assert bundle.features_onnx_bytes is not None
+    scene, features = (
+        FeatureScorer(classifier.engine, *graphs)  # type: ignore[arg-type]
+        for graphs in ((bundle.scene_onnx_bytes, bundle.features_onnx_bytes), export_split(shipped_net(bundle)))
+    )
+    rng = np.random.default_rng(18)
+    for case, dose in ((0, 1e3), (40, 1e4), (77, 1e6)):
+        group = make_group(shipped_library(), benchmark_scene(benchmark_cases()[case], dose, rng), 60, rng)
+        seen = group.patches @ projection().T.astype(np.float32)
+        own = np.array([c.sublattice for c in group.encoded.candidates])
+        kinds = list(Sublattice)
+        sublattice = np.array([kinds.index(own[label]) for label in group.label], np.int8)
+        prior = (own[None] == np.array(kinds)[sublattice][:, None]).astype(np.float64)
+        wanted = classifier.posterior(group.patches, group.encoded, prior)
+        found = scene.logits(seen, group.encoded, sublattice)
+        np.testing.assert_allclose(
+            found, features.logits(seen, group.encoded, sublattice), atol=1e-3, rtol=1e-4
+        )
+        temperature = np.float32(bundle.temperature(float(group.encoded.log_dose[0])))
+        assert np.abs(posterior_from(found / temperature, prior) - wanted).max() < 1e-3

@@ -20,8 +20,9 @@ pytestmark = pytest.mark.torch
 from stemctx_core.baselines import load_baselines  # noqa: E402
 from stemctx_core.classifier import Classifier, load_bundle  # noqa: E402
 from stemctx_core.dataset.groups import MISSING_RATES  # noqa: E402
-from stemctx_core.engine import OnnxRuntimeEngine  # noqa: E402
+from stemctx_core.encoding import EncodedScene  # noqa: E402
 from stemctx_core.errors import InputError  # noqa: E402
+from stemctx_core.feature_scorer import FeatureScorer  # noqa: E402
 from stemctx_core.features import projection  # noqa: E402
 from stemctx_core.training.bundles import write_baselines, write_bundle  # noqa: E402
 from stemctx_core.training.checkpoint import Progress  # noqa: E402
@@ -166,8 +167,10 @@ def test_export_agrees_with_torch(tmp_path: Path) -> None:
         Classifier(load_bundle(tmp_path / "b")),
         load_baselines(tmp_path / "b" / "baselines"),
     )
-    assert classifier.bundle.features_onnx_bytes is not None
-    of_features = OnnxRuntimeEngine(classifier.bundle.features_onnx_bytes)
+    bundle = classifier.bundle
+    assert bundle.scene_onnx_bytes is not None
+    assert bundle.features_onnx_bytes is not None
+    of_features = FeatureScorer(classifier.engine, bundle.scene_onnx_bytes, bundle.features_onnx_bytes)
     lift = np.linalg.pinv(projection().T).astype(np.float32)
     for batch in batches:  # candidate lists of different length
         with torch.inference_mode():
@@ -177,7 +180,8 @@ def test_export_agrees_with_torch(tmp_path: Path) -> None:
             patches = batch["features"][g].numpy() @ lift
             scene = {name: batch[name][g].numpy() for name in SCENE_INPUTS}
             logits = classifier.engine.run({"patches": patches, **scene})
-            by_feature = of_features.run({"features": batch["features"][g].numpy(), **scene})
+            encoded = EncodedScene(**scene, reference=1.0, candidates=())
+            by_feature = of_features.logits(batch["features"][g].numpy(), encoded)
             np.testing.assert_allclose(by_feature, logits, atol=1e-2, rtol=1e-3)
             told, wanted = (np.exp(x - x.max(axis=1, keepdims=True)) for x in (logits, expected[g].numpy()))
             told, wanted = told / told.sum(axis=1, keepdims=True), wanted / wanted.sum(axis=1, keepdims=True)
