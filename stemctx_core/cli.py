@@ -20,7 +20,11 @@ app = typer.Typer(
     name="stemctx",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Live, context-aware defect flags for atomic-resolution STEM of 2D materials.",
+    help=(
+        "Live, context-aware defect flags for atomic-resolution STEM of 2D materials.\n\n"
+        "The simulated microscope, scanned and flagged:\n\nstemctx live\n\n"
+        "Where something does not work:\n\nstemctx doctor"
+    ),
 )
 
 

@@ -72,6 +72,8 @@ def live(
 ) -> None:
     """Scan the simulated microscope and flag its defects while it scans.
 
+    stemctx live --host MoS2 --dopant Re --frames 3
+
     The scan is that of Nion's acquisition software; the frames go to an inference server of its own process, as they
     do from Nion Swift. Every site of the specimen is known, so that each line can say how many flags are right.
     """

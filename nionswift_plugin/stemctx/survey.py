@@ -29,7 +29,11 @@ _MODULES = ("nion.usim_device", "nion.device_kit")
 def register(app: typer.Typer) -> None:
     """Add the commands of this room."""
     survey = typer.Typer(
-        no_args_is_help=True, help="Autonomous acquisition in the simulated microscope, within a dose budget."
+        no_args_is_help=True,
+        help=(
+            "Autonomous acquisition in the simulated microscope, within a dose budget.\n\n"
+            "stemctx survey run survey.toml --dry-run"
+        ),
     )
     survey.command()(run)
     survey.command()(benchmark)
@@ -47,6 +51,8 @@ def run(
     ] = False,
 ) -> None:
     """Run the policy of a survey file in the simulated microscope.
+
+    stemctx survey run survey.toml --output runs/survey
 
     Every exposure and decision is recorded as it is made, so that a run that was cut off can be resumed.
     """
@@ -95,6 +101,8 @@ def benchmark(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
     """Compare the confirming policy with an exhaustive, a random and an even one, on specimens that are known.
+
+    stemctx survey benchmark --seeds 2 --json
 
     Five specimens take about four minutes: beam time is real time, also in the simulated microscope.
     """

@@ -19,7 +19,9 @@ _LEAST_SIDE, _LARGEST_SIDE = 256, 4096
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    benchmark = typer.Typer(no_args_is_help=True, help="How fast this machine judges frames.")
+    benchmark = typer.Typer(
+        no_args_is_help=True, help="How fast this machine judges frames.\n\nstemctx benchmark frame --sizes 512"
+    )
     benchmark.command("frame")(frame)
     benchmark.command("soak")(soak)
     benchmark.command("mailbox")(mailbox)

@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
     """Add the group of commands."""
     group = typer.Typer(
         no_args_is_help=True,
-        help="What runs the model: engines of this machine, their plans and their speed.\n\nStart with: stemctx engine list",
+        help="What runs the model: engines of this machine, their plans and their speed.\n\nstemctx engine list",
     )
     group.command("list")(list_engines)
     group.command()(build)

@@ -25,9 +25,9 @@ def register(app: typer.Typer) -> None:
         no_args_is_help=True,
         help=(
             "Keys that let a client use a server on another machine. No secret leaves the machine it was made on.\n\n"
-            "On the server: stemctx keys server, then stemctx keys export server gpu.key\n\n"
-            "On the microscope: stemctx keys client scope, then stemctx keys export scope scope.key\n\n"
-            "Carry each .key file to the other machine. On the server: stemctx keys admit scope.key"
+            "On the server:\n\nstemctx keys server\n\nstemctx keys export server gpu.key\n\n"
+            "On the microscope:\n\nstemctx keys client scope\n\nstemctx keys export scope scope.key\n\n"
+            "Carry each .key file to the other machine. On the server:\n\nstemctx keys admit scope.key"
         ),
     )
     for command in (server, client, admit, revoke, export):
@@ -39,7 +39,9 @@ def register(app: typer.Typer) -> None:
 def server(folder: FolderOption = None) -> None:
     """Make the key of a server.
 
-    Example: stemctx keys server, then stemctx serve --host 0.0.0.0 --keys ~/.stemctx/keys
+    stemctx keys server
+
+    stemctx serve --host 0.0.0.0 --keys ~/.stemctx/keys
     """
     made = _folder(folder).make_server()
     _say(f"Made {made}. Clients need a copy: stemctx keys export server gpu.key")
@@ -53,7 +55,7 @@ def client(
 
     In a folder that also holds a server's key the client is admitted at once.
 
-    Example: stemctx keys client scope
+    stemctx keys client scope
     """
     secret = _folder(folder).make_client(name)
     _say(
@@ -69,7 +71,7 @@ def admit(
 ) -> None:
     """Let a client use this server, also one that runs.
 
-    Example: stemctx keys admit scope.key
+    stemctx keys admit scope.key
     """
     name = _folder(folder).admit(public_key)
     _say(f"{name} may connect.")
@@ -80,7 +82,7 @@ def revoke(
 ) -> None:
     """Let a client in no more. A running server cuts its connections within two seconds.
 
-    Example: stemctx keys revoke scope
+    stemctx keys revoke scope
     """
     _folder(folder).revoke(name)
     _say(f"{name} may connect no more.")
@@ -93,7 +95,7 @@ def export(
 ) -> None:
     """Copy a public key to a file that can be carried to the other machine.
 
-    Example: stemctx keys export server gpu.key
+    stemctx keys export server gpu.key
     """
     _folder(folder).export(name, target)
     _say(f"Wrote {target}. It holds no secret.")
@@ -102,7 +104,7 @@ def export(
 def list_keys(folder: FolderOption = None) -> None:
     """Show every key of the folder.
 
-    Example: stemctx keys list
+    stemctx keys list
     """
     of = _folder(folder)
     table = Table("name", "what", "public key", title=str(of.path), title_justify="left")

@@ -60,7 +60,7 @@ def serve(
 
     stemctx serve --port 47100
 
-    stemctx analyze frame.tif --host WSe2 --candidates Ti --server tcp://127.0.0.1:47100 ...
+    stemctx analyze frame.tif --host WSe2 --candidates Ti --server tcp://127.0.0.1:47100
 
     For other machines: stemctx serve --host 0.0.0.0 --keys ~/.stemctx/keys (see 'stemctx keys --help').
     """

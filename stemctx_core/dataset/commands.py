@@ -19,7 +19,7 @@ from stemctx_core.errors import InputError
 if TYPE_CHECKING:
     from stemctx_core.dataset.recipe import DatasetRecipe
 
-dataset = typer.Typer(help="Labelled patches or frames as files.", invoke_without_command=True)
+dataset = typer.Typer(invoke_without_command=True)
 
 _FRAME_SHARD = 16
 
@@ -191,6 +191,8 @@ def verify(
 ) -> None:
     """Read every byte of a dataset and name the shards that are missing or corrupt.
 
+    stemctx simulate dataset verify wse2 --repair
+
     The exit code is 2 where one is and --repair is not given.
     """
     from stemctx_core.dataset.folder import discard, faults, read_configuration
@@ -218,7 +220,10 @@ def benchmark(
     seconds: Annotated[float, typer.Option(help="For each of the five measurements.")] = 10.0,
     workers: Annotated[int, typer.Option(help="Processes; one is measured too.")] = 2,
 ) -> None:
-    """Measure how fast labelled sites are rendered, against a direct sum in NumPy."""
+    """Measure how fast labelled sites are rendered, against a direct sum in NumPy.
+
+    stemctx simulate benchmark --seconds 5 --json
+    """
     from stemctx_core.dataset.benchmark import measure
 
     if not (seconds > 0 and workers >= 1):

@@ -35,7 +35,7 @@ def evaluate(
     evaluation.html, which opens anywhere, and evaluation.json, whose keys docs/evaluation.md explains. A run that was
     ended goes on where it stood.
 
-    Example: stemctx evaluate --quick --output runs/quick-evaluation
+    stemctx evaluate --quick --output runs/quick-evaluation
     """
     from stemctx_core.evaluation.plan import FULL, QUICK
     from stemctx_core.evaluation.run import evaluate as run

@@ -9,7 +9,13 @@ from stemctx_core.simulation.imaging_commands import register as register_imagin
 from stemctx_core.simulation.library_commands import register as register_library
 from stemctx_core.simulation.validation_commands import register as register_validation
 
-simulate = typer.Typer(no_args_is_help=True, help="Simulate what columns of atoms scatter (needs abTEM).")
+simulate = typer.Typer(
+    no_args_is_help=True,
+    help=(
+        "Simulate what columns of atoms scatter, and what is made of it: frames, data sets, and how near it comes. "
+        "Building a library needs abTEM.\n\nstemctx simulate gallery --output runs/gallery"
+    ),
+)
 
 
 def register(app: typer.Typer) -> None:

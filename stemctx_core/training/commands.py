@@ -53,7 +53,7 @@ def train(
     baselines of the paper's form in a folder of it. A GPU is used where there is one, several by
     torchrun --nproc-per-node=gpu --no-python stemctx train.
 
-    Example: stemctx train --quick --output runs/quick
+    stemctx train --quick --output runs/quick
     """
     packages = {"torch": "torch", "onnxscript": "onnxscript", "tensorboard": "tensorboard"}
     missing = [name for name, module in packages.items() if importlib.util.find_spec(module) is None]
