@@ -44,7 +44,7 @@ def write_overlay(path: Path, image: NDArray[Any], result: FrameResult, title: s
     write_whole(path, overlay_png(image, result, title))
 
 
-def overlay_png(image: NDArray[Any], result: FrameResult, title: str = "") -> bytes:
+def overlay_png(image: NDArray[Any], result: FrameResult, title: str = "", dpi: int = _DPI) -> bytes:
     """Draw a frame with its flags and abstentions.
 
     Parameters
@@ -55,6 +55,8 @@ def overlay_png(image: NDArray[Any], result: FrameResult, title: str = "") -> by
         What was found in it; a refusal is written over the frame.
     title
         Above the picture.
+    dpi
+        Pixels for an inch; the longer side is eight inches.
 
     Returns
     -------
@@ -62,7 +64,7 @@ def overlay_png(image: NDArray[Any], result: FrameResult, title: str = "") -> by
         A PNG.
     """
     height, width = image.shape
-    figure = Figure(figsize=_size(height, width), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=_size(height, width), dpi=dpi, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     finite = np.where(np.isfinite(image), image, np.nan).astype(np.float32)
