@@ -1,0 +1,125 @@
+"""What judges the images of files: a model of this process, loaded at the first image, or a server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from numpy.typing import NDArray
+
+from stemctx_core.context import ImagingContext
+from stemctx_core.errors import InputError
+from stemctx_core.results import FrameIdentity, FrameResult
+
+if TYPE_CHECKING:
+    from realtime.client import DefectClient
+    from stemctx_core.analysis import FrameAnalyzer
+
+Image = NDArray[Any]
+
+
+class JudgeSettings(msgspec.Struct, frozen=True):
+    """What judges.
+
+    Attributes
+    ----------
+    bundle, engine
+        For a model of this process.
+    server, timeout_s
+        A server that judges instead.
+    key_files
+        Secret key file of this client and public one of that server, where it is one with keys.
+    """
+
+    bundle: Path | None = None
+    engine: str = "auto"
+    server: str | None = None
+    timeout_s: float = 60.0
+    key_files: tuple[Path, Path] | None = None
+
+
+class Judge:
+    """Judges images; to be closed, or used in a ``with``.
+
+    Parameters
+    ----------
+    settings
+        The shipped model in this process where left out.
+
+    Raises
+    ------
+    InputError
+        A bundle or an engine together with a server, which has its own.
+    """
+
+    def __init__(self, settings: JudgeSettings | None = None) -> None:
+        self._settings = settings or JudgeSettings()
+        if self._settings.server and (self._settings.bundle is not None or self._settings.engine != "auto"):
+            raise InputError(
+                "The server has its own model and engine. Leave --bundle and --engine out with --server."
+            )
+        self._analyzer: FrameAnalyzer | None = None
+        self._client: DefectClient | None = None
+
+    def __enter__(self) -> Judge:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the server, where there is one."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    def one(self, image: Image, context: ImagingContext, frame: FrameIdentity) -> FrameResult:
+        """Judge one image by itself; a transport error is raised, everything else is a refusal."""
+        if self._settings.server is not None:
+            return self._connected().analyze(image, context, frame, timeout_s=self._settings.timeout_s)
+        from realtime.server.pipeline import FramePipeline
+
+        return FramePipeline(self._loaded()).process(image, context, frame)
+
+    def field(self, frames: Sequence[Image], context: ImagingContext, frame: FrameIdentity) -> FrameResult:
+        """Judge frames of one field by their evidence together, each followed to where the field has drifted."""
+        if self._settings.server is not None:
+            raise InputError("A stack is followed by the model of this process only. Leave --server out.")
+        from realtime.server.pipeline import FramePipeline
+        from stemctx_core.field_memory import FieldMemory
+
+        analyzer = self._loaded()
+        pipeline = FramePipeline(analyzer, lambda _: FieldMemory(analyzer))
+        results = [pipeline.process(image, context, frame) for image in frames]
+        return results[-1]
+
+    def detectors(self, seen: Sequence[tuple[Image, ImagingContext]], frame: FrameIdentity) -> FrameResult:
+        """Judge one scan by all detectors that saw it."""
+        if self._settings.server is not None:
+            raise InputError(
+                "Detectors are judged together by the model of this process only. Leave --server out."
+            )
+        return self._loaded().analyze_detectors(seen, frame)
+
+    def _loaded(self) -> FrameAnalyzer:
+        if self._analyzer is None:
+            from realtime.engines.select import load_classifier
+            from stemctx_core.analysis import FrameAnalyzer
+
+            self._analyzer = FrameAnalyzer(load_classifier(self._settings.bundle, self._settings.engine))
+        return self._analyzer
+
+    def _connected(self) -> DefectClient:
+        if self._client is None:
+            from realtime.client import DefectClient
+            from realtime.keys.certificates import load_client_keys
+
+            keys = load_client_keys(*self._settings.key_files) if self._settings.key_files else None
+            assert self._settings.server is not None
+            self._client = DefectClient(self._settings.server, keys=keys)
+        return self._client

@@ -1,0 +1,216 @@
+"""The readable report of a batch: one HTML file that needs nothing else, to be opened, mailed or printed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from realtime.files.densities import Density, decided_cm2, densities, pooled
+from realtime.files.outcome import Outcome
+from stemctx_core.colours import ROLE_COLOURS, ROLE_WORDS
+from stemctx_core.context import Known
+from stemctx_core.report_page import BREAK, Html, join, page, picture, piece, place, power, table, tag, tile
+from stemctx_core.results import Decision, FrameResult
+from stemctx_core.whole_files import write_whole
+
+_PIECE_NM: Final = 2.0
+_MAP_DPI: Final = 100
+_NM2_PER_CM2: Final = 1e14
+_SPOKEN: Final = {
+    "high_tension_kv": "high tension (kV)",
+    "convergence_semi_angle_mrad": "convergence semi-angle (mrad)",
+    "inner_mrad": "inner collection semi-angle (mrad)",
+    "outer_mrad": "outer collection semi-angle (mrad)",
+    "pixel_size_angstrom": "pixel size (Å)",
+    "dose_e_per_angstrom2": "dose (e⁻/Å²)",
+}
+
+
+class Report:
+    """A report that grows with every image; the pictures of one are drawn as soon as it is added.
+
+    Parameters
+    ----------
+    thumbnails
+        Of flags of an image, at most; the surest are shown.
+    """
+
+    def __init__(self, thumbnails: int = 200) -> None:
+        self._thumbnails = thumbnails
+        # Not the results: the report of a thousand frames is not to hold all their sites.
+        self._images: list[_Image] = []
+        self._sections: list[Html] = []
+
+    def add(self, outcome: Outcome) -> None:
+        """Add what became of an image."""
+        self._sections.append(_section(outcome, len(self._images), self._thumbnails))
+        self._images.append(_image(outcome))
+
+    def write(self, path: Path) -> None:
+        """Write the page; the file appears whole or not at all."""
+        write_whole(path, self.html())
+
+    def html(self) -> str:
+        """The page."""
+        judged = [i for i in self._images if i.judged]
+        materials = " and ".join(dict.fromkeys(i.material for i in judged))
+        title = f"Defects in {materials or 'micrographs'}"
+        refused = len(self._images) - len(judged)
+        tiles = [
+            tile(len(judged), "", f"images judged{f', {refused} not' if refused else ''}"),
+            tile(power(sum(i.area_cm2 for i in judged) * _NM2_PER_CM2), "nm²", "decided"),
+            tile(sum(i.flags for i in judged), "", "defects flagged"),
+            tile(sum(i.undecided for i in judged), "", "sites undecided"),
+        ]
+        models = "; ".join(dict.fromkeys(i.model for i in judged)) or "Nothing was judged."
+        parts: list[Any] = [
+            tag("header", tag("h1", title), tag("p", models, class_="soft")),
+            tag("div", *tiles, class_="tiles"),
+            _list(self._images),
+        ]
+        for material in dict.fromkeys(i.material for i in judged):
+            found = pooled(d for i in judged if i.material == material for d in i.densities)
+            parts += [tag("h2", f"Densities in {material}, all images together"), _densities(found)]
+        parts += self._sections
+        parts.append(tag("footer", "Made by stemctx analyze. The table of sites holds what the pictures show."))
+        return page(title, parts)
+
+
+class _Image(NamedTuple):
+    """What the head of the page says of an image."""
+
+    label: str
+    judged: bool
+    words: str
+    material: str = ""
+    model: str = ""
+    sites: int = 0
+    flags: int = 0
+    undecided: int = 0
+    area_cm2: float = 0.0
+    densities: tuple[Density, ...] = ()
+
+
+def _image(outcome: Outcome) -> _Image:
+    result = outcome.result
+    if result is None or not outcome.judged:
+        return _Image(outcome.label, False, outcome.refusal)
+    counts = result.flag_counts()
+    dopants = ", ".join(result.context.dopants)
+    return _Image(
+        label=outcome.label,
+        judged=True,
+        words=", ".join(f"{n} {s}" for s, n in counts.items()) or "none",
+        material=result.context.host + (f" with {dopants}" if dopants else ""),
+        model=f"{result.model} on {result.engine.name}",
+        sites=len(result.sites),
+        flags=sum(counts.values()),
+        undecided=len(result.undecided()),
+        area_cm2=decided_cm2(result),
+        densities=tuple(densities(result)),
+    )
+
+
+def _list(images: Sequence[_Image]) -> Html:
+    rows = [
+        (
+            tag("a", i.label, href=f"#image-{number}"),
+            "judged" if i.judged else tag("b", "not judged"),
+            i.sites if i.judged else "",
+            i.words,
+            i.undecided if i.judged else "",
+        )
+        for number, i in enumerate(images)
+    ]
+    return table(("image", "|", "sites>", "flags, or why it was not judged", "undecided>"), rows)
+
+
+def _densities(found: Iterable[Density]) -> Html:
+    rows = [
+        (
+            d.species,
+            ROLE_WORDS.get(d.role, d.role.value),
+            d.flags,
+            power(d.per_cm2),
+            join((power(d.low_per_cm2), " to ", power(d.high_per_cm2))),
+            power(d.area_cm2 * _NM2_PER_CM2),
+        )
+        for d in sorted(found, key=lambda d: (-d.flags, d.species))
+    ]
+    heads = ("species", "", "flags>", "per cm²>", "95 % interval of the count, per cm²>", "of nm² decided>")
+    note = (
+        "The area is that of the sites that were passed or flagged. The interval is that of a Poisson count; flags "
+        "that are wrong or missed are not in it."
+    )
+    return join((table(heads, rows), tag("p", note, class_="caption")))
+
+
+def _section(outcome: Outcome, number: int, thumbnails: int) -> Html:
+    parts: list[Any] = [tag("h2", outcome.label, id=f"image-{number}")]
+    parts += [tag("p", note, class_="soft") for note in outcome.notes]
+    result, image = outcome.result, outcome.image
+    if result is None or image is None:
+        return join([*parts, tag("p", tag("b", "Not judged. "), outcome.refusal)])
+    from realtime.files.figures import entropy_png
+    from stemctx_core.pictures import overlay_png
+
+    if not outcome.judged:
+        parts.append(tag("p", tag("b", "Not judged. "), outcome.refusal))
+    parts += [tag("p", warning, class_="soft") for warning in result.warnings]
+    parts.append(picture(overlay_png(image, result, dpi=_MAP_DPI), f"Map of the flags in {outcome.label}"))
+    if outcome.judged:
+        parts.append(_densities(densities(result)))
+        parts.append(picture(entropy_png(result, image.shape), f"Entropies in {outcome.label}"))
+        parts += _flags(outcome, thumbnails)
+    parts.append(_context(result))
+    return join(parts)
+
+
+def _flags(outcome: Outcome, most: int) -> list[Html]:
+    from realtime.files.figures import Thumbnails
+
+    result, image = outcome.result, outcome.image
+    assert result is not None
+    assert image is not None
+    flagged = result.where(Decision.FLAG)
+    if not len(flagged) or not most or result.calibration is None:
+        return []
+    probability, entropy = result.sites.probability, result.sites.entropy_nats
+    shown = sorted(flagged, key=lambda i: -probability[i])[:most]
+    pixel_nm = result.calibration.pixel_size_angstrom / 10
+    cut = Thumbnails(image, _PIECE_NM / pixel_nm)
+    pieces: list[Html] = []
+    for i in sorted(shown, key=lambda i: (result.species(int(i)), -probability[i])):
+        y, x = float(result.sites.y_px[i]), float(result.sites.x_px[i])
+        species = result.species(int(i))
+        caption = join(
+            (tag("b", species), f" {probability[i]:.3f}", BREAK, place(y * pixel_nm, x * pixel_nm), BREAK,
+             f"entropy {entropy[i]:.2f}")
+        )  # fmt: skip
+        colour = ROLE_COLOURS.get(result.role(int(i)), "#D55E00")
+        pieces.append(piece(cut.png(y, x), colour, caption, f"{species} at {y:.0f}, {x:.0f}"))
+    left = len(flagged) - len(shown)
+    more = f" The {len(shown)} surest; {left} more stand in the table." if left else ""
+    note = f"Each piece is {_PIECE_NM:g} nm wide, with the site in the ring.{more}"
+    return [
+        tag("details", tag("summary", f"{len(flagged)} flags"), tag("p", note, class_="caption"),
+            tag("div", *pieces, class_="pieces")),
+    ]  # fmt: skip
+
+
+def _context(result: FrameResult) -> Html:
+    rows = [
+        (_SPOKEN[name], power(value.value), f"{value.source}: {value.detail}" if value.detail else value.source)
+        if isinstance(value, Known)
+        else (_SPOKEN[name], "–", value.reason)
+        for name, value in result.context.quantities()
+    ]
+    calibration = result.calibration
+    if calibration is not None:
+        rows += [
+            ("pixel size (Å)", power(calibration.pixel_size_angstrom), "the lattice"),
+            ("dose (e⁻/Å²)", power(calibration.dose_e_per_angstrom2), "the noise"),
+            ("X2/M", power(calibration.ratio_measured), f"the host's columns; {calibration.ratio_expected:.2f} is expected"),
+        ]  # fmt: skip
+    return tag("details", tag("summary", "Imaging context"), table(("", "value>", "source"), rows))
