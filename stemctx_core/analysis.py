@@ -99,6 +99,8 @@ class FrameAnalyzer:
         context: ImagingContext,
         frame: FrameIdentity | None = None,
         previous: SiteGrid | None = None,
+        *,
+        thorough: bool = False,
     ) -> FrameResult:
         """Judge a frame, or the rows of it that are there; a frame that cannot be judged is a refusal.
 
@@ -112,15 +114,24 @@ class FrameAnalyzer:
             Which frame it is, handed through to the result.
         previous
             Lattice of the frame before it, see `evidence`.
+        thorough
+            Whether to solve for all columns at once, which takes seconds: for files, see `stemctx_core.refining`.
         """
         identity = frame or FrameIdentity(valid_rows=_rows(image), shape=_shape(image))
         timing: dict[str, float] = {}
-        return self.judge(lambda: self.evidence(image, context, timing, previous), context, identity, timing)
+
+        def evidence() -> SiteEvidence:
+            told = self.evidence(image, context, timing, previous)
+            return self._refined([(image, context)], [told], told, timing) if thorough else told
+
+        return self.judge(evidence, context, identity, timing)
 
     def analyze_detectors(
         self,
         seen: Sequence[tuple[NDArray[Any], ImagingContext]],
         frame: FrameIdentity | None = None,
+        *,
+        thorough: bool = False,
     ) -> FrameResult:
         """Judge one scan that several detectors saw, such as HAADF and MAADF, by all of them together.
 
@@ -132,6 +143,8 @@ class FrameAnalyzer:
             carries its context.
         frame
             Which frame it is.
+        thorough
+            As of `analyze`.
         """
         timing: dict[str, float] = {}
         if not seen:
@@ -151,10 +164,25 @@ class FrameAnalyzer:
                 with timed(timing, "patches"):
                     viewed = view(seen_image, grid, seen_context, self._known(seen_context), self._room)
                 each.append(self._maker.evidence(viewed, timing))
-            return combine(each, context.candidates)
+            merged = combine(each, context.candidates)
+            return self._refined(ordered, each, merged, timing) if thorough else merged
 
         result = self.judge(evidence, context, identity, timing)
         return replace(result, context=used[0])
+
+    def _refined(
+        self,
+        seen: Sequence[tuple[NDArray[Any], ImagingContext]],
+        each: Sequence[SiteEvidence],
+        merged: SiteEvidence,
+        timing: dict[str, float],
+    ) -> SiteEvidence:
+        """The evidence by the amplitudes of all columns, solved for at once."""
+        from stemctx_core.refining.thorough import Seen, refine
+
+        with timed(timing, "refining"):
+            frames = [Seen(image, c, self._known(c), e) for (image, c), e in zip(seen, each, strict=True)]
+            return refine(self.library, frames, merged).evidence
 
     def _clearest_first(
         self, seen: Sequence[tuple[NDArray[Any], ImagingContext]]

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from stemctx_core.classes import Candidate
 from stemctx_core.results import DECISIONS, EDGE, Decision
+from stemctx_core.withheld import Withheld
 
 NO_LATTICE_HERE: Final = "no lattice here: a hole, contamination or another grain"
 UNKNOWN: Final = "unknown: like none of the candidates"
+TWIN: Final = "another grain: a mirror twin, whose sublattices are the other way round, or its boundary"
 #: Why a site is not judged; the first means that it is.
-OBSTACLES: Final = ("", EDGE, NO_LATTICE_HERE, UNKNOWN)
+OBSTACLES: Final = ("", EDGE, NO_LATTICE_HERE, UNKNOWN, TWIN)
 _OR: Final = " or "
 _NOT_TOLD_APART: Final = " cannot be told apart at this dose"
 
@@ -68,6 +70,7 @@ def decide(
     thresholds: Thresholds,
     dose_e_per_angstrom2: NDArray[np.floating[Any]],
     sets: NDArray[np.bool_],
+    withheld: Withheld = (),
 ) -> Verdicts:
     """Judge every site.
 
@@ -85,6 +88,8 @@ def decide(
         (n,) named in the reason.
     sets
         (n, C) whether a candidate is in the site's prediction set, see `stemctx_core.conformal`.
+    withheld
+        Species that are not called in this frame, with the reason: an abstention where one is the most probable.
     """
     is_host = np.array([not c.is_defect for c in candidates])
     host = posterior[:, is_host].sum(axis=1)
@@ -92,7 +97,14 @@ def decide(
     decision = np.full(len(posterior), DECISIONS.index(Decision.ABSTAIN), np.int8)
     decision[judged & (host >= thresholds.host)] = DECISIONS.index(Decision.PASS)
     decision[judged & (1 - host >= thresholds.defect)] = DECISIONS.index(Decision.FLAG)
-    unsure = judged & (host < thresholds.host) & (posterior.max(axis=1) < thresholds.species)
+    reasons_of = dict(withheld)
+    not_called = (
+        judged
+        & (host < thresholds.host)
+        & np.isin(posterior.argmax(axis=1), [k for k, c in enumerate(candidates) if c.species in reasons_of])
+    )
+    decision[not_called] = DECISIONS.index(Decision.ABSTAIN)
+    unsure = judged & ~not_called & (host < thresholds.host) & (posterior.max(axis=1) < thresholds.species)
 
     numbers = {"": 0}
     reason = np.zeros(len(posterior), np.int16)
@@ -107,6 +119,9 @@ def decide(
             named = _named(posterior[site], candidates, sets[site])
             text = f"{named}{_NOT_TOLD_APART} ({dose} e/Å²)"
             reason[site] = numbers.setdefault(text, len(numbers))
+    for site in np.flatnonzero(not_called):
+        text = reasons_of[candidates[int(posterior[site].argmax())].species]
+        reason[site] = numbers.setdefault(text, len(numbers))
     reasons = tuple(numbers)
     return Verdicts(decision, reason, reasons)
 

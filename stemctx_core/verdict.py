@@ -48,7 +48,7 @@ def verdict(
     posterior = posterior_from(evidence.log_likelihood, prior)
     held = sets.sets(posterior, evidence.log_dose + np.log10(evidence.frames), thresholds.set_coverage)
     dose = scatter.dose_e_per_angstrom2 * evidence.frames
-    verdicts = decide(posterior, candidates, evidence.obstacle, thresholds, dose, held)
+    verdicts = decide(posterior, candidates, evidence.obstacle, thresholds, dose, held, evidence.withheld)
     return FrameResult(
         frame=FrameIdentity(),
         context=context,
@@ -63,7 +63,7 @@ def verdict(
             reason=verdicts.reason,
         ),
         reasons=verdicts.reasons,
-        warnings=(*evidence.warnings, *_hidden_words(evidence)),
+        warnings=(*evidence.warnings, *_hidden_words(evidence), *(f"{why}." for _, why in evidence.withheld)),
         calibration=CalibrationSummary(
             pixel_size_angstrom=sites.pixel_size_angstrom,
             gain=calibration.gain,

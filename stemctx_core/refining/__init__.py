@@ -1,0 +1,1 @@
+"""A whole frame solved at once: slower than the live path, and nearer to what the frame holds."""

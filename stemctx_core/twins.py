@@ -1,0 +1,106 @@
+"""Mirror twins: grains on one lattice whose sublattices stand the other way round.
+
+Across such a boundary the lattice goes on, bent a little, and every site of it is found; but beyond it metal stands
+where chalcogen did. What is left to see is which sublattice is the brighter one, averaged over a few cells.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation, label
+from scipy.spatial import cKDTree
+
+#: Which sublattice is the brighter one is averaged over squares of so many lattice constants.
+_SQUARE: Final = 4.0
+_FEWEST: Final = 8
+#: Squares that touch each other and say the other way round by the first number of standard errors each are a grain
+#: where they say so together by the second, and by this part of what the rest of the frame shows.
+_EACH: Final = 1.0
+_TOGETHER: Final = 4.5
+_LEAST_PART: Final = 0.4
+#: In a frame with such a grain, what a site belongs to is seen from so many sites around it; those nearer to the other
+#: grain than this are of neither (lattice constants).
+_AROUND: Final = 48
+_BOUNDARY: Final = 2.5
+
+
+def twin_sites(
+    level: NDArray[np.floating[Any]],
+    sublattice: NDArray[np.int8],
+    positions_px: NDArray[np.float64],
+    lattice_constant_px: float,
+) -> NDArray[np.bool_]:
+    """(n,) sites of the smaller grains, whose sublattices are the other way round, and of the boundary.
+
+    Parameters
+    ----------
+    level
+        (n,) intensity of each site's own column.
+    sublattice
+        (n,) 0 metal, 1 chalcogen, as the larger part of the frame has it.
+    """
+    none = np.zeros(len(level), np.bool_)
+    if len(level) < 4 * _FEWEST:
+        return none
+    square = (positions_px // (_SQUARE * lattice_constant_px)).astype(np.int64)
+    square -= square.min(axis=0)
+    difference, error = _of_squares(level, sublattice, square)
+    known = np.isfinite(difference)
+    if not known.any():
+        return none
+    sign = float(np.sign(np.median(difference[known])))
+    certain = np.where(known, sign * difference / error, 0.0)
+    grains, count = label(certain < -_EACH, structure=np.ones((3, 3)))
+    usual = float(np.median(sign * difference[known & (grains == 0)])) if (known & (grains == 0)).any() else 0.0
+    found = np.zeros(grains.shape, np.bool_)
+    for grain in range(1, count + 1):
+        inside = grains == grain
+        together = float(certain[inside].sum() / np.sqrt(inside.sum()))
+        if together < -_TOGETHER and -float(np.mean(sign * difference[inside])) > _LEAST_PART * usual:
+            found |= inside
+    if not found.any():
+        return none
+    reached = binary_dilation(found, structure=np.ones((3, 3)))[square[:, 0], square[:, 1]]
+    other = reached & (sign * _around(level, sublattice, positions_px) < 0)
+    if not other.any():
+        return none
+    distance, _ = cKDTree(positions_px[other]).query(positions_px)
+    near: NDArray[np.bool_] = distance < _BOUNDARY * lattice_constant_px
+    return near
+
+
+def _of_squares(
+    level: NDArray[np.floating[Any]], sublattice: NDArray[np.int8], square: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(rows, columns) chalcogen less metal in every square, NaN where there are few of one, and its standard error."""
+    shape = (int(square[:, 0].max()) + 1, int(square[:, 1].max()) + 1, 2)
+    key = np.ravel_multi_index((square[:, 0], square[:, 1], sublattice.astype(np.int64)), shape)
+    size = int(np.prod(shape))
+    count, total, squares = (
+        np.bincount(key, weight, size).reshape(shape)
+        for weight in (None, level, np.square(level, dtype=np.float64))
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = total / count
+        error = np.sqrt(((squares / count - mean**2) / count).sum(axis=-1))
+        difference = np.where(
+            (count >= _FEWEST).all(axis=-1) & (error > 0), mean[..., 1] - mean[..., 0], np.nan
+        )
+    return difference, error
+
+
+def _around(
+    level: NDArray[np.floating[Any]], sublattice: NDArray[np.int8], positions_px: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(n,) chalcogen less metal around each site."""
+    each = []
+    for code in (0, 1):
+        mine = np.flatnonzero(sublattice == code)
+        count = min(_AROUND // 2, len(mine))
+        _, near = cKDTree(positions_px[mine]).query(positions_px, k=count)
+        each.append(np.median(level[mine][near.reshape(len(level), -1)], axis=1))
+    difference: NDArray[np.float64] = each[1] - each[0]
+    return difference
