@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import sqlite3
+import struct
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ MOST_ANNOTATORS: Final = 100
 MOST_ANSWERS: Final = 1_000_000
 MOST_NAME: Final = 40
 _BUSY_S: Final = 10.0
+#: Magic, user version and application number in the header of a SQLite file: a file of another program is left as it is.
+_HEAD: Final = struct.Struct(">16s44xI4xI")
 _ANSWER = "id, time_utc, annotator, site, kind, label, undoes, seconds"
 
 
@@ -137,8 +140,7 @@ class Book:
 
     def annotators(self) -> list[Annotator]:
         """Everyone who gave labels, or began to."""
-        rows = self._database.execute("SELECT id, name, seed FROM annotator ORDER BY id")
-        return [Annotator(*row) for row in rows]
+        return [Annotator(*row) for row in self._rows("SELECT id, name, seed FROM annotator ORDER BY id")]
 
     def annotator(self, number: int) -> Annotator:
         """Raise `InputError` where there is none of this number."""
@@ -157,7 +159,7 @@ class Book:
 
     def sites(self) -> list[int]:
         """Numbers of all sites."""
-        return [row[0] for row in self._database.execute("SELECT id FROM site ORDER BY id")]
+        return [row[0] for row in self._rows("SELECT id FROM site ORDER BY id")]
 
     def site(self, number: int) -> tuple[FrameRecord, SiteRecord]:
         """A site with its frame.
@@ -167,10 +169,13 @@ class Book:
         InputError
             Where there is none of this number.
         """
-        row = self._database.execute("SELECT * FROM site WHERE id = ?", (number,)).fetchone()
-        if row is None:
+        rows = self._rows("SELECT * FROM site WHERE id = ?", number)
+        if not rows:
             raise InputError(f"There is no site {number} in {self.path}.")
-        return self._frame(row["frame"]), _site(row)
+        try:
+            return self._frame(rows[0]["frame"]), _site(rows[0])
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise InputError(f"{self.path} cannot be read: site {number} is damaged ({error}).") from error
 
     def offered(self, number: int) -> tuple[str, ...]:
         """What may be said of a site."""
@@ -201,31 +206,37 @@ class Book:
         known = self._by_request(request)
         if known is not None:
             return known
-        last = self._database.execute(
+        last = self._rows(
             "SELECT id, site FROM answer WHERE annotator = ? AND kind <> 'undo' AND id NOT IN "
             "(SELECT undoes FROM answer WHERE undoes IS NOT NULL) ORDER BY id DESC LIMIT 1",
-            (annotator,),
-        ).fetchone()
-        if last is None:
+            annotator,
+        )
+        if not last:
             return None
-        return self._append((annotator, last["site"], Kind.UNDO, "", last["id"], 0.0, request))
+        return self._append((annotator, last[0]["site"], Kind.UNDO, "", last[0]["id"], 0.0, request))
 
     def standing(self, annotator: int | None = None) -> list[Answer]:
         """The answers that hold now, of one annotator or of all."""
-        rows = self._database.execute(
+        rows = self._rows(
             f"SELECT {_ANSWER} FROM answer JOIN standing USING (id, annotator, site) "
             "WHERE ?1 IS NULL OR annotator = ?1 ORDER BY id",
-            (annotator,),
+            annotator,
         )
         return [_answer(row) for row in rows]
 
     def history(self) -> list[Answer]:
         """Everything that was ever done, in its order."""
-        return [_answer(row) for row in self._database.execute(f"SELECT {_ANSWER} FROM answer ORDER BY id")]
+        return [_answer(row) for row in self._rows(f"SELECT {_ANSWER} FROM answer ORDER BY id")]
+
+    def _rows(self, sql: str, *values: Any) -> list[sqlite3.Row]:
+        try:
+            return self._database.execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            raise InputError(f"{self.path} cannot be read ({error}). Is it whole?") from error
 
     def last(self) -> int:
         """Number of the newest answer; 0 where there is none."""
-        return int(self._database.execute("SELECT coalesce(max(id), 0) FROM answer").fetchone()[0])
+        return int(self._rows("SELECT coalesce(max(id), 0) FROM answer")[0][0])
 
     def _append(self, values: tuple[Any, ...]) -> Answer:
         request = values[-1]
@@ -246,19 +257,16 @@ class Book:
         return kept
 
     def _by_request(self, request: str) -> Answer | None:
-        row = self._database.execute(f"SELECT {_ANSWER} FROM answer WHERE request = ?", (request,)).fetchone()
-        return None if row is None else _answer(row)
+        rows = self._rows(f"SELECT {_ANSWER} FROM answer WHERE request = ?", request)
+        return _answer(rows[0]) if rows else None
 
     def _fact(self, key: str) -> str:
-        return str(self._database.execute("SELECT value FROM fact WHERE key = ?", (key,)).fetchone()[0])
+        return str(self._rows("SELECT value FROM fact WHERE key = ?", key)[0][0])
 
     def _frame(self, number: int) -> FrameRecord:
         if number not in self._frames:
-            text = self._database.execute("SELECT record FROM frame WHERE id = ?", (number,)).fetchone()[0]
-            try:
-                self._frames[number] = msgspec.json.decode(text, type=FrameRecord)
-            except msgspec.MsgspecError as error:
-                raise InputError(f"{self.path} is damaged: frame {number} cannot be read ({error}).") from error
+            text = self._rows("SELECT record FROM frame WHERE id = ?", number)[0][0]
+            self._frames[number] = msgspec.json.decode(text, type=FrameRecord)
         return self._frames[number]
 
 
@@ -273,14 +281,13 @@ def open_book(path: Path) -> Book:
     if not path.is_file():
         raise InputError(f"There is no file {path}. Make it with 'stemctx label make'.")
     try:
-        database = _connection(path)
-        said = [database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
-    except sqlite3.Error as error:
+        with path.open("rb") as file:
+            head = file.read(_HEAD.size)
+        if len(head) < _HEAD.size or _HEAD.unpack(head) != (b"SQLite format 3\0", FORMAT, APPLICATION_ID):
+            raise InputError(f"{path} is not a book of labels of format {FORMAT}. Check which file it is.")
+        return Book(path, _connection(path))
+    except (OSError, sqlite3.Error) as error:
         raise InputError(f"{path} cannot be read ({error}). Check which file it is.") from error
-    if said != [APPLICATION_ID, FORMAT]:
-        database.close()
-        raise InputError(f"{path} is not a book of labels of format {FORMAT}. Check which file it is.")
-    return Book(path, database)
 
 
 @contextmanager
