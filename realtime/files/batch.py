@@ -120,15 +120,14 @@ def _of_scan(scan: tuple[Path, ...], options: Declared | None, judge: Judge, sta
             continue
         seen += found
         left_out += others
+    if not seen:
+        return
     told = (f"Left out: {', '.join(left_out)}.",) if left_out else ()
-    try:
-        if seen and together(told_of(scan[0], options)):
-            yield from _together(seen, judge, stack, told)
-            return
-        for one in seen:
-            yield from _alone(one, judge, stack, told)
-    except InputError as error:
-        yield Outcome(scan, error=str(error))
+    if together(told_of(scan[0], options)):
+        yield from _together(seen, judge, stack, told)
+        return
+    for one in seen:
+        yield from _alone(one, judge, stack, told)
 
 
 def _seen(path: Path, options: Declared | None) -> tuple[list[_Seen], list[str]]:
@@ -170,16 +169,18 @@ def _alone(one: _Seen, judge: Judge, stack: Stack, told: tuple[str, ...]) -> Ite
 
 def _together(seen: Sequence[_Seen], judge: Judge, stack: Stack, told: tuple[str, ...]) -> Iterator[Outcome]:
     files = tuple(dict.fromkeys(s.image.path for s in seen))
-    if stack is Stack.FIELD and any(len(s.image.frames) > 1 for s in seen):
-        raise InputError(
-            "Stacks of several detectors are judged frame by frame or summed. Give --stack each or sum."
-        )
     counts = {len(s.image.frames) for s in seen}
+    fault = ""
     if len(counts) > 1:
-        raise InputError(
-            f"{' and '.join(f.name for f in files)} hold stacks of {' and '.join(map(str, sorted(counts)))} frames, "
-            "which are not of one scan. Judge them apart."
+        fault = (
+            f"The detectors of this scan have stacks of {' and '.join(map(str, sorted(counts)))} frames, which are not "
+            "of one scan. Judge them apart."
         )
+    elif stack is Stack.FIELD and counts != {1}:
+        fault = "Stacks of several detectors are judged frame by frame or summed. Give --stack each or sum."
+    if fault:
+        yield Outcome(files, error=fault)
+        return
     name = " + ".join(s.name for s in seen if s.name)
     notes = tuple(dict.fromkeys(n for s in seen for n in s.notes))
     if len(seen) == 1:
