@@ -70,7 +70,9 @@ MENTIONED = sorted({line for page in pages() for line in inline_commands(page)})
 
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if stemctx_words(line)])
-def test_a_command_takes_what_the_page_gives_it(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_takes_what_the_page_gives_it(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     words = stemctx_words(line)
     assert words

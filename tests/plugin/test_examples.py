@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import runpy
@@ -82,34 +81,6 @@ def test_an_example_runs_in_nion_swift(tmp_path: Path) -> None:
         now = nion_swift.scan.get_current_frame_parameters().as_dict()
         assert {name: now[name] for name in before} == before
         assert not nion_swift.scan.is_playing
-
-
-def test_an_example_runs_in_a_notebook(tmp_path: Path) -> None:
-    """In a process of its own: the kernel client keeps threads and sockets for the life of its process."""
-    code = (
-        "import sys, json, nbformat; from nbclient import NotebookClient; "
-        "book = nbformat.read(sys.argv[1], as_version=4); "
-        "NotebookClient(book, timeout=100, resources={'metadata': {'path': sys.argv[2]}}).execute(); "
-        "json.dump(book, open(sys.argv[3], 'w'))"
-    )
-    out = tmp_path / "run.ipynb"
-    ended = subprocess.run(
-        [sys.executable, "-c", code, str(EXAMPLES / "survey.ipynb"), str(EXAMPLES), str(out)],
-        capture_output=True, text=True, check=False, timeout=110,
-        env={**os.environ, **ONE_THREAD, "IPYTHONDIR": str(tmp_path), "JUPYTER_RUNTIME_DIR": str(tmp_path)},
-    )  # fmt: skip
-    assert ended.returncode == 0, ended.stderr
-    cells = [c for c in json.loads(out.read_text())["cells"] if c["cell_type"] == "code"]
-    assert re.search(SAID["survey"], "".join(o.get("text", "") for o in cells[0]["outputs"]))
-    assert "V_W" in cells[1]["outputs"][0]["data"]["text/plain"]
-    assert any("image/png" in o.get("data", {}) for o in cells[2]["outputs"])
-
-
-def test_the_notebook_is_kept_without_output() -> None:
-    book = json.loads((EXAMPLES / "survey.ipynb").read_text(encoding="utf-8"))
-    code = [c for c in book["cells"] if c["cell_type"] == "code"]
-    assert code
-    assert all(not c["outputs"] and c["execution_count"] is None for c in code)
 
 
 def test_an_example_is_a_module_with_a_main(monkeypatch: pytest.MonkeyPatch) -> None:
