@@ -38,6 +38,13 @@ def _no_window() -> str | None:
     return None if shutil.which("Xvfb") else "Xvfb is not installed"
 
 
+def _no_browser() -> str | None:
+    if importlib.util.find_spec("selenium") is None:
+        return "selenium is not installed"
+    lacking = [name for name in ("chromium", "chromedriver") if not shutil.which(name)]
+    return f"{' and '.join(lacking)} not installed" if lacking else None
+
+
 def _no_gpu() -> str | None:
     not_verified = "TensorRT execution: not verified on this machine"
     if not (importlib.util.find_spec("tensorrt") or importlib.util.find_spec("tensorrt_rtx")):
@@ -50,6 +57,7 @@ SKIP_REASONS: dict[str, Callable[[], str | None]] = {
     "torch": _no_module("torch"),
     "abtem": _no_module("abtem"),
     "window": _no_window,
+    "browser": _no_browser,
     "gpu": _no_gpu,
     "real": _no_real_data,
 }
