@@ -21,17 +21,17 @@ class StemctxExtension:
     def __init__(self, api_broker: Any) -> None:
         from nionswift_plugin.stemctx import plug_in
 
-        plug_in.open_plug_in(api_broker.get_api("~1.0"))
+        plug_in.LOADED.open(api_broker.get_api("~1.0"))
 
     def close(self) -> None:
         """Unload."""
         from nionswift_plugin.stemctx import plug_in
 
-        plug_in.close_plug_in()
+        plug_in.LOADED.close()
 
 
 def run() -> None:
     """Look for instruments; called after all plug-ins, so after those that bring instruments."""
     from nionswift_plugin.stemctx import plug_in
 
-    plug_in.attach()
+    plug_in.LOADED.attach()

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from nionswift_plugin.stemctx.frame_values import from_frame, kilovolts, milliradians, number, pixel_size
+from nionswift_plugin.stemctx.geometry import ANGLES, Geometry, geometry
 from nionswift_plugin.stemctx.throttle import Throttle
 from stemctx_core.context import ImagingContext, Known, Missing, Quantity, Source
 
@@ -31,7 +32,8 @@ class ControlNames(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Names under which instruments are known to give a value, tried in order.
 
     ``{channel}`` stands for the name of the detector channel, so that MAADF never gets the angles of HAADF. The
-    first name of each pair is that of Nion instruments' frame metadata, the second that of simulated ones.
+    first name of each pair is that of Nion instruments' frame metadata, the second that of simulated ones. Those of
+    `camera_length` are not tried in order: every one that there is tells whether angles that were entered still hold.
     """
 
     high_tension: tuple[str, ...] = ("EHT",)
@@ -39,6 +41,7 @@ class ControlNames(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     inner: tuple[str, ...] = ("{channel}_Inner_ha", "{channel}_InnerAngle")
     outer: tuple[str, ...] = ("{channel}_Outer_ha", "{channel}_OuterAngle")
     beam_current: tuple[str, ...] = ("BeamCurrent",)
+    camera_length: tuple[str, ...] = ("CameraLength",)
 
 
 @dataclass
@@ -60,18 +63,30 @@ class ContextReader:
         As the user declared them.
     user
         Values that the user entered, by the names in `USER_QUANTITIES`; they fill what is not known otherwise.
+    entered_for
+        Where the detector stood when they were entered; without it they hold everywhere.
+    scan_device
+        Which scan device the frames come from.
     controls
         Candidate control names.
     time_to_live_s
         How long the value of a control is believed before it is read again (s).
+
+    Attributes
+    ----------
+    outdated
+        Why a value that was entered does not hold any more, by quantity; it is not used again.
     """
 
     stem_controller: Any
     host: str
     dopants: tuple[str, ...] = ()
     user: Mapping[str, float] = field(default_factory=dict)
+    entered_for: Geometry | None = None
+    scan_device: str = ""
     controls: ControlNames = ControlNames()
     time_to_live_s: float = 1.0
+    outdated: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
     _cache: dict[str, _Cached] = field(default_factory=dict, init=False, repr=False, compare=False)
     _log: Throttle = field(default_factory=lambda: Throttle(30.0), init=False, repr=False, compare=False)
 
@@ -126,9 +141,11 @@ class ContextReader:
         found = from_frame(metadata, names)
         if found is not None:
             return Known(milliradians(found[0]), Source.FRAME, found[1])
-        return self._from_instrument_or_user(quantity, names, milliradians)
+        return self._from_instrument_or_user(quantity, names, milliradians, channel)
 
-    def _from_instrument_or_user(self, quantity: str, names: Sequence[str], convert: Any) -> Quantity:
+    def _from_instrument_or_user(
+        self, quantity: str, names: Sequence[str], convert: Any, channel: str = ""
+    ) -> Quantity:
         errors = []
         for name in names:
             value, error = self._control(name)
@@ -137,11 +154,24 @@ class ContextReader:
             if error:
                 errors.append(error)
         entered = number(self.user.get(quantity))
+        if entered is not None and quantity in ANGLES and self.entered_for is not None:
+            change = self._change(self.entered_for, channel)
+            if change:
+                self.outdated.setdefault(quantity, f"you entered {entered:g} mrad {change}: enter it again")
+        if quantity in self.outdated:
+            return Missing(self.outdated[quantity])
         if entered is not None:
             return Known(entered, Source.USER, "entered in the panel")
         tried = ", ".join(names) or "none configured"
         failed = f" ({'; '.join(errors)})" if errors else ""
         return Missing(f"neither the frame nor a control ({tried}) gives it{failed}, and you entered none")
+
+    def _change(self, was: Geometry, channel: str) -> str:
+        """What is another than when angles were entered, in words."""
+        now = geometry(
+            self.scan_device, channel, self.controls.camera_length, lambda name: self._control(name)[0]
+        )
+        return was.change(now)
 
     def _dose(self, metadata: Mapping[str, Any], pixel: Quantity) -> Quantity:
         dwell_us = number(metadata.get("hardware_source", {}).get("pixel_time_us"))

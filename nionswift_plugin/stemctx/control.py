@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from nionswift_plugin.stemctx.devices import DevicePicker
@@ -32,12 +33,15 @@ class LiveControl:
     ----------
     screen, devices
         Image, and scan devices to choose from.
+    on_outdated
+        Told why values that were entered do not hold any more, by quantity.
     """
 
     def __init__(self, ui: UiThread, model: PanelModel, feed: LiveFeed, settings: Settings) -> None:
         self._ui, self._model, self._feed, self._settings = ui, model, feed, settings
         self.screen = Screen(ui, feed)
         self.devices = DevicePicker(ui, model, settings, self.configure, self._device_gone)
+        self.on_outdated: Callable[[Mapping[str, str]], None] | None = None
         self._throttle = Throttle(_PERIOD_S)
         self._said = (LiveState.OFF, "")
         self._spoken_of: tuple[FrameResult | None, ShownRule] | None = None
@@ -119,6 +123,8 @@ class LiveControl:
         self._show_result()
         # Nion tells of renamed and switched channels only while its own scan panel is open.
         self.devices.show_channels()
+        if service is not None and self.on_outdated is not None and (outdated := service.outdated):
+            self.on_outdated(outdated)
 
     def _spoken(self, status: LiveStatus) -> LiveStatus:
         """With the reason where no frames come because the channel is switched off."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -9,8 +10,9 @@ import msgspec
 from nionswift_plugin.stemctx import fields
 from nionswift_plugin.stemctx.control import LiveControl
 from nionswift_plugin.stemctx.feed import LiveFeed
-from nionswift_plugin.stemctx.panel_model import PanelModel, put
-from nionswift_plugin.stemctx.settings import Settings
+from nionswift_plugin.stemctx.geometry import ANGLES, geometry, reading
+from nionswift_plugin.stemctx.panel_model import QUANTITIES, PanelModel, put
+from nionswift_plugin.stemctx.settings import Remembered, Settings
 from nionswift_plugin.stemctx.ui_thread import UiThread
 from stemctx_core.errors import InputError
 
@@ -37,10 +39,12 @@ class FieldEditor:
         fields.show(model, settings.now)
         fields.show_rule(model, settings.now.rule)
         fields.listen(model, self._edited, self._rule_edited)
+        control.on_outdated = self.ask_again
 
     def close(self) -> None:
         """Follow no more."""
         fields.unlisten(self._model)
+        self._control.on_outdated = None
         self._keep_rule()
 
     def open_project(self, window: Any) -> None:
@@ -63,8 +67,43 @@ class FieldEditor:
             put(self._model.problem, str(error))
             return
         put(self._model.problem, "")
+        now = self._of_the_detector(now)
         self._settings.change(now.for_project(self._project) if self._project else now)
         self._show()
+        self._control.configure()
+
+    def _of_the_detector(self, now: Remembered) -> Remembered:
+        """With what the angles hold for, where one was entered just now."""
+        before = self._settings.now.user
+        if all(now.user.get(name) == before.get(name) for name in ANGLES):
+            return now
+        scan = self._control.devices.scan
+        if scan is None or not any(name in now.user for name in ANGLES):
+            return msgspec.structs.replace(now, entered_for=None)
+        channel = str(scan.get_channel_name(now.channel_index))
+        names, read = now.controls.camera_length, reading(scan.stem_controller)
+        stands = geometry(str(scan.hardware_source_id), channel, names, read)
+        if now.entered_for is not None and now.entered_for.change(stands):
+            # The other angle is of another camera length; it is asked for again.
+            kept = {
+                name: value
+                for name, value in now.user.items()
+                if name not in ANGLES or value != before.get(name)
+            }
+            now = msgspec.structs.replace(now, user=kept)
+        return msgspec.structs.replace(now, entered_for=stands)
+
+    def ask_again(self, outdated: Mapping[str, str]) -> None:
+        """Forget values that were entered and do not hold any more, and say why."""
+        now = self._settings.now
+        gone = [name for name in outdated if name in now.user]
+        if not gone:
+            return
+        kept = {name: value for name, value in now.user.items() if name not in gone}
+        self._settings.change(msgspec.structs.replace(now, user=kept))
+        self._show()
+        labels = {name: label for name, label, _ in QUANTITIES}
+        put(self._model.problem, ". ".join(f"{labels[name]}: {outdated[name]}" for name in gone) + ".")
         self._control.configure()
 
     def _rule_edited(self) -> None:

@@ -46,12 +46,11 @@ class FlagRow:
     def text(self, mark: str = "") -> str:
         """The row in words; a mark says what the operator judged."""
         result, site, older = self.flag
-        dose = "-" if math.isnan(self.dose_e_per_angstrom2) else f"{self.dose_e_per_angstrom2:.1e} e/Å²"
         parts = (
             f"{mark} {label(result, site)}".strip(),
-            f"H {self.entropy_nats:.2f}",
+            f"H {formats.entropy(self.entropy_nats)}",
             f"y {self.y_px:.1f} x {self.x_px:.1f}",
-            dose,
+            formats.dose(self.dose_e_per_angstrom2),
             *(("frame before",) if older else ()),
         )
         return "   ".join(parts)

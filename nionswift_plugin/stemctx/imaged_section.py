@@ -15,6 +15,7 @@ _CONTROLS: Final = {
     "inner": "Inner angle",
     "outer": "Outer angle",
     "beam_current": "Beam current",
+    "camera_length": "Camera length",
 }
 
 

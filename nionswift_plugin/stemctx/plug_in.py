@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import pathlib
 from collections import deque
-from typing import Any
+from typing import Any, Final
 
 from nion.swift import Workspace
 
@@ -13,6 +13,7 @@ from nionswift_plugin.stemctx import demo
 from nionswift_plugin.stemctx.control import LiveControl
 from nionswift_plugin.stemctx.editing import FieldEditor
 from nionswift_plugin.stemctx.feed import LiveFeed
+from nionswift_plugin.stemctx.loading import Loaded
 from nionswift_plugin.stemctx.panel import PANEL_ID, PANEL_NAME, FlagsPanel
 from nionswift_plugin.stemctx.panel_model import PanelModel
 from nionswift_plugin.stemctx.script_sessions import OPEN_SESSIONS
@@ -132,30 +133,6 @@ class PlugIn:
         self.ui.call("scripts", lambda: self.model.show_scripts(len(OPEN_SESSIONS)))
 
 
-_plug_in: PlugIn | None = None
-
-
-def open_plug_in(api: Any) -> PlugIn:
-    """Load the plug-in into Nion Swift."""
-    global _plug_in
-    _plug_in = PlugIn(api)
-    return _plug_in
-
-
-def attach() -> None:
-    """Look for instruments."""
-    if _plug_in is not None:
-        _plug_in.attach()
-
-
-def close_plug_in() -> None:
-    """Take the plug-in out of Nion Swift."""
-    global _plug_in
-    plug_in, _plug_in = _plug_in, None
-    if plug_in is not None:
-        plug_in.close()
-
-
-def current() -> PlugIn | None:
-    """The plug-in that is loaded, for scripts run inside Nion Swift."""
-    return _plug_in
+LOADED: Final = Loaded(PlugIn)
+#: The plug-in that is loaded, for scripts run inside Nion Swift; None where it is not.
+current: Final = LOADED.current

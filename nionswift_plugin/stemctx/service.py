@@ -5,49 +5,28 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
 from nionswift_plugin.stemctx.context_reader import ContextReader
-from nionswift_plugin.stemctx.ledger import FrameLedger
-from nionswift_plugin.stemctx.passes import may_yet_be_judged
+from nionswift_plugin.stemctx.one_run import OneRun
+from nionswift_plugin.stemctx.own_server import OwnServer
+from nionswift_plugin.stemctx.standing import after_answer, refusal_of, standing
 from nionswift_plugin.stemctx.status import FlagAge, FrameOrigin, LiveSettings, LiveState, LiveStatus
 from nionswift_plugin.stemctx.tap import FrameTap, TappedFrame
 from nionswift_plugin.stemctx.throttle import Throttle
-from realtime.client import ClientState, DefectClient
-from realtime.client.supervisor import LocalServer
+from realtime.client import DefectClient
 from realtime.keys.certificates import load_client_keys
-from realtime.recording.recorder import FrameRecorder, RecordingStatus
+from realtime.recording.recorder import FrameRecorder
 from stemctx_core import classes
-from stemctx_core.errors import ServerUnavailable, StemctxError
+from stemctx_core.errors import StemctxError
 from stemctx_core.results import FrameIdentity, FrameResult
 
 logger = logging.getLogger(__name__)
 
 _CLOSE_S: Final = 30.0
-_STATES: Final = {
-    ClientState.OFF: LiveState.CONNECTING,
-    ClientState.CONNECTING: LiveState.CONNECTING,
-    ClientState.LIVE: LiveState.LIVE,
-    ClientState.STALE: LiveState.STALE,
-    ClientState.REFUSED: LiveState.FAILED,
-    ClientState.FAILED: LiveState.FAILED,
-}
-
-
-@dataclass
-class _Run:
-    """One start of the service; what belongs to an earlier one is passed over."""
-
-    ledger: FrameLedger
-    starter: threading.Thread | None = None
-    client: DefectClient | None = None
-    tap: FrameTap | None = None
-    field: tuple[object, ...] = ()
-    whole_sent: FrameIdentity | None = None
-    stopped: bool = False
 
 
 class LiveService:
@@ -72,6 +51,11 @@ class LiveService:
         on a thread of the client; it must be quick.
     on_state
         Called with the `LiveStatus` whenever something of it changed, on any thread.
+
+    Attributes
+    ----------
+    own_server
+        Used where no address is given.
     """
 
     def __init__(
@@ -90,16 +74,14 @@ class LiveService:
         self.scan_hardware_source = scan_hardware_source
         self._stem_controller = stem_controller
         self._settings = settings
-        self._given_address, self._threads = address, threads
-        self._key_files = key_files
+        self._given_address, self._key_files = address, key_files
+        self.own_server = OwnServer(threads)
         self._recorder = recorder
         self._on_result = on_result
         self._on_state = on_state
         self._lock = threading.RLock()
         self._log = Throttle(10.0)
-        self._one_start = threading.Lock()
-        self._server: LocalServer | None = None
-        self._run: _Run | None = None
+        self._run: OneRun | None = None
         self._reader = self._new_reader()
         self._said = LiveStatus()
         self._told: LiveStatus | None = None
@@ -128,32 +110,22 @@ class LiveService:
     def is_starting(self) -> bool:
         """Whether the start, such as that of a server, is still under way."""
         run = self._run
-        return run is not None and run.starter is not None and run.starter.is_alive()
+        return run is not None and run.is_starting
 
     @property
     def status(self) -> LiveStatus:
         """The service now."""
         with self._lock:
-            run, said = self._run, replace(self._said, recording=self._recording())
-            if run is None or run.client is None:
-                return said
-            flags = run.ledger.age()
-            late = said.latency_ms is not None and run.client.is_stale(said.latency_ms)
-            if (late or run.client.state is not ClientState.LIVE) and flags is FlagAge.FRESH:
-                flags = FlagAge.STALE
-            state, reason = self._state_and_reason(run.client, flags)
-            if not reason and said.recording is not None:
-                reason = said.recording.reason
-            replaced = run.client.counters.replaced + (run.tap.replaced if run.tap else 0)
-            scanned = run.ledger.scanned
-            return replace(said, state=state, reason=reason, flags=flags, scanned=scanned, replaced=replaced)
+            recording = None if self._recorder is None else self._recorder.status
+            said = replace(self._said, recording=recording)
+            return said if self._run is None else standing(self._run, said, self._refusal)
 
     def start(self) -> None:
         """Start in the background and return at once; what goes wrong becomes the state `failed`."""
         with self._lock:
             if self._run is not None:
                 return
-            run = self._run = _Run(FrameLedger())
+            run = self._run = OneRun()
             self._refusal = ""
             self._said = LiveStatus(LiveState.CONNECTING, "starting the inference server")
             run.starter = threading.Thread(
@@ -178,10 +150,7 @@ class LiveService:
                 self._said = replace(self.status, state=LiveState.OFF, reason="stopped", flags=FlagAge.GONE)
         if run is not None:
             # Outside the lock, because closing waits for threads that may want it.
-            if run.tap is not None:
-                run.tap.close()
-            if run.client is not None:
-                run.client.close()
+            run.close()
             self._notify()
 
     def close(self) -> None:
@@ -189,10 +158,7 @@ class LiveService:
         run = self._run
         self._on_result = self._on_state = None
         self.stop()
-        with self._lock:
-            server, self._server = self._server, None
-        if server is not None:
-            server.stop()
+        self.own_server.stop()
         if run is not None and run.starter is not None:
             run.starter.join(_CLOSE_S)
 
@@ -203,15 +169,17 @@ class LiveService:
             self._settings = settings
             self._reader = self._new_reader()
             if self._run is not None:
-                self._run.ledger.forget_shown()
-                if self._run.client is not None:
-                    self._run.client.drain("")  # what is under way was declared otherwise
-                    self._run.whole_sent = None
+                self._run.forget()
         if again:
             self.stop()
             self.start()
         else:
             self._notify()
+
+    @property
+    def outdated(self) -> dict[str, str]:
+        """Why values that were entered do not hold any more, by quantity."""
+        return dict(self._reader.outdated)
 
     @property
     def callback_ms(self) -> float | None:
@@ -234,18 +202,23 @@ class LiveService:
         run = self._run
         return run.ledger.frame(frame) if run is not None else None
 
-    def _recording(self) -> RecordingStatus | None:
-        return None if self._recorder is None else self._recorder.status
-
     def _new_reader(self) -> ContextReader:
         s = self._settings
-        return ContextReader(self._stem_controller, s.host, s.dopants, user=s.user, controls=s.controls)
+        return ContextReader(
+            self._stem_controller,
+            s.host,
+            s.dopants,
+            user=s.user,
+            entered_for=s.entered_for,
+            scan_device=str(self.scan_hardware_source.hardware_source_id),
+            controls=s.controls,
+        )
 
-    def _start_up(self, run: _Run) -> None:
+    def _start_up(self, run: OneRun) -> None:
         """Server, client, tap, in this order; on a thread of its own, because a server takes seconds to start."""
         try:
             classes.candidates(self._settings.host, self._settings.dopants)
-            address = self._given_address or self._own_server(run).address
+            address = self._given_address or self.own_server.address(lambda: not run.stopped)
             with self._lock:
                 if run.stopped:
                     return
@@ -269,81 +242,40 @@ class LiveService:
             self._fail(run, f"it could not start: {error}")
         self._notify()
 
-    def _own_server(self, run: _Run) -> LocalServer:
-        """Find the server of its own running, or start it; one start at a time."""
-        with self._one_start:
-            with self._lock:
-                if run.stopped:
-                    raise ServerUnavailable("Stopped before the server was started.")
-                if self._server is None:
-                    # Known before it runs, so that close() can end it while it starts.
-                    self._server = LocalServer(threads=self._threads)
-                server = self._server
-            return server.start()
-
-    def _tapped(self, run: _Run, frame: TappedFrame) -> None:
+    def _tapped(self, run: OneRun, frame: TappedFrame) -> None:
         """Send a frame, on the tap's thread."""
-        run.ledger.seen(frame)
         with self._lock:
-            client, reader, partial = run.client, self._reader, self._settings.partial_frames
-        if client is not None and run.field not in ((), frame.field):
-            client.drain(frame.scan_id)  # of a field that is left, nothing will be shown
-            run.whole_sent = None
-        run.field = frame.field
-        # The first rows of the next frame must not replace a whole one that waits for its turn.
-        wanted = frame.complete or (partial and run.whole_sent is None)
-        if client is not None and frame.valid_rows > 0 and wanted:
+            reader, partial = self._reader, self._settings.partial_frames
+        if run.wants(frame, partial) and run.client is not None:
             context = reader.read(
                 frame.metadata, channel_name=frame.channel_name, pixel_size_nm=frame.pixel_size_nm
             )
-            identity = run.ledger.sent(frame, self.scan_hardware_source.hardware_source_id)
-            if frame.complete:
-                run.whole_sent = identity
-            client.submit(frame.data, context, identity, since_ns=frame.received_ns)
+            identity = run.sent(frame, self.scan_hardware_source.hardware_source_id)
+            run.client.submit(frame.data, context, identity, since_ns=frame.received_ns)
         self._notify()
 
-    def _answered(self, run: _Run, result: FrameResult, latency_ms: float) -> None:
+    def _answered(self, run: OneRun, result: FrameResult, latency_ms: float) -> None:
         """Pass a result on if it may be shown, on the client's thread."""
         with self._lock:
             if run.stopped:
                 return
-            if result.frame == run.whole_sent:
-                run.whole_sent = None
+            run.answered(result.frame)
             shown = run.ledger.accept(result)
-            engine = result.engine
-            self._said = replace(
-                self._said,
-                answered=self._said.answered + 1,
-                dropped=self._said.dropped + (not shown),
-                engine=f"{engine.name}; {engine.reason}" if engine.reason else engine.name,
-                model=result.model,
-                latency_ms=latency_ms,
-            )
-            refusal = None if may_yet_be_judged(result) else result.refusal
-            self._refusal = f"{refusal.reason} {refusal.fix}".strip() if refusal else ""
+            self._said = after_answer(self._said, result, latency_ms, shown)
+            self._refusal = refusal_of(result)
             listener = self._on_result
         if shown and listener is not None:
             self._call(listener, result, latency_ms)
         self._notify()
 
-    def _unanswered(self, run: _Run, why: str) -> None:
+    def _unanswered(self, run: OneRun, why: str) -> None:
         with self._lock:
-            run.whole_sent = None
+            run.answered(None)
             if not run.stopped:
                 self._refusal = why
         self._notify()
 
-    def _state_and_reason(self, client: DefectClient, flags: FlagAge) -> tuple[LiveState, str]:
-        state = _STATES[client.state]
-        if state is not LiveState.LIVE:
-            return state, client.reason
-        if self._refusal:
-            return LiveState.REFUSING, self._refusal
-        if flags is FlagAge.STALE:
-            return LiveState.STALE, "results come late or slower than frames"
-        return state, "" if self._said.answered else "waiting for the first whole frame"
-
-    def _fail(self, run: _Run, reason: str) -> None:
+    def _fail(self, run: OneRun, reason: str) -> None:
         with self._lock:
             if not run.stopped:
                 self._said = replace(self._said, state=LiveState.FAILED, reason=reason)

@@ -11,6 +11,7 @@ from nion.swift.model import ApplicationData
 from nion.utils import Event
 
 from nionswift_plugin.stemctx.context_reader import ControlNames
+from nionswift_plugin.stemctx.geometry import Geometry
 from nionswift_plugin.stemctx.shown import ShownRule
 from nionswift_plugin.stemctx.status import LiveSettings
 
@@ -32,7 +33,8 @@ class Remembered(msgspec.Struct, frozen=True):
 
     Unknown keys are passed over, so that an older version reads the file of a newer one. Host and candidates are kept
     for every project too, by its identifier. The channel is known by its name, because instruments reorder channels;
-    where the name is gone, it was renamed, and the index holds. `address`, `key` and
+    where the name is gone, it was renamed, and the index holds. `entered_for` says which detector and camera length the
+    angles in `user` are those of. `address`, `key` and
     `server_key` (paths) lead to a server on another machine and are written into the file by hand.
     """
 
@@ -42,6 +44,7 @@ class Remembered(msgspec.Struct, frozen=True):
     partial_frames: bool = False
     user: dict[str, float] = {}
     controls: ControlNames = ControlNames()
+    entered_for: Geometry | None = None
     scan_device_id: str = ""
     channel_name: str = ""
     rule: ShownRule = ShownRule()
@@ -71,7 +74,13 @@ class Remembered(msgspec.Struct, frozen=True):
     def live(self) -> LiveSettings:
         """As the live service takes them."""
         return LiveSettings(
-            self.host, self.dopants, self.channel_index, self.partial_frames, self.user, self.controls
+            self.host,
+            self.dopants,
+            self.channel_index,
+            self.partial_frames,
+            self.user,
+            self.controls,
+            self.entered_for,
         )
 
 

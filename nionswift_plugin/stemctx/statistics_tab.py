@@ -183,10 +183,10 @@ class StatisticsHandler(Declarative.Handler):  # type: ignore[misc]  # nion is u
 
 def _density(name: str, last: FrameNumbers) -> str:
     count, density = last.counts.get(name, 0.0), last.density_per_cm2(name)
-    return f"{name}   {count:g} here   {density:.2e} cm⁻²"
+    return f"{name}   {count:g} here   {formats.density(density)}"
 
 
 def _dose(last: FrameNumbers | None) -> str:
     if last is None or math.isnan(last.dose_e_per_angstrom2):
         return "-"
-    return f"{last.dose_e_per_angstrom2:.2g} e/Å² a frame, {last.dose_so_far_e_per_angstrom2:.2g} on this field"
+    return f"{formats.dose(last.dose_e_per_angstrom2)} a frame, {formats.number(last.dose_so_far_e_per_angstrom2)} on this field"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from nionswift_plugin.stemctx.context_reader import ControlNames
+from nionswift_plugin.stemctx.geometry import Geometry
 from realtime.recording.recorder import RecordingStatus
 
 
@@ -47,6 +48,8 @@ class LiveSettings:
         Values entered by the user, by `context_reader.USER_QUANTITIES`, used where nothing else gives them.
     controls
         Candidate control names of the instrument.
+    entered_for
+        Where the detector stood when angles were entered; without it they hold everywhere.
     """
 
     host: str = "WSe2"
@@ -55,6 +58,7 @@ class LiveSettings:
     partial_frames: bool = False
     user: Mapping[str, float] = field(default_factory=dict)
     controls: ControlNames = ControlNames()
+    entered_for: Geometry | None = None
 
 
 @dataclass(frozen=True)

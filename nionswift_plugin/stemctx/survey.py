@@ -41,7 +41,7 @@ def register(app: typer.Typer) -> None:
 
 
 def run(
-    file: Annotated[Path, typer.Argument(help="Survey file (TOML): [microscope], [limits] and [policy].")],
+    file: Annotated[Path, typer.Argument(help="Survey file (TOML): tables microscope, limits and policy.")],
     output: Annotated[
         Path, typer.Option(file_okay=False, help="Folder for session.h5, report.html and result.json.")
     ] = Path("runs/survey"),
@@ -143,7 +143,7 @@ class Progress:
         again = " (from the record)" if event.kind == "replayed" else ""
         self._console.print(
             f"{event.view.key}{again}  {shown}  | {spent.electrons:.3g} electrons in {spent.acquisitions} exposures, "
-            f"at most {spent.max_dose_per_site:.3g} e/Å² on one place"
+            f"at most {formats.dose(spent.max_dose_per_site)} on one place"
         )
 
 
@@ -180,7 +180,7 @@ def result_lines(said: dict[str, object]) -> list[str]:
 def _fraction_line(name: str, share: dict[str, float]) -> str:
     return (
         f"{name}: {share['count']} of {share['of']} sites of the area, {100 * share['low']:.3f} to {100 * share['high']:.3f} %, "
-        f"{share['per_cm2']:.2g} per cm²"
+        f"{formats.density(share['per_cm2'])}"
     )
 
 
@@ -203,7 +203,7 @@ def _benchmark_lines(report: BenchmarkReport) -> list[str]:
     lines = [
         f"WSe2 with V on {report.dopant_fraction:.1%} of the W sites, {report.area_nm:g} by {report.area_nm:g} nm, drift "
         f"{report.drift_angstrom_per_s:.1f} Å/s of beam time",
-        f"planned: survey at {doses.survey:.0f} e/Å² (V_W from W), confirm at {doses.confirm:.0f} e/Å² (V_W from "
+        f"planned: survey at {formats.dose(doses.survey)} (V_W from W), confirm at {formats.dose(doses.confirm)} (V_W from "
         f"{doses.rival})",
     ]
     for policy in POLICIES:

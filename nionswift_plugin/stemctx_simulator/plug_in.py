@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from nion.swift import Workspace
 
+from nionswift_plugin.stemctx.loading import Loaded
 from nionswift_plugin.stemctx.ui_thread import UiThread
 from nionswift_plugin.stemctx_simulator import exchange
 from nionswift_plugin.stemctx_simulator.form import CONTROLS, Control, Form, put
@@ -265,30 +266,6 @@ def _stand_as(instrument: Any, context: ImagingContext) -> None:
             instrument.SetVal(name, quantity.value * factor)
 
 
-_plug_in: SimulatorPlugIn | None = None
-
-
-def open_plug_in(api: Any) -> SimulatorPlugIn:
-    """Load the plug-in into Nion Swift."""
-    global _plug_in
-    _plug_in = SimulatorPlugIn(api)
-    return _plug_in
-
-
-def attach() -> None:
-    """Put the instrument in."""
-    if _plug_in is not None:
-        _plug_in.attach()
-
-
-def close_plug_in() -> None:
-    """Take the plug-in out of Nion Swift."""
-    global _plug_in
-    plug_in, _plug_in = _plug_in, None
-    if plug_in is not None:
-        plug_in.close()
-
-
-def current() -> SimulatorPlugIn | None:
-    """The plug-in that is loaded, for scripts run inside Nion Swift."""
-    return _plug_in
+LOADED: Final = Loaded(SimulatorPlugIn)
+#: The plug-in that is loaded, for scripts run inside Nion Swift; None where it is not.
+current: Final = LOADED.current

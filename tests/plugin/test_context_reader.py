@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from nionswift_plugin.stemctx.context_reader import ContextReader, ControlNames
+from nionswift_plugin.stemctx.geometry import Geometry
 from stemctx_core.context import Known, Missing, Source
 
 
@@ -154,3 +155,40 @@ def test_dose_from_beam_current_dwell_time_and_pixel_size() -> None:
     context = ContextReader(simulated(), "WSe2").read(nion_frame(), pixel_size_nm=(0.0195, 0.0195))
     # 51 pA for 12 us are 3820 electrons, over 0.195 A squared.
     assert context.value("dose_e_per_angstrom2") == pytest.approx(1.0e5, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("channel", "length", "said"),
+    [
+        ("HAADF", 0.02, ""),
+        ("HAADF", 0.02 * (1 + 1e-6), ""),
+        ("HAADF", 0.03, "when CameraLength was 0.02, and it is 0.03 now"),
+        ("MAADF", 0.02, "for the channel HAADF, and it is MAADF now"),
+    ],
+)
+def test_fault_50_angles_that_were_entered_hold_for_one_detector_and_camera_length(
+    channel: str, length: float, said: str
+) -> None:
+    entered = Geometry("scan", "HAADF", {"CameraLength": 0.02})
+    user = {"inner_mrad": 60.0, "outer_mrad": 200.0, "convergence_semi_angle_mrad": 30.0}
+    instrument = Instrument(CameraLength=length)
+    reader = ContextReader(
+        instrument, "WSe2", user=user, entered_for=entered, scan_device="scan", time_to_live_s=0.0
+    )
+    context = reader.read({}, channel_name=channel)
+    assert context.value("convergence_semi_angle_mrad") == 30.0, "it has nothing to do with the detector"
+    if not said:
+        assert context.value("inner_mrad") == 60.0
+        assert not reader.outdated
+        return
+    assert context.missing()["inner_mrad"] == f"you entered 60 mrad {said}: enter it again"
+    assert set(reader.outdated) == {"inner_mrad", "outer_mrad"}
+    instrument.controls["CameraLength"] = 0.02
+    back = reader.read({}, channel_name="HAADF")
+    assert "inner_mrad" in back.missing(), "what was asked for again does not come back by itself"
+
+
+def test_fault_50_a_camera_length_that_is_not_told_asks_for_nothing() -> None:
+    entered = Geometry("scan", "HAADF", {"CameraLength": 0.02})
+    reader = ContextReader(None, "WSe2", user={"inner_mrad": 60.0}, entered_for=entered, scan_device="scan")
+    assert reader.read({}, channel_name="HAADF").value("inner_mrad") == 60.0

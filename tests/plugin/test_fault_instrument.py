@@ -187,6 +187,30 @@ def test_fault_50_angles_of_another_camera_length_are_used_from_then_on(
         assert told[changed:] == pytest.approx([50.0] * (len(told) - changed))
 
 
+def test_fault_50_angles_that_were_entered_are_asked_for_again(live: tuple[Swift, Any]) -> None:
+    """An instrument that tells its camera length and no angles, as the panel sees it."""
+    s, plug_in = live
+    model, stem = plug_in.model, plug_in.scan.stem_controller
+    model.controls["inner"].value = model.controls["outer"].value = "no_such_control"
+    model.controls[
+        "camera_length"
+    ].value = "MAADF_InnerAngle"  # any that can be set and does not change the image
+    s.pump(lambda: model.can_enter["inner_mrad"].value, 60.0)
+    model.entered["inner_mrad"].value = "70"
+    model.entered["outer_mrad"].value = "200"
+    s.pump(lambda: "70 mrad (you)" in model.quantity["inner_mrad"].value, 60.0)
+    assert plug_in.remembered.entered_for is not None
+    stem.SetVal("MAADF_InnerAngle", 1.5 * stem.GetVal("MAADF_InnerAngle"))
+    s.pump(lambda: "not known" in model.quantity["inner_mrad"].value, 60.0)
+    s.pump(lambda: model.entered["inner_mrad"].value == model.entered["outer_mrad"].value == "")
+    assert "MAADF_InnerAngle was" in model.problem.value
+    assert "enter it again" in model.problem.value
+    assert not plug_in.remembered.user
+    model.entered["inner_mrad"].value = "105"
+    s.pump(lambda: "105 mrad (you)" in model.quantity["inner_mrad"].value, 60.0)
+    assert model.problem.value == ""
+
+
 def test_fault_51_frame_numbers_that_begin_anew_are_judged_and_shown(
     microscope: HeadlessMicroscope, server_address: str
 ) -> None:

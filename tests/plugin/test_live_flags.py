@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from nionswift_plugin.stemctx.overlay import GRAPHIC_ID, FlagsGraphic
+from nionswift_plugin.stemctx.plug_in import LOADED
 from nionswift_plugin.stemctx.status import FlagAge, LiveState
 from tests.plugin.swift import Swift, loaded, swift
 
@@ -161,13 +162,10 @@ def test_fault_53_unloading_while_live_leaves_nothing(tmp_path: Path, server_add
         plug_in.start()
         s.pump(lambda: drawn(s), 60.0)
         display = s.live_display()
-        plug_in.close()
+        LOADED.close()
         assert updated.listener_count == before
         assert not display.graphics
         scan.abort_playing(sync_timeout=10.0)
-        from nionswift_plugin.stemctx import plug_in as module
-
-        module._plug_in = None
 
 
 def test_the_scan_device_goes_while_live(ready: tuple[Swift, Any]) -> None:

@@ -123,7 +123,7 @@ def test_a_server_of_its_own_ends_with_it(microscope: HeadlessMicroscope) -> Non
     )
     with service:
         assert service.wait_started().state is not LiveState.FAILED
-        server = service._server
+        server = service.own_server.process
         assert isinstance(server, LocalServer)
         microscope.scan.start_playing(sync_timeout=10.0)
         wait(lambda: results)
@@ -160,7 +160,7 @@ def test_what_cannot_be_judged_is_said_before_anything_starts(
         status = service.wait_started()
         assert status.state is LiveState.FAILED
         assert said in status.reason
-        assert service._server is None
+        assert service.own_server.process is None
 
 
 def test_fault_48_an_energy_outside_the_library_is_refused_in_words(

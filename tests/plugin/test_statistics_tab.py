@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from nion.ui import Declarative
 
 from nionswift_plugin.stemctx.feed import LiveFeed
