@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from nionswift_plugin.stemctx.live import need
+from stemctx_core import formats
 from stemctx_core.errors import InputError
 from stemctx_core.whole_files import write_whole
 

@@ -4,6 +4,8 @@ A comment right before a block says what is done with it:
 
 ``<!-- not run: REASON -->``
     It is not executed; its commands are still parsed.
+``<!-- as NAME -->``
+    A file that the reader writes, for what follows.
 ``<!-- shown -->``
     Output, a drawing or a piece of a file, not a thing to run.
 
@@ -58,7 +60,12 @@ class Block:
     @property
     def is_run(self) -> bool:
         """Whether a test executes it."""
-        return self.said == "" and self.language in {"sh", "python", "toml"}
+        return bool(self.file_name) or (self.said == "" and self.language in {"sh", "python"})
+
+    @property
+    def file_name(self) -> str:
+        """Name of the file that the block is, or an empty text."""
+        return self.said.removeprefix("as ") if self.said.startswith("as ") else ""
 
 
 def pages() -> list[Path]:
