@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemctx_core import materials
-from stemctx_core.classes import Candidate, Role
+from stemctx_core.classes import Candidate
 from stemctx_core.classifier import Classifier, load_bundle
 from stemctx_core.conformal import ConformalSets
 from stemctx_core.context import ImagingContext, Known
@@ -27,6 +27,7 @@ from stemctx_core.lattice import SiteGrid
 from stemctx_core.observation import FrameScale, Observation
 from stemctx_core.pairing import combine
 from stemctx_core.patches import SAMPLES, CutPatches, PatchRoom
+from stemctx_core.prevalence import check_prevalence
 from stemctx_core.results import EngineInfo, FrameIdentity, FrameResult, Refusal
 from stemctx_core.simulation.library import ResponseLibrary, shipped_library
 from stemctx_core.simulation.render import response_tables
@@ -48,9 +49,11 @@ class FrameAnalyzer:
     thresholds
         When a site is flagged.
     prevalence
-        How often each role is met; the benchmark's real prevalence by default.
+        How often each role or species is met; the benchmark's real prevalence by default.
     nuisance
         Uncertainties that a frame cannot show itself.
+    estimate_prevalence
+        Whether every frame's own rates are found first, from those; see `stemctx_core.prevalence`.
     """
 
     def __init__(
@@ -58,13 +61,15 @@ class FrameAnalyzer:
         classifier: Classifier,
         library: ResponseLibrary | None = None,
         thresholds: Thresholds | None = None,
-        prevalence: dict[Role, float] | None = None,
+        prevalence: Mapping[str, float] | None = None,
         nuisance: Nuisance | None = None,
+        estimate_prevalence: bool = False,
     ) -> None:
         self.classifier = classifier
         self.library = library or shipped_library()
         self.thresholds = thresholds or Thresholds()
         self.prevalence = prevalence
+        self.estimate_prevalence = estimate_prevalence
         self.nuisance = nuisance or Nuisance()
         self._maker = EvidenceMaker(classifier, self.library, self.nuisance, prevalence, self.thresholds.defect)
         self._room = PatchRoom()
@@ -240,6 +245,7 @@ class FrameAnalyzer:
         candidates: tuple[Candidate, ...] = ()
         try:
             candidates = context.validated().candidates
+            check_prevalence(self.prevalence or {}, candidates)
             evidence = find_evidence()
         except FrameError as error:
             refusal = Refusal(error.code, error.reason, error.fix)
@@ -336,7 +342,9 @@ class FrameAnalyzer:
         """Prior, posterior and decision for the evidence of one frame or of several of one field."""
         timing = {} if timing is None else timing
         with timed(timing, "decision"):
-            told = verdict(evidence, context, self.prevalence, self.thresholds, self._sets)
+            told = verdict(
+                evidence, context, self.prevalence, self.thresholds, self._sets, self.estimate_prevalence
+            )
         return replace(
             told,
             frame=frame,

@@ -7,7 +7,7 @@ A role says what happened at a site, a species which chemistry stands there. Nam
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Final
 
@@ -191,15 +191,23 @@ def _substitutes(host: materials.Host, substitutes: Iterable[str]) -> list[str]:
     return named
 
 
-def priors(listed: Iterable[Candidate], prevalence: dict[Role, float] | None = None) -> tuple[float, ...]:
+def priors(listed: Iterable[Candidate], prevalence: Mapping[str, float] | None = None) -> tuple[float, ...]:
     """Prior probability of each candidate at a site of its own sublattice.
 
     Candidates of one role share its prevalence; the host's column takes what is left.
+
+    Parameters
+    ----------
+    prevalence
+        Rates of roles or of species, which go first; roles that are not named keep the default.
     """
-    rates = REAL_PREVALENCE if prevalence is None else prevalence
+    given: Mapping[str, float] = prevalence or {}
+    rates: dict[str, float] = {**{str(r): v for r, v in REAL_PREVALENCE.items()}, **given}
     listed = tuple(listed)
-    sharing = Counter(c.role for c in listed)
-    values = {c.species: rates[c.role] / sharing[c.role] for c in listed if c.is_defect}
+    sharing = Counter(c.role for c in listed if c.species not in given)
+    values = {
+        c.species: given.get(c.species, rates[c.role] / max(1, sharing[c.role])) for c in listed if c.is_defect
+    }
     left = {
         s: 1.0 - sum(values[c.species] for c in listed if c.is_defect and c.sublattice is s) for s in Sublattice
     }

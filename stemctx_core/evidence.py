@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -23,7 +23,6 @@ from stemctx_core.calibration import (
     host_means,
     measure_scatter,
 )
-from stemctx_core.classes import Role
 from stemctx_core.classifier import Classifier
 from stemctx_core.context import ImagingContext
 from stemctx_core.decision import OBSTACLES, TWIN, UNKNOWN
@@ -106,7 +105,7 @@ class EvidenceMaker:
         classifier: Classifier,
         library: ResponseLibrary,
         nuisance: Nuisance,
-        prevalence: dict[Role, float] | None,
+        prevalence: Mapping[str, float] | None,
         needed_probability: float,
     ) -> None:
         self._classifier = classifier

@@ -14,12 +14,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from stemctx_core.classes import Candidate, Role, Sublattice
+from stemctx_core.classes import Candidate, Role, Sublattice, priors
 from stemctx_core.context import ImagingContext
+from stemctx_core.prevalence import reweighted, uniform
 
 CSV_COLUMNS = (
     "y_px", "x_px", "y_nm", "x_nm", "sublattice", "role", "species", "probability", "entropy_nats",
-    "decision", "reason",
+    "decision", "reason", "probability_default_prior", "probability_uniform_prior",
 )  # fmt: skip
 
 
@@ -194,6 +195,8 @@ class FrameResult:
         Milliseconds of each step.
     frames_accumulated
         Number of frames of this field whose evidence is in the posterior.
+    prior
+        Of each candidate at a site of its sublattice, as it is in the posterior; empty where it is not known.
     """
 
     frame: FrameIdentity
@@ -208,6 +211,15 @@ class FrameResult:
     model: str = ""
     timing_ms: dict[str, float] = field(default_factory=dict)
     frames_accumulated: int = 1
+    prior: tuple[float, ...] = ()
+
+    def probability_with(self, prior: tuple[float, ...]) -> NDArray[np.float64]:
+        """(n,) probability of what is named at each site, had the prior been another one; NaN where none is known."""
+        if len(self.prior) != len(self.candidates):
+            return np.full(len(self.sites), np.nan)
+        changed = reweighted(self.sites.posterior, self.prior, prior)
+        named: NDArray[np.float64] = changed[np.arange(len(changed)), self.sites.best.astype(np.intp)]
+        return named
 
     def where(self, decision: Decision) -> NDArray[np.intp]:
         """Indices of the sites with this decision."""
@@ -239,6 +251,10 @@ class FrameResult:
         pixel_nm = self.calibration.pixel_size_angstrom / 10 if self.calibration else float("nan")
         t = self.sites
         probability, entropy = t.probability, t.entropy_nats
+        by_default, evenly = (
+            ["" if np.isnan(p) else round(float(p), 5) for p in self.probability_with(prior)]
+            for prior in (priors(self.candidates), uniform(self.candidates))
+        )
         return [
             {
                 "y_px": round(float(t.y_px[i]), 3),
@@ -252,6 +268,8 @@ class FrameResult:
                 "entropy_nats": round(float(entropy[i]), 5),
                 "decision": DECISIONS[int(t.decision[i])].value,
                 "reason": self.reasons[int(t.reason[i])],
+                "probability_default_prior": by_default[i],
+                "probability_uniform_prior": evenly[i],
             }
             for i in range(len(t))
         ]
@@ -281,6 +299,7 @@ class FrameResult:
             "model": self.model,
             "timing_ms": {k: round(v, 3) for k, v in self.timing_ms.items()},
             "frames_accumulated": self.frames_accumulated,
+            "prior": {c.species: round(p, 6) for c, p in zip(self.candidates, self.prior, strict=False)},
         }
 
     def to_json_line(self) -> str:

@@ -7,14 +7,14 @@ deviation of d, and two equally likely candidates are confused in a share Φ(-d/
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
 from stemctx_core import classes
-from stemctx_core.classes import Candidate, Role
+from stemctx_core.classes import Candidate
 from stemctx_core.encoding import Nuisance, Prediction
 
 
@@ -38,7 +38,7 @@ def hidden_defects(
     nuisance: Nuisance,
     dose_e_per_angstrom2: float,
     background: float,
-    prevalence: dict[Role, float] | None,
+    prevalence: Mapping[str, float] | None,
     needed_probability: float,
 ) -> list[tuple[str, str]]:
     """Defects, each with the host's column, that even a typical site of theirs could not show at this dose.

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
 from stemctx_core import classes
-from stemctx_core.classes import Candidate, Role
+from stemctx_core.classes import Candidate
 from stemctx_core.classifier import posterior_from
 from stemctx_core.conformal import ConformalSets
 from stemctx_core.context import ImagingContext
 from stemctx_core.decision import Thresholds, decide
 from stemctx_core.evidence import SiteEvidence
+from stemctx_core.prevalence import estimate
 from stemctx_core.results import (
     CalibrationSummary,
     EngineInfo,
@@ -25,7 +28,7 @@ from stemctx_core.results import (
 def site_prior(
     candidates: tuple[Candidate, ...],
     sublattice: NDArray[np.int8],
-    prevalence: dict[Role, float] | None = None,
+    prevalence: Mapping[str, float] | None = None,
 ) -> NDArray[np.float64]:
     """(n, C) prior of each candidate at each site; nothing is expected on the other sublattice."""
     rates = np.array(classes.priors(candidates, prevalence))
@@ -37,13 +40,28 @@ def site_prior(
 def verdict(
     evidence: SiteEvidence,
     context: ImagingContext,
-    prevalence: dict[Role, float] | None,
+    prevalence: Mapping[str, float] | None,
     thresholds: Thresholds,
     sets: ConformalSets,
+    estimated: bool = False,
 ) -> FrameResult:
-    """What is said of every site; which frame, engine and model it was are left for the caller to fill in."""
+    """What is said of every site; which frame, engine and model it was are left for the caller to fill in.
+
+    Parameters
+    ----------
+    prevalence
+        How often roles or species are expected.
+    estimated
+        Whether that is only where the search for the frame's own rates begins.
+    """
     candidates = context.candidates
     sites, calibration, scatter = evidence.sites, evidence.scale.calibration, evidence.scale.scatter
+    words: list[str] = []
+    if estimated:
+        judged = evidence.obstacle == 0
+        found = estimate(evidence.log_likelihood[judged], sites.sublattice[judged], candidates, prevalence)
+        prevalence = found.prevalence
+        words.append(f"Prior estimated from the image: {', '.join(str(r) for r in found.rates)}.")
     prior = site_prior(candidates, sites.sublattice, prevalence)
     posterior = posterior_from(evidence.log_likelihood, prior)
     held = sets.sets(posterior, evidence.log_dose + np.log10(evidence.frames), thresholds.set_coverage)
@@ -63,7 +81,13 @@ def verdict(
             reason=verdicts.reason,
         ),
         reasons=verdicts.reasons,
-        warnings=(*evidence.warnings, *_hidden_words(evidence), *(f"{why}." for _, why in evidence.withheld)),
+        prior=classes.priors(candidates, prevalence),
+        warnings=(
+            *evidence.warnings,
+            *words,
+            *_hidden_words(evidence),
+            *(f"{why}." for _, why in evidence.withheld),
+        ),
         calibration=CalibrationSummary(
             pixel_size_angstrom=sites.pixel_size_angstrom,
             gain=calibration.gain,

@@ -251,6 +251,7 @@ class ResultBody(Body, frozen=True, tag="result"):
     model: str
     timing_ms: dict[str, float]
     frames_accumulated: int
+    prior: tuple[float, ...] = ()
 
 
 AnyBody = ServerHello | ServerStatus | ResultBody

@@ -51,6 +51,8 @@ def result_from(body: ResultBody, arrays: Arrays) -> FrameResult:
     _check_index("decision", arrays["decision"], len(DECISIONS))
     _check_index("reason", arrays["reason"], len(body.reasons))
     _check_index("sublattice", arrays["sublattice"], len(SUBLATTICES))
+    if len(body.prior) not in (0, len(body.candidates)) or not all(0 < p <= 1 for p in body.prior):
+        raise WireError(Status.BAD_REQUEST, "The prior is not one probability for each candidate.")
     table = SiteTable(**{n: arrays[n].view(native) for n, (_, native) in _COLUMNS.items()})
     return FrameResult(sites=table, **{name: getattr(body, name) for name in _METADATA})
 

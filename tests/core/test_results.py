@@ -22,7 +22,10 @@ from stemctx_core.results import (
     SiteTable,
 )
 
-HEADER = "y_px,x_px,y_nm,x_nm,sublattice,role,species,probability,entropy_nats,decision,reason"
+HEADER = (
+    "y_px,x_px,y_nm,x_nm,sublattice,role,species,probability,entropy_nats,decision,reason,"
+    "probability_default_prior,probability_uniform_prior"
+)
 
 
 @pytest.fixture
