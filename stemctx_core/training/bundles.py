@@ -23,6 +23,7 @@ from stemctx_core.species import SPECIES
 from stemctx_core.training.checkpoint import Progress
 from stemctx_core.training.config import TrainingConfig, fields
 from stemctx_core.training.export import export_baseline, export_scorer, export_split
+from stemctx_core.training.model import CandidateScorer
 from stemctx_core.training.nets import Nets
 from stemctx_core.training.paper_form import LEVELS, PaperForm
 from stemctx_core.whole_files import write_whole
@@ -49,13 +50,7 @@ def write_bundle(
     dict
         The card.
     """
-    scene, features = export_split(nets.scorer)
-    graphs = {
-        "model.onnx": export_scorer(nets.scorer),
-        "model_fp16.onnx": export_scorer(nets.scorer.halved()),
-        "model_scene.onnx": scene,
-        "model_features.onnx": features,
-    }
+    graphs = scorer_graphs(nets.scorer)
     files = {file: described(content) for file, content in graphs.items()}
     card: dict[str, Any] = {
         "name": name,
@@ -68,6 +63,17 @@ def write_bundle(
         **_made(config, progress, temperature, figures),
     }
     return _write(folder, graphs, card)
+
+
+def scorer_graphs(net: CandidateScorer) -> dict[str, bytes]:
+    """All graphs of a scorer, by the name of their file."""
+    scene, features = export_split(net)
+    return {
+        "model.onnx": export_scorer(net),
+        "model_fp16.onnx": export_scorer(net.halved()),
+        "model_scene.onnx": scene,
+        "model_features.onnx": features,
+    }
 
 
 def write_baselines(

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from stemctx_core.errors import BundleError
-from stemctx_core.training.model import CandidateScorer, ScorerSize
+from stemctx_core.training.model import Adjustment, CandidateScorer, ScorerSize
 
 
-def restored_scorer(content: bytes) -> CandidateScorer:
+def restored_scorer(content: bytes, heads: int = ScorerSize.heads) -> CandidateScorer:
     """The net of a graph in single precision, with its weights.
 
     The exporter keeps the names of weights but for those that it turned for a plain product; these are the other
@@ -25,6 +25,8 @@ def restored_scorer(content: bytes) -> CandidateScorer:
     ----------
     content
         An ONNX file as `stemctx_core.training.export.export_scorer` writes it.
+    heads
+        Of its attention, which no weight shows; the card says it.
 
     Raises
     ------
@@ -36,7 +38,8 @@ def restored_scorer(content: bytes) -> CandidateScorer:
     try:
         width, tokens = held["first.bias"].shape[0], held["scene.context.0.bias"].shape[0]
         layers = sum(name.endswith(".query.bias") for name in held)
-        net = CandidateScorer(ScorerSize(width, tokens, layers))
+        net = CandidateScorer(ScorerSize(width, tokens, layers, heads))
+        net.adjustment = Adjustment() if "adjustment.factor" in held else None
         weights = {name: _weight(name, held, graph) for name in net.state_dict()}
         net.load_state_dict({name: torch.tensor(value) for name, value in weights.items()})
     except (KeyError, RuntimeError) as error:
