@@ -6,6 +6,7 @@ Runs as it is in a terminal (python survey.py), in Nion Swift (File > Scripts) a
 from nionswift_plugin.stemctx.scripting import open_session
 from realtime.autonomy.limits import Limits
 from realtime.autonomy.policies import Area, FieldScan, survey_grid
+from stemctx_core import formats
 
 AREA = Area(size_nm=(9.0, 4.5))
 SCAN = FieldScan(dose_e_per_angstrom2=20_000, field_of_view_nm=5.6, pixels=224)
@@ -16,7 +17,7 @@ def main(session, say):
     result = survey_grid(session, AREA, scan=SCAN)
     for species, share in result.fractions.items():
         if share.count:
-            say(f"{species}: {share.count} of {share.of} sites, {share.per_cm2:.1e} per cm²")
+            say(f"{species}: {share.count} of {share.of} sites, {formats.density(share.per_cm2)}")
     spent = session.spent
     say(f"{result.fields} fields, {spent.electrons:.2e} electrons, {result.ended or 'the whole area was seen'}")
     return result

@@ -6,6 +6,7 @@ Runs as it is in a terminal (python watch.py), in Nion Swift (File > Scripts) an
 from nionswift_plugin.stemctx.scripting import open_session
 from realtime.autonomy.limits import Limits
 from realtime.autonomy.policies import FieldScan, watch
+from stemctx_core import formats
 
 SCAN = FieldScan(dose_e_per_angstrom2=20_000, field_of_view_nm=5.6, pixels=224)
 LIMITS = Limits(dose_per_site_e_per_angstrom2=1e6)
@@ -15,7 +16,7 @@ def main(session, say):
     result = watch(session, scan=SCAN, frames=4, changes=1)
     for change in result.changes:
         say(f"{change.before} became {change.after} at ({change.y_nm:.2f}, {change.x_nm:.2f}) nm")
-    say(f"{result.frames} frames, {result.dose_e_per_angstrom2:.2e} e/Å², {result.ended}")
+    say(f"{result.frames} frames, {formats.dose(result.dose_e_per_angstrom2)}, {result.ended}")
     return result
 
 

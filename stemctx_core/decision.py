@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from stemctx_core import formats
 from stemctx_core.classes import Candidate
 from stemctx_core.results import DECISIONS, EDGE, Decision
 from stemctx_core.withheld import Withheld
@@ -115,9 +116,9 @@ def decide(
             text = OBSTACLES[obstacle[site]]
             reason[obstacle == obstacle[site]] = numbers.setdefault(text, len(numbers))
         else:
-            dose = _rounded(dose_e_per_angstrom2[site])
+            dose = formats.dose(float(dose_e_per_angstrom2[site]))
             named = _named(posterior[site], candidates, sets[site])
-            text = f"{named}{_NOT_TOLD_APART} ({dose} e/Å²)"
+            text = f"{named}{_NOT_TOLD_APART} ({dose})"
             reason[site] = numbers.setdefault(text, len(numbers))
     for site in np.flatnonzero(not_called):
         text = reasons_of[candidates[int(posterior[site].argmax())].species]
@@ -137,7 +138,3 @@ def _named(probabilities: NDArray[np.float32], candidates: Sequence[Candidate], 
     order = np.argsort(-probabilities)
     count = max(2, int(np.count_nonzero(held)))
     return _OR.join(candidates[int(i)].species for i in order[:count])
-
-
-def _rounded(dose: float) -> str:
-    return f"{float(f'{dose:.2g}'):,.0f}".replace(",", " ")

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from stemctx_core import formats
 from stemctx_core.errors import InputError
 from stemctx_core.simulation.optics import TYPICAL_SIGMA_ANGSTROM
 
@@ -119,7 +120,7 @@ def _table(question: Question, ranked: tuple[Condition, ...]) -> Table:
         shown.add_row(
             f"{condition.high_tension_kv:g}",
             f"{condition.inner_mrad:g}-{condition.outer_mrad:g}",
-            f"{estimate.dose_e_per_angstrom2:.2g}" if enough else "none is enough",
+            formats.number(estimate.dose_e_per_angstrom2) if enough else "none is enough",
             separation,
         )
     return shown

@@ -16,7 +16,7 @@ from typing import Final
 
 from scipy.special import ndtri
 
-from stemctx_core import materials
+from stemctx_core import formats, materials
 from stemctx_core.classes import Candidate
 from stemctx_core.context import ImagingContext, Known
 from stemctx_core.encoding import Nuisance, Prediction, Scene, predict
@@ -149,7 +149,9 @@ class Pair:
             low, high = (low, middle) if self.separation(math.exp(middle)) >= needed else (middle, high)
         dose = math.exp(high)
         return DoseEstimate(
-            dose, self.separation(dose), f"At {dose:.3g} e/Å² {a} and {b} are far enough apart for {purpose}."
+            dose,
+            self.separation(dose),
+            f"At {formats.dose(dose)} {a} and {b} are far enough apart for {purpose}.",
         )
 
     def _why_never(self, limit: float, needed: float, purpose: str) -> str:

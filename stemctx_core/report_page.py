@@ -8,6 +8,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from stemctx_core import formats
+
 _STYLE: Final = """
 :root { --ink: #1b1f24; --soft: #59636e; --line: #d8dee4; --ground: #f6f8fa; --accent: #0072B2; --warn: #E69F00; }
 * { box-sizing: border-box; }
@@ -121,12 +123,7 @@ def piece(png: bytes, colour: str, caption: Html, alt: str) -> Html:
 
 def power(value: float, digits: int = 2) -> Html:
     """A number with its power of ten, where it is large or small."""
-    if not math.isfinite(value):
-        return Html("–")
-    if value == 0 or 0.01 <= abs(value) < 1e4:
-        return Html(f"{value:,.0f}".replace(",", "\u202f") if abs(value) >= 1000 else f"{value:.{digits + 1}g}")
-    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
-    return Html(f"{mantissa} × 10<sup>{str(int(exponent)).replace('-', '−')}</sup>")
+    return Html(formats.number(value, digits))
 
 
 def place(y_nm: float, x_nm: float) -> str:

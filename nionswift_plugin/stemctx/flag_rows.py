@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from nionswift_plugin.stemctx.markers import label
 from nionswift_plugin.stemctx.passes import ShownFlag, is_whole
-from stemctx_core import materials
+from stemctx_core import formats, materials
 from stemctx_core.classes import Role
 from stemctx_core.results import FrameResult
 

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from nionswift_plugin.stemctx.harm import add_benchmark
 from realtime.server.commands import given_keys
+from stemctx_core import formats
 from stemctx_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -154,10 +155,10 @@ def _line(frame: JudgedFrame) -> str:
     result = frame.result
     head = f"frame {frame.number}"
     if result.refusal is not None:
-        return f"{head}  refused: {result.refusal.reason} {result.refusal.fix}  {frame.latency_ms:.0f} ms"
+        return f"{head}  refused: {result.refusal.reason} {result.refusal.fix}  {formats.latency(frame.latency_ms)}"
     counts = "  ".join(f"{species} {count}" for species, count in result.flag_counts().items()) or "no flags"
     unsure = len(result.undecided())
-    return f"{head}  {counts}  undecided {unsure}  {_rates(frame.score.strict)}  {frame.latency_ms:.0f} ms"
+    return f"{head}  {counts}  undecided {unsure}  {_rates(frame.score.strict)}  {formats.latency(frame.latency_ms)}"
 
 
 def _say_summary(console: Console, report: LiveReport, output: Path) -> None:
@@ -172,7 +173,7 @@ def _say_summary(console: Console, report: LiveReport, output: Path) -> None:
     if report.latencies_ms:
         latency = summary["latency_ms"]
         console.print(
-            f"latency from last row to result: median {latency['p50']:.0f} ms, 95 % {latency['p95']:.0f} ms"
+            f"latency from last row to result: median {formats.latency(latency['p50'])}, 95 % {formats.latency(latency['p95'])}"
         )
     if report.last is not None:
         engine = report.last.result.engine
@@ -203,7 +204,7 @@ def _context_lines(context: dict[str, Any]) -> list[str]:
 
 def _rates(score: Score) -> str:
     def said(value: float | None) -> str:
-        return "-" if value is None else f"{value:.3f}"
+        return formats.NONE if value is None else f"{value:.3f}"
 
     return f"precision {said(score.precision)} recall {said(score.recall)}"
 

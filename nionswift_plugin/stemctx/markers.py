@@ -10,7 +10,7 @@ import numpy as np
 from nionswift_plugin.stemctx.label_sides import label_sides
 from nionswift_plugin.stemctx.passes import shown_flags
 from nionswift_plugin.stemctx.shown import ShownRule
-from stemctx_core import materials
+from stemctx_core import formats, materials
 from stemctx_core.colours import ROLE_COLOURS
 from stemctx_core.decision import not_told_apart
 from stemctx_core.results import FrameResult
@@ -90,7 +90,8 @@ def label(result: FrameResult, site: int) -> str:
     named = not_told_apart(result.reasons[int(sites.reason[site])])
     others = [species for species in named if species != result.species(site)]
     doubt = f" or {others[0]}{' …' if len(others) > 1 else ''}" if others else ""
-    return f"{result.species(site)} {float(sites.posterior[site, sites.best[site]]):.2f}{doubt}"
+    probability = formats.probability(float(sites.posterior[site, sites.best[site]]))
+    return f"{result.species(site)} {probability}{doubt}"
 
 
 def _radius_px(result: FrameResult) -> float:

@@ -9,7 +9,7 @@ from nion.utils import Model
 from nionswift_plugin.stemctx.context_reader import ControlNames
 from nionswift_plugin.stemctx.shown import DEFECT_ROLES, ShownRule, shown_sites
 from nionswift_plugin.stemctx.status import LiveState, LiveStatus
-from stemctx_core import materials
+from stemctx_core import formats, materials
 from stemctx_core.context import ImagingContext, Known, Quantity, Source
 from stemctx_core.results import Decision, FrameResult
 from stemctx_core.simulation.columns import METALS
@@ -46,11 +46,11 @@ class PanelModel:
         self.freeze: Any = of(spoken_freeze(False))
         self.scripts: Any = of(spoken_scripts(0))
         self.can_stop_scripts: Any = of(False)
-        self.model_name: Any = of("-")
-        self.engine: Any = of("-")
+        self.model_name: Any = of(formats.NONE)
+        self.engine: Any = of(formats.NONE)
         self.engine_why: Any = of("")
-        self.latency: Any = of("-")
-        self.frames: Any = of("-")
+        self.latency: Any = of(formats.NONE)
+        self.frames: Any = of(formats.NONE)
         self.flags_title: Any = of("No flags")
         self.notes: Any = of("")
 
@@ -67,7 +67,7 @@ class PanelModel:
         self.elements: Any = of([PICK, *METALS])
         self.element_index: Any = of(0)
         names = [name for name, _, _ in QUANTITIES]
-        self.quantity: dict[str, Any] = {name: of("-") for name in names}
+        self.quantity: dict[str, Any] = {name: of(formats.NONE) for name in names}
         self.quantity_tip: dict[str, Any] = {name: of("") for name in names}
         self.entered: dict[str, Any] = {name: of("") for name in names}
         self.can_enter: dict[str, Any] = {name: of(True) for name in names}
@@ -85,11 +85,11 @@ class PanelModel:
         put(self.reason, status.reason)
         put(self.can_start, not running)
         put(self.can_stop, running)
-        put(self.model_name, status.model or "-")
+        put(self.model_name, status.model or formats.NONE)
         name, _, why = status.engine.partition("; ")
-        put(self.engine, name or "-")
+        put(self.engine, name or formats.NONE)
         put(self.engine_why, why)
-        put(self.latency, "-" if status.latency_ms is None else f"{status.latency_ms:.0f} ms")
+        put(self.latency, formats.latency(status.latency_ms))
         counts = (status.scanned, status.answered, status.replaced, status.dropped)
         put(self.frames, "{} scanned, {} answered, {} replaced, {} dropped".format(*counts))
 
@@ -110,7 +110,7 @@ class PanelModel:
     def forget_context(self) -> None:
         """Nothing is known yet, such as of another scan device."""
         for name, _, _ in QUANTITIES:
-            put(self.quantity[name], "-")
+            put(self.quantity[name], formats.NONE)
             put(self.quantity_tip[name], "")
             put(self.can_enter[name], True)
 

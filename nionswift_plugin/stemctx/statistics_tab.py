@@ -24,6 +24,7 @@ from nionswift_plugin.stemctx.statistics_plots import (
     plot,
 )
 from nionswift_plugin.stemctx.throttle import Throttle
+from stemctx_core import formats
 from stemctx_core.errors import InputError, StemctxError
 
 logger = logging.getLogger(__name__)
@@ -51,10 +52,10 @@ class StatisticsHandler(Declarative.Handler):  # type: ignore[misc]  # nion is u
         self._shown = Throttle(_PERIOD_S)
         self._on_top = True
         self.counts: Any = Model.PropertyModel([])
-        self.frames: Any = Model.PropertyModel("-")
-        self.distance: Any = Model.PropertyModel("-")
-        self.dose: Any = Model.PropertyModel("-")
-        self.latency: Any = Model.PropertyModel("-")
+        self.frames: Any = Model.PropertyModel(formats.NONE)
+        self.distance: Any = Model.PropertyModel(formats.NONE)
+        self.dose: Any = Model.PropertyModel(formats.NONE)
+        self.latency: Any = Model.PropertyModel(formats.NONE)
         self.said: Any = Model.PropertyModel("")
         self._listener: Any = feed.result_changed.listen(self._result_changed)
         self.ui_view = self._laid_out()
@@ -83,9 +84,9 @@ class StatisticsHandler(Declarative.Handler):  # type: ignore[misc]  # nion is u
         put(self.frames, str(self.session.frames) if last else "none yet")
         put(self.counts, [_density(name, last) for name in self.session.species] if last else [])
         nearest = self.session.distances.mean_nearest_nm
-        put(self.distance, "-" if nearest is None else f"{nearest:.2f} nm to the nearest, on average")
+        put(self.distance, formats.NONE if nearest is None else f"{nearest:.2f} nm to the nearest, on average")
         put(self.dose, _dose(last))
-        put(self.latency, "-" if last is None or math.isnan(last.latency_ms) else f"{last.latency_ms:.0f} ms")
+        put(self.latency, formats.latency(None if last is None else last.latency_ms))
 
     # What is clicked.
 
@@ -188,5 +189,5 @@ def _density(name: str, last: FrameNumbers) -> str:
 
 def _dose(last: FrameNumbers | None) -> str:
     if last is None or math.isnan(last.dose_e_per_angstrom2):
-        return "-"
+        return formats.NONE
     return f"{formats.dose(last.dose_e_per_angstrom2)} a frame, {formats.number(last.dose_so_far_e_per_angstrom2)} on this field"

@@ -14,7 +14,7 @@ from sim.crystal import IMPERFECTIONS
 from sim.generator import FrameGenerator
 from sim.instrument import SimulatedInstrument
 from sim.specimen import DEFAULT_PREVALENCE, Specimen
-from stemctx_core import materials
+from stemctx_core import formats, materials
 from stemctx_core.classes import Role
 from stemctx_core.errors import InputError
 
@@ -202,4 +202,4 @@ def _spoken(value: float) -> str:
 
 
 def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    return formats.NONE if value is None else f"{value:.3f}"

@@ -14,6 +14,7 @@ from realtime.autonomy.drift import SHIFT_ERROR
 from realtime.autonomy.limits import LimitReached, Stop
 from realtime.autonomy.microscope import Pair, ScannedFrame, ScanRequest
 from realtime.autonomy.views import SessionEvent, View
+from stemctx_core import formats
 from stemctx_core.context import ImagingContext
 from stemctx_core.errors import InputError
 from stemctx_core.results import FrameIdentity, FrameResult, Refusal, SiteTable
@@ -200,7 +201,7 @@ class Exposures:
         self._made.add(key)
         if session.dry_run:
             session.budget.spend(request, dose)
-            would = f"would expose {key} at {request.centre_nm} nm with {dose:.4g} e/Å²"
+            would = f"would expose {key} at {request.centre_nm} nm with {formats.dose(dose)}"
             session.decide(rule, {"key": key, "request": msgspec.to_builtins(request)}, would)
             session.events.fire(SessionEvent("dry run", would))
             return None

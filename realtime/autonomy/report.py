@@ -92,8 +92,8 @@ def _material(data: ReportData) -> str:
 def _tiles(data: ReportData) -> Html:
     spent = [
         tile(len(data.exposures), "", "exposures begun"),
-        tile(power(data.electrons), "e⁻", "on the specimen"),
-        tile(power(data.dose.largest), "e⁻/Å²", "on the place that got most"),
+        tile(power(data.electrons), "electrons", "on the specimen"),
+        tile(power(data.dose.largest), "e/Å²", "on the place that got most"),
     ]
     found = [
         tile(f"{data.judged_nm2:,.0f}".replace(",", "\u202f"), "nm²", "judged in the survey"),
@@ -137,7 +137,7 @@ def _exposures(data: ReportData) -> Html | None:
     told = (
         f"All {len(rows)} exposures" if not left else f"The last {len(rows)} of {len(data.exposures)} exposures"
     )
-    heads = ("no.>", "key", "rule", "middle y, x (nm)|", "field (nm)>", "pixels|", "dose (e⁻/Å²)>", "outcome")
+    heads = ("no.>", "key", "rule", "middle y, x (nm)|", "field (nm)>", "pixels|", "dose (e/Å²)>", "outcome")
     return tag(
         "section", tag("h2", "Exposures"), tag("details", tag("summary", told), table(heads, rows, small=True))
     )
@@ -190,7 +190,7 @@ def _conditions(read: RecordReader, data: ReportData) -> Html:
 
 
 def _named(name: str) -> tuple[str, str]:
-    for ending, unit in (("_kv", "kV"), ("_mrad", "mrad"), ("_e_per_angstrom2", "e⁻/Å²"), ("_angstrom", "Å")):
+    for ending, unit in (("_kv", "kV"), ("_mrad", "mrad"), ("_e_per_angstrom2", "e/Å²"), ("_angstrom", "Å")):
         if name.endswith(ending):
             return _SPOKEN.get(name, name.removesuffix(ending).replace("_", " ")), unit
     return name.replace("_", " "), ""

@@ -87,7 +87,7 @@ def dose_png(data: ReportData) -> bytes:
         shown, extent=(x0, x1, y1, y0), cmap="cividis", norm=norm, interpolation="nearest", **limits
     )
     bar = figure.colorbar(drawn, ax=axes, pad=0.02, aspect=30)
-    bar.set_label("dose (e⁻/Å²)" if scale == 1 else "dose (10³ e⁻/Å²)")
+    bar.set_label("dose (e/Å²)" if scale == 1 else "dose (10³ e/Å²)")
     return _png(figure)
 
 

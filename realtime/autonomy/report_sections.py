@@ -189,7 +189,7 @@ def decisions(read: RecordReader) -> Html | None:
         tag(
             "details",
             tag("summary", f"All {len(decisions)} decisions with their evidence" if not left else f"The last {len(rows)} of {len(decisions)} decisions with their evidence"),
-            table(("UTC|", "rule|", "action", "evidence", "exposures>", "e⁻ so far>"), rows, small=True),
+            table(("UTC|", "rule|", "action", "evidence", "exposures>", "electrons so far>"), rows, small=True),
             **({"open": ""} if len(rows) <= 25 else {}),
         ),
     )  # fmt: skip

@@ -23,7 +23,7 @@ _SPOKEN: Final = {
     "inner_mrad": "inner collection semi-angle (mrad)",
     "outer_mrad": "outer collection semi-angle (mrad)",
     "pixel_size_angstrom": "pixel size (Å)",
-    "dose_e_per_angstrom2": "dose (e⁻/Å²)",
+    "dose_e_per_angstrom2": "dose (e/Å²)",
 }
 
 
@@ -210,7 +210,7 @@ def _context(result: FrameResult) -> Html:
     if calibration is not None:
         rows += [
             ("pixel size (Å)", power(calibration.pixel_size_angstrom), "the lattice"),
-            ("dose (e⁻/Å²)", power(calibration.dose_e_per_angstrom2), "the noise"),
+            ("dose (e/Å²)", power(calibration.dose_e_per_angstrom2), "the noise"),
             ("X2/M", power(calibration.ratio_measured), f"the host's columns; {calibration.ratio_expected:.2f} is expected"),
         ]  # fmt: skip
     return tag("details", tag("summary", "Imaging context"), table(("", "value>", "source"), rows))

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from stemctx_core import formats
 from stemctx_core.evaluation.ablation import SCORER
 from stemctx_core.evaluation.conditions import HONESTLY_TOLD, SET_COVERAGE
-from stemctx_core.evaluation.scenes import Mode, power_of_ten
+from stemctx_core.evaluation.scenes import Mode
 
 Figure = dict[str, float | None]
 _NO_REFERENCE: Final = "the Bayes reference"
@@ -77,7 +78,7 @@ def must_show(told: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _power(dose: float) -> str:
-    return f"{power_of_ten(dose)} e/Å²"
+    return formats.dose(dose)
 
 
 def _far_z(told: dict[str, Any]) -> Iterator[Demand]:

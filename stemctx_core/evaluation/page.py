@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from stemctx_core import formats
 from stemctx_core.evaluation import plots_dose, plots_patches
 from stemctx_core.evaluation.report import WORST_CASES
-from stemctx_core.evaluation.scenes import Mode, power_of_ten
+from stemctx_core.evaluation.scenes import Mode
 from stemctx_core.report_page import Html, page, picture, power, table, tag, text, tile
 
 _MINUS: Final = "\u2212"
@@ -179,7 +180,7 @@ def _rows(told: Told) -> Html:
     heads = ("labels|", "mode|", "dose>", "patches>", "accuracy>", "entropy (nats)>", "NLL (nats)>", "ECE>", "predictions alone>")  # fmt: skip
     rows = [
         (
-            r["labels"], r["mode"], power_of_ten(r["dose_e_per_angstrom2"]), r["scorer"]["patches"],
+            r["labels"], r["mode"], formats.number(r["dose_e_per_angstrom2"]), r["scorer"]["patches"],
             *(number(r["scorer"][k]) for k in ("accuracy", "entropy_nats", "negative_log_likelihood", "calibration_error")),
             number(r["predictions_alone"]["accuracy"]),
         )
@@ -199,7 +200,7 @@ def _distances(told: Told) -> Html:
         sigmas = "–" if not excess["se"] else f"{excess['value'] / excess['se']:.1f}".replace("-", _MINUS)
         rows.append(
             (
-                d["labels"], d["mode"], power_of_ten(d["dose_e_per_angstrom2"]), d["patches"],
+                d["labels"], d["mode"], formats.number(d["dose_e_per_angstrom2"]), d["patches"],
                 number(d["scorer"]["accuracy"]), number(d["bayes"]["accuracy"]), number(d["gap_points"], 2),
                 number(d["divergence_nats"]), number(d["bayes"]["entropy_nats"]),
                 number(d["bayes"]["negative_log_likelihood"]), sigmas,
@@ -216,7 +217,7 @@ def _ablation(told: Told) -> Html:
             role, species = m["role"], m["species"]
             rows.append(
                 (
-                    entry["labels"], power_of_ten(entry["dose_e_per_angstrom2"]), m["model"],
+                    entry["labels"], formats.number(entry["dose_e_per_angstrom2"]), m["model"],
                     *(number(v["accuracy"]) for v in (role, species)),
                     *(number(v["entropy_nats"]) for v in (role, species)),
                     *(number(v.get("entropy_cut"), 3) for v in (role, species)),
@@ -231,7 +232,7 @@ def _ablation(told: Told) -> Html:
 def _worst(told: Told) -> Html:
     worst = sorted(told["cases"], key=lambda c: c["accuracy"])[:WORST_CASES]
     doses = list(worst[0]["doses"])
-    heads = ("case", *(f"{power_of_ten(float(d))}>" for d in doses), "mean>", "confused most often")
+    heads = ("case", *(f"{formats.number(float(d))}>" for d in doses), "mean>", "confused most often")
     rows = [
         (
             c["case"],
@@ -261,7 +262,7 @@ def _robustness(told: Told) -> Html:
     heads = ("library|", "dose>", "accuracy>", "entropy (nats)>", "ECE>", "near-Z confident errors>", "both in set>", "truth in set>")  # fmt: skip
     rows = [
         (
-            r["library"], power_of_ten(r["dose_e_per_angstrom2"]), number(r["scorer"]["accuracy"]),
+            r["library"], formats.number(r["dose_e_per_angstrom2"]), number(r["scorer"]["accuracy"]),
             number(r["scorer"]["entropy_nats"]), number(r["scorer"]["calibration_error"]),
             *(number(r["near_z_pairs"].get(k), 3) for k in ("confident_errors", "both_in_set", "truth_in_set")),
         )
@@ -283,12 +284,12 @@ def _abstention(told: Told) -> Html:
             if entry.get(key):
                 e = entry[key]
                 rows.append(
-                    (power_of_ten(entry["dose_e_per_angstrom2"]), words, f"{e['answered_from_probability']:.3f}", number(e["coverage"]), number(e["accuracy"]))
+                    (formats.number(entry["dose_e_per_angstrom2"]), words, f"{e['answered_from_probability']:.3f}", number(e["coverage"]), number(e["accuracy"]))
                 )  # fmt: skip
     parts = [table(heads, rows, small=True)]
     sets = [
         (
-            power_of_ten(entry["dose_e_per_angstrom2"]), f"{s['asked_coverage']:.0%}", number(s["coverage"]), number(s["mean_size"], 3),
+            formats.number(entry["dose_e_per_angstrom2"]), f"{s['asked_coverage']:.0%}", number(s["coverage"]), number(s["mean_size"], 3),
             number(s["single"]), number(s["accuracy_of_single"]),
         )
         for entry in told["abstention"]
@@ -303,7 +304,7 @@ def _abstention(told: Told) -> Html:
 def _prevalence(told: Told) -> Html:
     heads = ("dose>", "role|", "precision>", "recall>", "average precision>")
     rows = [
-        (power_of_ten(e["dose_e_per_angstrom2"]), role, number(f["precision"], 3), number(f["recall"], 3), f"{f['average_precision'] or 0:.3f}")
+        (formats.number(e["dose_e_per_angstrom2"]), role, number(f["precision"], 3), number(f["recall"], 3), f"{f['average_precision'] or 0:.3f}")
         for e in told["prevalence"]
         for role, f in e["roles"].items()
     ]  # fmt: skip

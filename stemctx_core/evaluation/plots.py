@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatterSciNotation, NullFormatter
 
-from stemctx_core.evaluation.scenes import power_of_ten
+from stemctx_core import formats
 
 #: Okabe and Ito's colours, by what they stand for in every plot.
 SCORER: Final = "#0072B2"
@@ -79,8 +79,8 @@ def legend_below(figure: Figure, axes: Sequence[Any], columns: int = 5) -> None:
 
 
 def power(dose: float) -> str:
-    """A dose as a power of ten, with a space that does not break."""
-    return f"{power_of_ten(dose)} e/Å²"
+    """A dose as titles name it."""
+    return formats.dose(dose)
 
 
 def png(figure: Figure) -> bytes:

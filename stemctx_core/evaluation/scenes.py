@@ -36,7 +36,6 @@ NUISANCE: Final = Nuisance(
     response=0.0,
     defects=0.03,
 )
-_RAISED: Final = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 #: Relative error of the intensity scale of a single patch.
 UNKNOWN_GAIN: Final = 0.01
 
@@ -136,11 +135,6 @@ def draw_group(library: ResponseLibrary, job: Job) -> Group:
     told = tell(truth, rng)
     told = replace(told, nuisance=replace(told.nuisance, response=job.off.told_response))
     return make_group(library, truth, job.repeats, rng, told=told)
-
-
-def power_of_ten(dose_e_per_angstrom2: float) -> str:
-    """A dose as it is spoken of, such as ``10⁴``."""
-    return f"10{str(round(np.log10(dose_e_per_angstrom2))).translate(_RAISED)}"
 
 
 def part_of(group: Group, kept: np.ndarray) -> Group:

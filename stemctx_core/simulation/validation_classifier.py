@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 
+from stemctx_core import formats
 from stemctx_core.classes import L7
 from stemctx_core.classifier import Classifier, load_bundle
 from stemctx_core.dataset.cases import benchmark_cases
@@ -70,7 +71,7 @@ def classifier_cost(
         case = cases[which]
         corrected = deltas.for_host(case.host)
         for number, dose in enumerate(DOSES):
-            progress(n * len(DOSES) + number, len(DOSES) * scenes, f"classifier {dose:g} e/Å²")
+            progress(n * len(DOSES) + number, len(DOSES) * scenes, f"classifier {formats.dose(dose)}")
             for tier, truth_library in enumerate((library, corrected)):
                 rng = np.random.default_rng([seed, number, n])
                 truth = benchmark_scene(case, dose, rng)

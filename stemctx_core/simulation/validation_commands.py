@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stemctx_core import formats
 from stemctx_core.errors import InputError
 from stemctx_core.simulation.preparing import need_abtem, need_folder, need_npz, progress_bar
 from stemctx_core.whole_files import write_whole
@@ -116,7 +117,7 @@ def validate(
         )
     for c in result.classifier:
         typer.echo(
-            f"classifier at {c.dose_e_per_angstrom2:.0e} e/Å², {c.patches} patches: {c.accuracy_columns:.4f} on columns, "
+            f"classifier at {formats.dose(c.dose_e_per_angstrom2)}, {c.patches} patches: {c.accuracy_columns:.4f} on columns, "
             f"{c.accuracy_deltas:.4f} on deltas, cost {c.cost_points:+.2f} ± {c.standard_error_points:.2f} points"
         )
     for row in studies.get("slices", []):

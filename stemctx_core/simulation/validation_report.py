@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from stemctx_core import formats
 from stemctx_core.simulation.interpolation import INNER_MARGIN_MRAD
 from stemctx_core.simulation.library import NARROWEST_DETECTOR_MRAD
 from stemctx_core.simulation.validation import (
@@ -64,7 +65,7 @@ class Validation:
                 f"above {MAXIMUM_LIMIT_PERCENT:g} %: {gate.worst}."
             )
         found += [
-            f"Columns cost the classifier {c.cost_points:.2f} points at {c.dose_e_per_angstrom2:g} e/Å², above "
+            f"Columns cost the classifier {c.cost_points:.2f} points at {formats.dose(c.dose_e_per_angstrom2)}, above "
             f"{COST_LIMIT_POINTS:g}."
             for c in self.classifier
             if not c.passes()
@@ -203,7 +204,7 @@ class Validation:
             *_table(
                 ("dose e/Å²", "patches", "accuracy on columns", "on deltas", "cost, points"),
                 [
-                    (f"{c.dose_e_per_angstrom2:.0e}", str(c.patches), f"{c.accuracy_columns:.4f}",
+                    (formats.number(c.dose_e_per_angstrom2), str(c.patches), f"{c.accuracy_columns:.4f}",
                      f"{c.accuracy_deltas:.4f}", f"{c.cost_points:+.2f} ± {c.standard_error_points:.2f}")
                     for c in self.classifier
                 ],

@@ -40,7 +40,7 @@ def test_decisions(probabilities: dict[str, float], decision: str, words: str) -
 
 
 def test_the_reason_names_the_dose() -> None:
-    assert "(12 000 e/Å²)" in verdict(vac_Se=0.6, Se2=0.4)[1]
+    assert "(1.2 × 10⁴ e/Å²)" in verdict(vac_Se=0.6, Se2=0.4)[1]
 
 
 @pytest.mark.parametrize("text", [EDGE, UNKNOWN])

@@ -75,7 +75,7 @@ def test_a_lone_column_is_its_profile() -> None:
         ([0.2, -0.5, 2.9], 0.2, []),
         ([0.2, -0.5, -3.1], 0.2, ["largest error in HAADF is 3.10 %", "site 2"]),
         ([1.2, -1.5, 2.9], 0.2, ["median error in HAADF is 1.50 %"]),
-        ([0.2, -0.5, 2.9], 0.4, ["cost the classifier 0.40 points at 10000 e/Å²"]),
+        ([0.2, -0.5, 2.9], 0.4, ["cost the classifier 0.40 points at 10⁴ e/Å²"]),
     ],
 )
 def test_the_gate(errors: list[float], cost: float, says: list[str], tmp_path: Path) -> None:

@@ -32,11 +32,11 @@ def _run(script: str, cwd: Path) -> str:
 
 #: What each example must have said, whatever it found.
 SAID = {
-    "survey": r"V_W: \d+ of \d+ sites, .* per cm²\n(.*\n)*2 fields, .* electrons, the whole area was seen",
+    "survey": r"V_W: \d+ of \d+ sites, .* cm⁻²\n(.*\n)*2 fields, .* electrons, the whole area was seen",
     "confirm": r"far enough apart.*\n(V_W at .*\n)+2 fields and \d+ second looks",
     "follow": r"( +\d\.\d s  \(.*\) nm  V_W .*\n){6}5 looks",
     "until_precise": r"vac_Se or O_Se at .*95 % interval .*\n\d+ fields, \d+ sites undecided, the interval is narrow",
-    "watch": r"4 frames, 8\.00e\+04 e/Å², 4 frames were taken",
+    "watch": r"4 frames, 8\.0 × 10⁴ e/Å², 4 frames were taken",
 }
 
 

@@ -1,0 +1,44 @@
+"""Numbers are written in one way."""
+
+import math
+
+import pytest
+
+from stemctx_core import formats
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (0, "0"),
+        (0.1234, "0.123"),
+        (340.4, "340"),
+        (2345, "2\u202f345"),
+        (12_345, "1.2 × 10⁴"),
+        (1e5, "10⁵"),
+        (1.02e5, "1.0 × 10⁵"),
+        (3e-7, "3.0 × 10⁻⁷"),
+        (-4.56e12, "−4.6 × 10¹²"),
+        (math.nan, "–"),
+        (math.inf, "–"),
+    ],
+)
+def test_a_number_of_any_size(value: float, said: str) -> None:
+    assert formats.number(value) == said
+
+
+def test_units_follow() -> None:
+    assert formats.dose(1e4) == "10⁴ e/Å²"
+    assert formats.density(1.23e13) == "1.2 × 10¹³ cm⁻²"
+    assert formats.entropy(0.123) == "0.12 nats"
+    assert formats.latency(86.7) == "87 ms"
+    assert formats.probability(0.9) == "0.90"
+
+
+def test_what_is_not_known_has_no_unit() -> None:
+    assert {
+        formats.dose(math.nan),
+        formats.density(math.nan),
+        formats.latency(None),
+        formats.latency(math.nan),
+    } == {"–"}
