@@ -85,6 +85,16 @@ def analyze(
     ] = None,
     server_key: Annotated[Path | None, typer.Option(help="Public key file of that server.")] = None,
     timeout_s: Annotated[float, typer.Option(help="How long to wait for that server (s).")] = 60.0,
+    prevalence: Annotated[
+        list[str] | None,
+        typer.Option(help="How often a species or role is expected, such as vac_Se=0.03; may be repeated."),
+    ] = None,
+    estimate_prevalence: Annotated[
+        bool, typer.Option("--estimate-prevalence", help="Find each image's own rates, and judge by them.")
+    ] = False,
+    thorough: Annotated[
+        bool, typer.Option("--thorough", help="Solve for all columns at once: seconds an image.")
+    ] = False,
 ) -> None:
     """Judge every lattice site of micrographs, one or a folder of them.
 
@@ -127,7 +137,16 @@ def analyze(
     request = Request(
         paths=tuple(images),
         options=options,
-        judge=JudgeSettings(bundle, engine, server, timeout_s, given_keys(server, key, server_key)),
+        judge=JudgeSettings(
+            bundle,
+            engine,
+            server,
+            timeout_s,
+            given_keys(server, key, server_key),
+            tuple(prevalence or ()),
+            estimate_prevalence,
+            thorough,
+        ),
         output=output,
         summary=summary,
         report=report,

@@ -32,6 +32,11 @@ class JudgeSettings(msgspec.Struct, frozen=True):
         A server that judges instead.
     key_files
         Secret key file of this client and public one of that server, where it is one with keys.
+    prevalence, estimate_prevalence
+        How often roles or species are expected, as `stemctx_core.prevalence.parse_prevalence` reads it, and whether
+        each image's own rates are found.
+    thorough
+        Whether single images and scans of several detectors are solved for all columns at once.
     """
 
     bundle: Path | None = None
@@ -39,6 +44,14 @@ class JudgeSettings(msgspec.Struct, frozen=True):
     server: str | None = None
     timeout_s: float = 60.0
     key_files: tuple[Path, Path] | None = None
+    prevalence: tuple[str, ...] = ()
+    estimate_prevalence: bool = False
+    thorough: bool = False
+
+    @property
+    def of_this_process(self) -> bool:
+        """Whether something is asked for that only a model of this process does."""
+        return bool(self.prevalence) or self.estimate_prevalence or self.thorough
 
 
 class Judge:
@@ -61,6 +74,11 @@ class Judge:
             raise InputError(
                 "The server has its own model and engine. Leave --bundle and --engine out with --server."
             )
+        if self._settings.server and self._settings.of_this_process:
+            raise InputError(
+                "A server judges by its own prior, and in one go. Leave --prevalence, --estimate-prevalence and "
+                "--thorough out with --server."
+            )
         self._analyzer: FrameAnalyzer | None = None
         self._client: DefectClient | None = None
 
@@ -82,6 +100,8 @@ class Judge:
         """Judge one image by itself; a transport error is raised, everything else is a refusal."""
         if self._settings.server is not None:
             return self._connected().analyze(image, context, frame, timeout_s=self._settings.timeout_s)
+        if self._settings.thorough:
+            return self._loaded().analyze(image, context, frame, thorough=True)
         from realtime.server.pipeline import FramePipeline
 
         return FramePipeline(self._loaded()).process(image, context, frame)
@@ -104,14 +124,19 @@ class Judge:
             raise InputError(
                 "Detectors are judged together by the model of this process only. Leave --server out."
             )
-        return self._loaded().analyze_detectors(seen, frame)
+        return self._loaded().analyze_detectors(seen, frame, thorough=self._settings.thorough)
 
     def _loaded(self) -> FrameAnalyzer:
         if self._analyzer is None:
             from realtime.engines.select import load_classifier
             from stemctx_core.analysis import FrameAnalyzer
+            from stemctx_core.prevalence import parse_prevalence
 
-            self._analyzer = FrameAnalyzer(load_classifier(self._settings.bundle, self._settings.engine))
+            self._analyzer = FrameAnalyzer(
+                load_classifier(self._settings.bundle, self._settings.engine),
+                prevalence=parse_prevalence(self._settings.prevalence),
+                estimate_prevalence=self._settings.estimate_prevalence,
+            )
         return self._analyzer
 
     def _connected(self) -> DefectClient:
