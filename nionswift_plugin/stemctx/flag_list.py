@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, Final
 
 from nion.ui import Declarative
@@ -14,6 +14,7 @@ from nionswift_plugin.stemctx.feed import LiveFeed
 from nionswift_plugin.stemctx.flag_rows import MOST_ROWS, ORDERS, FlagRow, in_order, rows_of, title_of
 from nionswift_plugin.stemctx.flag_tasks import FlagTasks
 from nionswift_plugin.stemctx.labels import species_at
+from nionswift_plugin.stemctx.marks import Mark, Marks
 from nionswift_plugin.stemctx.passes import is_whole, shown_flags
 from nionswift_plugin.stemctx.settings import Settings
 from stemctx_core.hand_labels import Judgement
@@ -22,7 +23,6 @@ from stemctx_core.results import Decision, FrameResult
 _LABEL_WIDTH: Final = 92
 #: A flag that was centred is looked for within this part of the lattice constant: the specimen drifts meanwhile.
 _MIDDLE: Final = 0.6
-_MARKS: Final = {Judgement.ACCEPT: "✓", Judgement.REJECT: "✗", Judgement.RELABEL: "→"}
 
 
 class FlagListHandler(Declarative.Handler):  # type: ignore[misc]  # nion is untyped here
@@ -46,12 +46,12 @@ class FlagListHandler(Declarative.Handler):  # type: ignore[misc]  # nion is unt
     def __init__(self, feed: LiveFeed, settings: Settings, document_controller: Any) -> None:
         super().__init__()
         self._feed, self._closed, self._on_top = feed, False, True
-        self._tasks = FlagTasks(feed, settings, document_controller, self._say, self._labelled)
+        self._tasks = FlagTasks(feed, settings, document_controller, self._say)
         self.rows: list[FlagRow] = []
         self._chosen: tuple[float, float] | None = None
-        self._field: object = None
+        self._field: Hashable = None
         self._centred = False
-        self._judged: list[tuple[float, float, Judgement, str]] = []
+        self._marks = Marks()
         self.title: Any = Model.PropertyModel("No flags")
         self.texts: Any = Model.PropertyModel([])
         self.orders: Any = Model.PropertyModel(list(ORDERS))
@@ -130,16 +130,16 @@ class FlagListHandler(Declarative.Handler):  # type: ignore[misc]  # nion is unt
 
     def accept_clicked(self, widget: Any) -> None:
         """The flag is right."""
-        self._at_chosen(lambda row: self._tasks.label(row, Judgement.ACCEPT))
+        self._label(Judgement.ACCEPT)
 
     def reject_clicked(self, widget: Any) -> None:
         """The host's own column stands there."""
-        self._at_chosen(lambda row: self._tasks.label(row, Judgement.REJECT))
+        self._label(Judgement.REJECT)
 
     def relabel_clicked(self, widget: Any) -> None:
         """The species that is picked stands there."""
         species = self.species.value[self.species_index.value or 0] if self.species.value else ""
-        self._at_chosen(lambda row: self._tasks.label(row, Judgement.RELABEL, species))
+        self._label(Judgement.RELABEL, species)
 
     def export_clicked(self, widget: Any) -> None:
         """Ask for a file, and write every site of the frame to it."""
@@ -169,7 +169,7 @@ class FlagListHandler(Declarative.Handler):  # type: ignore[misc]  # nion is unt
         result, origin = self._feed.result, self._feed.origin
         field = origin.field if origin is not None else None
         if result is None or field != self._field:
-            self._field, self._judged = field, []
+            self._field = field
             self._chosen = None
         flags = shown_flags(result, self._feed.before, self._feed.rule) if result is not None else ()
         order = list(ORDERS)[self.order.value or 0]
@@ -178,7 +178,7 @@ class FlagListHandler(Declarative.Handler):  # type: ignore[misc]  # nion is unt
         hidden = max(0, flagged - sum(not flag.older for flag in flags))
         self.rows = rows[:MOST_ROWS]
         self.title.value = title_of(result, rows, hidden)
-        texts = [row.text(self._mark(row)) for row in self.rows]
+        texts = [row.text(self._marks.of(field, row)) for row in self.rows]
         if self._centred and self._chosen is None and result is not None:
             self._choose_middle(result)
         if (chosen := self.chosen) is not None:
@@ -211,20 +211,18 @@ class FlagListHandler(Declarative.Handler):  # type: ignore[misc]  # nion is unt
             self.species.value = species
             self.species_index.value = 0
 
-    def _mark(self, row: FlagRow) -> str:
-        """What the operator said of a site last."""
-        given = next((j for j in reversed(self._judged) if row.is_at(j[0], j[1])), None)
-        if given is None:
-            return ""
-        return _MARKS[given[2]] + (f" {given[3]}:" if given[2] is Judgement.RELABEL else "")
-
     def _say(self, text: str) -> None:
         if not self._closed:
             self.said.value = text
 
-    def _labelled(self, row: FlagRow, judgement: Judgement, species: str) -> None:
-        self._judged.append((row.y_px, row.x_px, judgement, species))
-        self._update()
+    def _label(self, judgement: Judgement, species: str = "") -> None:
+        field = self._field
+
+        def marked(mark: Mark) -> None:
+            self._marks.add(field, mark)
+            self._update()
+
+        self._at_chosen(lambda row: self._tasks.label(row, judgement, species, marked))
 
     def _laid_out(self) -> Any:
         u = Declarative.DeclarativeUI()

@@ -14,6 +14,7 @@ from nionswift_plugin.stemctx.background import Background
 from nionswift_plugin.stemctx.feed import LiveFeed
 from nionswift_plugin.stemctx.flag_rows import FlagRow
 from nionswift_plugin.stemctx.labels import FILE_NAME, label_of
+from nionswift_plugin.stemctx.marks import Mark
 from nionswift_plugin.stemctx.passes import whole_of
 from nionswift_plugin.stemctx.settings import Settings
 from nionswift_plugin.stemctx.snapshot import snapshot
@@ -37,8 +38,6 @@ class FlagTasks:
         Nion Swift's document window.
     say
         Tells the operator; called on the window's thread.
-    labelled
-        Called there with the row, the judgement and the species when a label is on the disk.
     """
 
     def __init__(
@@ -47,10 +46,9 @@ class FlagTasks:
         settings: Settings,
         window: Any,
         say: Callable[[str], None],
-        labelled: Callable[[FlagRow, Judgement, str], None],
     ) -> None:
         self._feed, self._settings, self._window = feed, settings, window
-        self._say, self._labelled = say, labelled
+        self._say = say
         self._closed = False
         self._background = Background("stemctx-flag-list", lambda text: self._later(lambda: say(text)))
 
@@ -116,14 +114,18 @@ class FlagTasks:
         self._background.do(record)
         self._say(f"Scanning around {species} at y {at[0]:.2f}, x {at[1]:.2f} nm.")
 
-    def label(self, row: FlagRow, judgement: Judgement, species: str = "") -> None:
-        """Keep what the operator says of a flag."""
+    def label(self, row: FlagRow, judgement: Judgement, species: str, marked: Callable[[Mark], None]) -> None:
+        """Keep what the operator says of a flag; `marked` is called on the window's thread when it is on the disk."""
         frame, path, flag = self._frame(row), self.labels_path, row.flag
 
         def keep() -> None:
             label = label_of(flag.result, flag.site, frame.data, judgement, species)
             append(path, label)
-            self._later(lambda: self._kept(row, judgement, label.label))
+            self._later(lambda: kept(label.label))
+
+        def kept(stands: str) -> None:
+            marked(Mark(row.y_px, row.x_px, judgement, stands))
+            self._say(f"Kept: {row.species} at y {row.y_px:.1f}, x {row.x_px:.1f} is {stands}.")
 
         self._background.do(keep)
 
@@ -186,10 +188,6 @@ class FlagTasks:
             self._window.document_model.append_data_item(item)
             self._show(item)
         self._say(f"The subscan around {species} is in the library.")
-
-    def _kept(self, row: FlagRow, judgement: Judgement, species: str) -> None:
-        self._labelled(row, judgement, species)
-        self._say(f"Kept: {row.species} at y {row.y_px:.1f}, x {row.x_px:.1f} is {species}.")
 
     def _show(self, data_item: Any) -> None:
         display_item = self._window.document_model.get_display_item_for_data_item(data_item)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from nionswift_plugin.stemctx import actions
 from nionswift_plugin.stemctx.flag_list import FlagListHandler
 from nionswift_plugin.stemctx.flag_rows import ORDERS, in_order, rows_of
 from nionswift_plugin.stemctx.labels import FILE_NAME
+from nionswift_plugin.stemctx.marks import MOST_FIELDS, MOST_OF_A_FIELD, Mark, Marks
 from nionswift_plugin.stemctx.passes import ShownFlag, shown_flags
 from nionswift_plugin.stemctx.settings import Settings, SettingsFile
 from nionswift_plugin.stemctx.shown import ShownRule
@@ -238,6 +240,30 @@ def test_labels_are_kept_and_marked(live: tuple[Swift, Any, FlagListHandler], tm
         assert label.model == plug_in.feed.result.model
     marks = [text.split()[0] for text in handler.texts.value[:3]]
     assert marks == ["✓", "✗", "→"]
+    # Another field has none of them, and the first one still has.
+    result, origin = plug_in.feed.result, plug_in.feed.origin
+    plug_in.feed.show(dataclasses.replace(result), dataclasses.replace(origin, field=("another",)))
+    assert [text.split()[0] for text in handler.texts.value[:3]] == [r.species for r in handler.rows[:3]]
+    plug_in.feed.show(None)
+    plug_in.feed.show(dataclasses.replace(result), origin)
+    assert [text.split()[0] for text in handler.texts.value[:3]] == marks
+
+
+def test_marks_are_bounded_and_go_with_a_site_that_drifts() -> None:
+    row, other = rows_of(shown_flags(judged(), None, ShownRule()), passes=1)[:2]
+    kept = Marks()
+    kept.add("here", Mark(row.y_px, row.x_px, Judgement.REJECT, "Se2"))
+    for _ in range(50):
+        row = dataclasses.replace(row, y_px=row.y_px + 0.5)
+        assert kept.of("here", row) == "✗"
+    kept.add("here", Mark(row.y_px, row.x_px, Judgement.ACCEPT, "vac_Se"))
+    assert (kept.of("here", row), kept.of("here", other), kept.of("there", row)) == ("✓", "", "")
+    for number in range(MOST_FIELDS):
+        kept.add(number, Mark(row.y_px, row.x_px, Judgement.REJECT, "Se2"))
+    assert kept.of("here", row) == ""
+    for number in range(MOST_OF_A_FIELD):
+        kept.add("full", Mark(1e3 * number, 0.0, Judgement.REJECT, "Se2"))
+    assert len(kept._fields["full"]) == MOST_OF_A_FIELD
 
 
 def test_every_site_is_exported(live: tuple[Swift, Any, FlagListHandler], tmp_path: Path) -> None:
