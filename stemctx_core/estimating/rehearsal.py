@@ -265,7 +265,7 @@ def rehearse(
         seed = int(rng.integers(1 << 31))
         try:
             frame = labelled_frame(library, recipe, seed)
-            grid = _named(site_grid(frame.images[0], context, known), frame.sites)
+            grid = named_by_truth(site_grid(frame.images[0], context, known), frame.sites)
             found = host_lattice(library, frame.images[0], context, grid)
         except (FrameError, LibraryError) as error:
             _LOG.info("A rehearsal was left out: %s", error)
@@ -281,7 +281,7 @@ def rehearse(
     return Rehearsals(np.array(errors), np.array(witnessed))
 
 
-def _named(grid: SiteGrid, truth: SiteTruth) -> SiteGrid:
+def named_by_truth(grid: SiteGrid, truth: SiteTruth) -> SiteGrid:
     """The sublattices by their true names: whether a measured frame's may be wrong is said beside its estimates."""
     _, nearest = cKDTree(truth.positions_px).query(grid.positions_px)
     return grid if np.mean(grid.sublattice == truth.sublattice[nearest]) > 0.5 else grid.swapped()
