@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from nionswift_plugin.stemctx.harm_benchmark import HarmReport
+    from nionswift_plugin.stemctx.harm_report import HarmReport
 
 _GROUP = "benchmark"
 
@@ -37,8 +37,9 @@ def swift(
 
     stemctx benchmark swift --size 512 --frames 20
 
-    Keys of the JSON: side_px, frames, calls, callback_ms and copy_ms (a bare copy beside it; p50, p99) on the
-    acquisition thread, window_ms_per_frame, window_cpu_ms_per_frame and window_run_ms (p50, p99) on the window's thread, frames_per_s (off, on) and rate_change, answered, writes (off, on) of documents
+    Keys of the JSON: side_px, frames, calls, callback_ms by the clock, callback_cpu_ms of it computing, and
+    copy_ms of a bare copy beside it (p50, p99) on the acquisition thread, window_ms_per_frame, window_cpu_ms_per_frame
+    and window_run_ms (p50, p99) on the window's thread, frames_per_s (off, on) and rate_change, answered, writes (off, on) of documents
     during the scan, documents_made, cycles, leaks, load_average, targets, met.
     """
     from nionswift_plugin.stemctx.live import need

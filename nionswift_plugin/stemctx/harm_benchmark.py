@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import tempfile
 import threading
 import time
-import unittest
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import msgspec
 import numpy as np
-from nion.instrumentation.test import AcquisitionTestContext
-from nion.swift import Facade, Panel
-from nion.swift.model import FileStorageSystem, PlugInManager
-from nion.swift.test import TestContext
-from nion.usim_device import DeviceConfiguration
+from nion.swift import Facade
 from nion.utils import Registry
 
-from nionswift_plugin.stemctx import plug_in as plug_in_module
-from nionswift_plugin.stemctx.panel import PANEL_ID, PANEL_NAME
-from nionswift_plugin.stemctx_simulator import exchange
-from sim.instrument import MicroscopeSettings
+from nionswift_plugin.stemctx.harm_report import HarmReport
+from nionswift_plugin.stemctx.harm_swift import counted_writes, loaded, panel, swift
 from stemctx_core.errors import ServerUnavailable
 
-CALLBACK_MS: Final = 1.0
-WINDOW_MS: Final = 2.0
-RATE_CHANGE: Final = 0.01
-_PIXEL_NM: Final = 5.0 / 256
 _TICK_S: Final = 0.01
 _TIMEOUT_S: Final = 120.0
 
@@ -46,130 +32,13 @@ class HarmPlan:
     cycles: int
 
 
-@dataclass(frozen=True)
-class Line:
-    """One line of the table."""
-
-    what: str
-    measured: str
-    target: str
-    met: bool
-
-
-class HarmReport(msgspec.Struct, frozen=True):
-    """What was measured.
-
-    Attributes
-    ----------
-    callback_ms
-        Each call on the acquisition thread, partial frames too.
-    copy_ms
-        A bare copy of the frame on the same thread, each time: what a busy machine makes of the least there is to do.
-    window_run_ms, window_cpu_ms
-        Each time that the window's thread worked for us, and what of it was computing.
-    frames_per_s_off, frames_per_s_on
-        Median over the turns.
-    writes_off, writes_on
-        Documents written while the scan ran, Nion Swift's own too.
-    leaks
-        What Nion's leak checks and a look at the threads said; empty where nothing is left.
-    """
-
-    side_px: int
-    frames: int
-    answered: int
-    callback_ms: list[float]
-    copy_ms: list[float]
-    window_run_ms: list[float]
-    window_cpu_ms: list[float]
-    frames_per_s_off: float
-    frames_per_s_on: float
-    writes_off: int
-    writes_on: int
-    documents_made: int
-    cycles: int
-    leaks: str
-    load_average: float
-
-    @property
-    def window_ms_per_frame(self) -> float:
-        """Time that the window's thread worked for us, over the frames."""
-        return sum(self.window_run_ms) / max(1, self.frames)
-
-    @property
-    def window_cpu_ms_per_frame(self) -> float:
-        """What of it was computing."""
-        return sum(self.window_cpu_ms) / max(1, self.frames)
-
-    @property
-    def rate_change(self) -> float:
-        """Relative change of the scan rate."""
-        return self.frames_per_s_on / self.frames_per_s_off - 1
-
-    def lines(self) -> list[Line]:
-        """Figures against their targets."""
-        p50, p99 = np.percentile(self.callback_ms, (50, 99))
-        run50, run99 = np.percentile(self.window_run_ms, (50, 99))
-        return [
-            Line(
-                "callback on the acquisition thread",
-                f"p50 {p50:.3f} ms, p99 {p99:.3f} ms of {len(self.callback_ms)} calls; "
-                f"a bare copy p99 {np.percentile(self.copy_ms, 99):.3f} ms",
-                f"p99 ≤ {CALLBACK_MS:g} ms",
-                bool(p99 <= CALLBACK_MS),
-            ),
-            Line(
-                "work of the window",
-                f"{self.window_ms_per_frame:.2f} ms a frame, {self.window_cpu_ms_per_frame:.2f} ms of it computing; one run p50 {run50:.2f}, p99 {run99:.2f} ms",
-                f"≤ {WINDOW_MS:g} ms a frame",
-                self.window_ms_per_frame <= WINDOW_MS,
-            ),
-            Line(
-                "scan rate",
-                f"{self.frames_per_s_off:.3f} off, {self.frames_per_s_on:.3f} on ({self.rate_change:+.2%})",
-                f"within {RATE_CHANGE:.0%}",
-                abs(self.rate_change) <= RATE_CHANGE,
-            ),
-            Line(
-                "documents written during the scan",
-                f"{self.writes_off} off, {self.writes_on} on, {self.documents_made} made",
-                "none a frame",
-                self.writes_on - self.writes_off < self.frames // 2 and self.documents_made == 0,
-            ),
-            Line(f"leaks over {self.cycles} loads and unloads", self.leaks or "none", "none", not self.leaks),
-        ]
-
-    def summary(self) -> dict[str, object]:
-        """Ready for JSON."""
-        lines = self.lines()
-        return {
-            "side_px": self.side_px,
-            "frames": self.frames,
-            "answered": self.answered,
-            "calls": len(self.callback_ms),
-            "callback_ms": _quantiles(self.callback_ms),
-            "copy_ms": _quantiles(self.copy_ms),
-            "window_ms_per_frame": round(self.window_ms_per_frame, 4),
-            "window_cpu_ms_per_frame": round(self.window_cpu_ms_per_frame, 4),
-            "window_run_ms": _quantiles(self.window_run_ms),
-            "frames_per_s": {"off": self.frames_per_s_off, "on": self.frames_per_s_on},
-            "rate_change": round(self.rate_change, 5),
-            "writes": {"off": self.writes_off, "on": self.writes_on},
-            "documents_made": self.documents_made,
-            "cycles": self.cycles,
-            "leaks": self.leaks,
-            "load_average": self.load_average,
-            "targets": {line.what: line.target for line in lines},
-            "met": {line.what: line.met for line in lines},
-        }
-
-
 @dataclass
 class _Turn:
     """One turn of the scan."""
 
     ends_s: list[float] = field(default_factory=list)
     callbacks_ms: list[float] = field(default_factory=list)
+    callbacks_cpu_ms: list[float] = field(default_factory=list)
     copies_ms: list[float] = field(default_factory=list)
 
     @property
@@ -191,7 +60,12 @@ def measure(plan: HarmPlan, say: Callable[[str], None]) -> HarmReport:
     off: list[_Turn] = []
     on: list[_Turn] = []
     writes = {"off": 0, "on": 0}
-    with _swift() as context, _loaded(plan) as plug_in, _panel(context) as window, _counted_writes() as written:
+    with (
+        swift() as context,
+        loaded(plan.side_px, plan.dwell_us) as plug_in,
+        panel(context) as window,
+        counted_writes() as written,
+    ):
         scan = Registry.get_component("scan_hardware_source")
         plug_in.window_opened(window)
         _play(window, scan, 2, lambda: None)  # makes the live image, which is a document
@@ -225,6 +99,7 @@ def measure(plan: HarmPlan, say: Callable[[str], None]) -> HarmReport:
         frames=plan.frames * plan.turns,
         answered=answered,
         callback_ms=[ms for turn in on for ms in turn.callbacks_ms],
+        callback_cpu_ms=[ms for turn in on for ms in turn.callbacks_cpu_ms],
         copy_ms=[ms for turn in on for ms in turn.copies_ms],
         window_run_ms=run_ms,
         window_cpu_ms=cpu_ms,
@@ -245,10 +120,10 @@ def _leaks(plan: HarmPlan, say: Callable[[str], None]) -> str:
         return ""
     before = set(threading.enumerate())
     try:
-        with _swift() as context:
+        with swift() as context:
             for cycle in range(plan.cycles):
                 say(f"loading and unloading, {cycle + 1} of {plan.cycles}")
-                with _loaded(plan), _panel(context) as window:
+                with loaded(plan.side_px, plan.dwell_us), panel(context) as window:
                     window.periodic()
                 context.document_controller.periodic()
     except AssertionError as error:
@@ -257,80 +132,7 @@ def _leaks(plan: HarmPlan, say: Callable[[str], None]) -> str:
     return f"threads: {', '.join(left)}" if left else ""
 
 
-@contextlib.contextmanager
-def _swift() -> Iterator[Any]:
-    """Nion Swift without a display, with Nion's own leak checks around it."""
-    AcquisitionTestContext.begin_leaks()
-    setup = TestContext.TestSetup()
-    try:
-        with tempfile.TemporaryDirectory(prefix="stemctx-swift-") as directory:
-            configuration = DeviceConfiguration.AcquisitionContextConfiguration(
-                set_configuration_location=False
-            )
-            configuration.configuration_location = directory  # an empty one switches Nion's instruments off
-            with AcquisitionTestContext.test_context(configuration, is_app=True) as context:
-                yield context
-    finally:
-        del setup
-    AcquisitionTestContext.end_leaks(unittest.TestCase())
-
-
-@contextlib.contextmanager
-def _loaded(plan: HarmPlan) -> Iterator[Any]:
-    """Both plug-ins, as Nion Swift loads and unloads them."""
-    side = plan.side_px
-    exchange.install(MicroscopeSettings(size=(side, side), fov_nm=side * _PIXEL_NM, dwell_us=plan.dwell_us))
-    try:
-        for name in ("stemctx_simulator", "stemctx"):
-            module = PlugInManager.load_plug_in("nionswift_plugin", f"nionswift_plugin.{name}")
-            if module is None:
-                raise ServerUnavailable(f"Nion Swift did not load its plug-in {name}; its log says why.")
-            module.run()
-        plug_in = plug_in_module.current()
-        assert plug_in is not None
-        scan = Registry.get_component("scan_hardware_source")
-        scan.set_current_frame_parameters(scan.get_frame_parameters(1))
-        yield plug_in
-    finally:
-        PlugInManager.unload_plug_ins()
-
-
-@contextlib.contextmanager
-def _panel(context: Any) -> Iterator[Any]:
-    """The window, with the panel of the flags in it."""
-    window, manager = context.document_controller, Panel.PanelManager()
-    properties = manager.get_panel_info(PANEL_ID)[3]
-    panel = manager.create_panel_content(window, PANEL_ID, PANEL_NAME, ["left", "right"], "right", properties)
-    try:
-        yield window
-    finally:
-        panel.close()
-        window.periodic()
-
-
-@contextlib.contextmanager
-def _counted_writes() -> Iterator[list[int]]:
-    """Count what Nion Swift writes of its documents."""
-    written, kind = [0], FileStorageSystem.MemoryStorageHandler
-    kept = {name: getattr(kind, name) for name in ("write_properties", "write_data")}
-
-    def counted(write: Any) -> Any:
-        def count(*args: Any, **kwargs: Any) -> Any:
-            written[0] += 1
-            return write(*args, **kwargs)
-
-        return count
-
-    for name, write in kept.items():
-        setattr(kind, name, counted(write))
-    try:
-        yield written
-    finally:
-        for name, write in kept.items():
-            setattr(kind, name, write)
-
-
-def _play(window: Any, scan: Any, frames: int, callback_ms: Callable[[], float | None]) -> _Turn:
+def _play(window: Any, scan: Any, frames: int, callback_ms: Callable[[], tuple[float, float] | None]) -> _Turn:
     """Scan some whole frames while the window runs."""
     turn = _Turn()
 
@@ -338,7 +140,8 @@ def _play(window: Any, scan: Any, frames: int, callback_ms: Callable[[], float |
         # Listeners are called in the order they came, so that of the plug-in has just run.
         took = callback_ms()
         if took is not None:
-            turn.callbacks_ms.append(took)
+            turn.callbacks_ms.append(took[0])
+            turn.callbacks_cpu_ms.append(took[1])
         start = time.perf_counter_ns()
         np.array(xdata.data, copy=True)
         turn.copies_ms.append((time.perf_counter_ns() - start) / 1e6)
@@ -364,8 +167,3 @@ def _pump(window: Any, until: Callable[[], bool]) -> None:
         if time.monotonic() > deadline:
             raise ServerUnavailable(f"No frames were scanned and answered within {_TIMEOUT_S:g} s.")
         time.sleep(_TICK_S)
-
-
-def _quantiles(values: list[float]) -> dict[str, float]:
-    p50, p99 = np.percentile(values, (50, 99))
-    return {"p50": round(float(p50), 4), "p99": round(float(p99), 4)}

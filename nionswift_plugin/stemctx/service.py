@@ -182,10 +182,13 @@ class LiveService:
         return dict(self._reader.outdated)
 
     @property
-    def callback_ms(self) -> float | None:
-        """How long the newest call on the acquisition thread took (ms); None while nothing is listened to."""
+    def callback_ms(self) -> tuple[float, float] | None:
+        """How long the newest call on the acquisition thread took, and what of it was computing (ms)."""
         run = self._run
-        return None if run is None or run.tap is None else run.tap.callback_ns / 1e6
+        if run is None or run.tap is None:
+            return None
+        clock_ns, computing_ns = run.tap.callback_ns
+        return clock_ns / 1e6, computing_ns / 1e6
 
     def origin(self, frame: FrameIdentity) -> FrameOrigin | None:
         """Where the result of a frame belongs, if the frame is among the last ones sent."""

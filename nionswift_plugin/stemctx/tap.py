@@ -138,6 +138,13 @@ class FrameTap:
     on_frame
         Called with every frame that was not replaced by a newer one while the previous call ran. What it raises
         is logged and goes no further.
+
+    Attributes
+    ----------
+    replaced, errors
+        Whole frames that a newer one replaced before they were passed on; calls that failed.
+    callback_ns
+        How long the newest call on the acquisition thread took, and what of it was computing (ns).
     """
 
     def __init__(
@@ -153,7 +160,7 @@ class FrameTap:
         self._log = Throttle(10.0)
         self.replaced = 0
         self.errors = 0
-        self.callback_ns = 0
+        self.callback_ns = 0, 0
         self._thread = threading.Thread(target=self._work, name="stemctx-tap", daemon=True)
         self._thread.start()
         # A listener lives as long as it is referenced: dropping it is how one stops listening.
@@ -174,7 +181,7 @@ class FrameTap:
 
     def _updated(self, args: Any, xdata: Any) -> None:
         """Take a frame, on the acquisition thread."""
-        start = time.perf_counter_ns()
+        start, computed = time.perf_counter_ns(), time.thread_time_ns()
         try:
             if self._closed.is_set() or args.channel_id != self._channel_id:
                 return
@@ -199,7 +206,7 @@ class FrameTap:
         except Exception:
             self._failed("A frame could not be taken from the scan")
         finally:
-            self.callback_ns = time.perf_counter_ns() - start
+            self.callback_ns = time.perf_counter_ns() - start, time.thread_time_ns() - computed
 
     def _copied(self, data: NDArray[Any], metadata: Mapping[str, Any] | None) -> NDArray[Any]:
         """Copy of the rows of a partial frame, or of a whole one where no metadata are given.

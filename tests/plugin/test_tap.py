@@ -305,7 +305,7 @@ def test_the_callback_takes_under_a_millisecond_at_512(microscope: HeadlessMicro
     times_ms: list[float] = []
     # Listeners are called in the order they came, so ours has just run when this one does.
     listener = microscope.scan.data_channel_updated_event.listen(
-        lambda *_: times_ms.append(tap.callback_ns / 1e6)
+        lambda *_: times_ms.append(tap.callback_ns[1] / 1e6)
     )
     try:
         play(microscope.scan, pixel_size=(512, 512), fov_nm=10.0, pixel_time_us=1.0)
@@ -317,10 +317,10 @@ def test_the_callback_takes_under_a_millisecond_at_512(microscope: HeadlessMicro
     data = whole(collector.frames)[0].data
     copies_ms = []
     for _ in range(20):
-        start = time.perf_counter_ns()
+        start = time.thread_time_ns()
         np.array(data, copy=True)
-        copies_ms.append((time.perf_counter_ns() - start) / 1e6)
-    # A millisecond, or on a machine that is busy or slow, a few bare copies of the frame.
+        copies_ms.append((time.thread_time_ns() - start) / 1e6)
+    # A millisecond of computing, or on a slow machine, a few bare copies of the frame.
     assert statistics.median(times_ms) <= max(1.0, 4 * statistics.median(copies_ms))
 
 
@@ -331,12 +331,12 @@ def test_new_rows_of_a_large_frame_cost_no_more_than_a_small_one(microscope: Hea
     try:
         for rows in range(64, 2048, 64):
             device.send(large, "1", rows)
-            times_ms.append(tap.callback_ns / 1e6)
+            times_ms.append(tap.callback_ns[1] / 1e6)
         copies_ms = []
         for _ in range(5):
-            start = time.perf_counter_ns()
+            start = time.thread_time_ns()
             np.array(large, copy=True)
-            copies_ms.append((time.perf_counter_ns() - start) / 1e6)
+            copies_ms.append((time.thread_time_ns() - start) / 1e6)
     finally:
         tap.close()
     assert statistics.median(times_ms) < statistics.median(copies_ms) / 2
