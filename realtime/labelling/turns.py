@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from stemctx_core.classes import HOST_ROLES, Sublattice
-from stemctx_core.colours import ROLE_COLOURS, ROLE_WORDS
+from stemctx_core.colours import NO_ROLE, ROLE_COLOURS, ROLE_WORDS
 from stemctx_core.context import ImagingContext, Known
 from stemctx_core.labelling.book import Book
 from stemctx_core.labelling.records import OTHER, Kind, offered
@@ -116,7 +116,7 @@ class Turns:
         ]
         return msgspec.structs.replace(
             turn,
-            offers=(*offers, Offer(OTHER, "none of these", "#FFFFFF")),
+            offers=(*offers, Offer(OTHER, "none of these", NO_ROLE)),
             place=_SITES[site.sublattice],
             conditions=_conditions(frame.context),
             picture_angstrom=site.picture_angstrom,

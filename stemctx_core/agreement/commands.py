@@ -97,7 +97,8 @@ def _tell(kind: Kind, console: Console) -> None:
         )
         if kind.ties:
             console.print(f"No majority at {kind.ties} of {kind.sites} sites.")
-    console.print(f"[dim]Intervals: 95 %, {kind.unit} of {kind.frames} frames drawn again.[/]\n")
+    frames = "one frame" if kind.frames == 1 else f"{kind.frames} frames"
+    console.print(f"[dim]Intervals: 95 %, {kind.unit} of {frames} drawn again.[/]\n")
 
 
 def spoken(figure: Figure) -> str:

@@ -12,9 +12,10 @@ from matplotlib.figure import Figure as Plot
 from stemctx_core.agreement.measuring import Figure, Measured
 from stemctx_core.agreement.ratings import DECIDED, MODEL
 from stemctx_core.agreement.report import Kind, Pair, Panel, Report
+from stemctx_core.colours import GRID, SERIES
 from stemctx_core.report_page import Html, join, page, picture, table, tag, tile
 
-_INK: Final = {"model": "#0072B2", "people": "#E69F00"}
+_INK: Final = {"model": SERIES[0], "people": SERIES[4]}
 _METHODS: Final = (
     "Accuracy is the share of sites where two raters say the same. Cohen's kappa is what of it is beyond chance, by each "
     "rater's own frequencies; it falls where defects are rare. PABAK takes every class as equally frequent instead. The "
@@ -53,16 +54,21 @@ def agreement_page(report: Report, files: Sequence[str]) -> str:
 
 def _kind(kind: Kind) -> list[Any]:
     people = ", ".join(f"{name} ({count})" for name, count in kind.people.items())
+    frames = "one frame" if kind.frames == 1 else f"{kind.frames} frames"
     first = kind.pairs[0]
     parts: list[Any] = [
         tag("h2", kind.name),
         tag(
             "p",
-            f"{kind.sites} labelled sites of {kind.frames} frames, by {people}. Intervals from {kind.unit}.",
+            f"{kind.sites} labelled sites of {frames}, by {people}. Intervals from {kind.unit}.",
             class_="soft",
         ),
         tag("div", join(_tiles(first, kind.panel)), class_="tiles"),
-        picture(_kappas(kind), f"Cohen's kappa of each pair of raters at {kind.name}, with intervals"),
+        tag(
+            "figure",
+            picture(_kappas(kind), f"Cohen's kappa of each pair of raters at {kind.name}, with intervals"),
+            class_="wide",
+        ),
         tag("h3", "Over the labelled sites"),
         _figures([(pair, pair.sample) for pair in kind.pairs]),
     ]
@@ -81,7 +87,7 @@ def _kind(kind: Kind) -> list[Any]:
 
 
 def _tiles(pair: Pair, panel: Panel | None) -> list[Html]:
-    words = f"Cohen's kappa of {pair.first} with {pair.second}"
+    words = f"Cohen's kappa, {pair.first} with {pair.second}"
     tiles = [tile(_value(pair.sample.kappa), _interval(pair.sample.kappa), words)]
     if pair.population is not None:
         kappa = pair.population.kappa
@@ -144,7 +150,7 @@ def _kappas(kind: Kind) -> bytes:
     )  # fmt: skip
     lowest = min([0.0, *(p.sample.kappa.low or 0.0 for p in pairs)])
     axes.set_xlim(max(-1.0, lowest - 0.02), 1.02)
-    axes.grid(axis="x", color="#d8dee4", lw=0.8)
+    axes.grid(axis="x", color=GRID, lw=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
