@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from stemctx_core.classes import Role
-from stemctx_core.colours import ROLE_COLOURS, ROLE_WORDS
+from stemctx_core.colours import ROLE_COLOURS, ROLE_WORDS, UNDECIDED
 from stemctx_core.results import Decision, FrameResult
 from stemctx_core.whole_files import write_whole
 
@@ -33,7 +33,7 @@ _MARKERS: Final = {
 }
 #: Colour, marker and spoken name of each role; the marker alone tells them apart too.
 ROLE_STYLE: Final = {role: (ROLE_COLOURS[role], _MARKERS[role], words) for role, words in ROLE_WORDS.items()}
-_UNDECIDED: Final = ("#F0E442", "x")
+_UNDECIDED: Final = (UNDECIDED, "x")
 _CONTRAST_PERCENTILES: Final = (0.5, 99.8)
 _INCHES: Final = 8.0
 _DPI: Final = 150
@@ -100,7 +100,7 @@ def _draw_sites(axes: Any, result: FrameResult) -> list[Line2D]:
     handles = []
     for species in result.flag_counts():
         mine = np.array([i for i in flagged if result.species(int(i)) == species])
-        colour, marker, spoken = ROLE_STYLE.get(result.role(int(mine[0])), ("#D55E00", "o", "other"))
+        colour, marker, spoken = ROLE_STYLE[result.role(int(mine[0]))]
         label = f"{species} ({spoken}): {len(mine)}"
         handles += axes.plot(
             table.x_px[mine], table.y_px[mine], marker, ms=size, mfc="none", mec=colour, mew=1.3, label=label

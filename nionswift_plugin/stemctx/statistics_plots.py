@@ -11,21 +11,11 @@ from nion.swift.model import DataItem
 from numpy.typing import NDArray
 
 from nionswift_plugin.stemctx.statistics import SessionStatistics
+from stemctx_core.colours import curve_colours
 from stemctx_core.errors import InputError
 
 #: Points of a curve over time.
 MOST_POINTS: Final = 1000
-_COLOURS: Final = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#CC79A7",
-    "#E69F00",
-    "#56B4E9",
-    "#332288",
-    "#882255",
-    "#44AA99",
-)
 
 
 @dataclass(frozen=True)
@@ -115,8 +105,8 @@ def plot(document_model: Any, curves: Curves) -> Any:
         )
     for row in range(len(display_item.display_layers) - 1, len(curves.names) - 1, -1):
         display_item.remove_display_layer(row).close()
-    for row, name in enumerate(curves.names):
-        layer, colour = display_item.display_layers[row], _COLOURS[row % len(_COLOURS)]
+    for row, (name, colour) in enumerate(zip(curves.names, curve_colours(curves.names), strict=True)):
+        layer = display_item.display_layers[row]
         if (layer.label, layer.data_row) != (name, row):
             display_item._set_display_layer_properties(
                 row, data_row=row, label=name, stroke_color=colour, fill_color=None

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from realtime.autonomy.microscope import ScanRequest
 from realtime.autonomy.report_data import Flag, ReportData, corners_nm
 from stemctx_core.classes import Role
+from stemctx_core.colours import GRID, MISSED, ROLE_COLOURS, UNDECIDED
 from stemctx_core.pictures import ROLE_STYLE
 
 _DPI: Final = 160
@@ -53,15 +54,15 @@ def map_png(data: ReportData, frames: Iterable[tuple[ScanRequest, NDArray[Any]]]
     )
     looks = [corners_nm(e.intended.request)[:, ::-1] for e in data.looks]
     axes.add_collection(
-        PolyCollection(looks, facecolors="none", edgecolors="#F0E442", linewidths=0.8, zorder=3)
+        PolyCollection(looks, facecolors="none", edgecolors=UNDECIDED, linewidths=0.8, zorder=3)
     )
     handles = _draw_flags(axes, data.flags)
     if looks:
-        handles.append(_handle("#F0E442", "s", f"looked at again ({len(looks)})"))
+        handles.append(_handle(UNDECIDED, "s", f"looked at again ({len(looks)})"))
     if data.rests:
         y, x = zip(*(e.intended.request.centre_nm for e in data.rests), strict=True)
-        axes.plot(x, y, "+", color="#D55E00", markersize=9, markeredgewidth=1.8, linestyle="none", zorder=5)
-        handles.append(_handle("#D55E00", "+", f"beam rested ({len(data.rests)})"))
+        axes.plot(x, y, "+", color=MISSED, markersize=9, markeredgewidth=1.8, linestyle="none", zorder=5)
+        handles.append(_handle(MISSED, "+", f"beam rested ({len(data.rests)})"))
     if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=9, frameon=False)
     return _png(figure)
@@ -125,7 +126,7 @@ def _figure(exposures: Sequence[Any], beside: float = 0.0) -> tuple[Figure, Any]
     axes = figure.add_subplot()
     axes.set(
         xlim=(x0 - margin, x1 + margin), ylim=(y1 + margin, y0 - margin), aspect="equal",
-        xlabel="x (nm)", ylabel="y (nm)", facecolor="#f1f3f5",
+        xlabel="x (nm)", ylabel="y (nm)", facecolor=GRID,
     )  # fmt: skip
     axes.tick_params(labelsize=9)
     return figure, axes
@@ -160,7 +161,7 @@ def _draw_flags(axes: Any, flags: Sequence[Flag]) -> list[Line2D]:
 
 
 def _style(role: Role) -> tuple[str, str, str]:
-    colour, marker, words = ROLE_STYLE.get(role, ("#999999", ".", role.value))
+    colour, marker, words = ROLE_STYLE.get(role, (ROLE_COLOURS[role], ".", role.value))
     return colour, marker, words
 
 

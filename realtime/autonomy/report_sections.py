@@ -11,7 +11,7 @@ from realtime.autonomy.record_reader import RecordReader
 from realtime.autonomy.report_data import DecidedSite, Flag, ReportData, pixel_of
 from realtime.autonomy.report_figures import dose_png, map_png, piece_png
 from stemctx_core.classes import Role
-from stemctx_core.colours import ROLE_COLOURS
+from stemctx_core.colours import ROLE_COLOURS, UNDECIDED
 from stemctx_core.pictures import ROLE_STYLE
 from stemctx_core.report_page import BREAK, Html, join, picture, piece, place, power, table, tag, text
 
@@ -21,7 +21,6 @@ MAX_ROWS: Final = 1000
 _PIECE_NM: Final = 2.0
 _LONGEST_TEXT: Final = 400
 _HOST_COLOUR: Final = ROLE_COLOURS[Role.METAL]
-_UNDECIDED_COLOUR: Final = "#F0E442"
 
 
 def defects(read: RecordReader, data: ReportData) -> Html:
@@ -225,7 +224,7 @@ def _by_exposure(sites: tuple[DecidedSite, ...]) -> Iterator[DecidedSite]:
 
 
 def _colour(role: Role | None) -> str:
-    return _UNDECIDED_COLOUR if role is None else ROLE_COLOURS.get(role, _HOST_COLOUR)
+    return UNDECIDED if role is None else ROLE_COLOURS.get(role, _HOST_COLOUR)
 
 
 def _probability(value: float) -> str:

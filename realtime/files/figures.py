@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imsave
 from numpy.typing import NDArray
 
+from stemctx_core.colours import SERIES
 from stemctx_core.results import SUBLATTICES, Decision, FrameResult
 
 _DPI: Final = 90
@@ -18,7 +19,7 @@ _TILE_PIXELS: Final = 96
 _CONTRAST: Final = (0.5, 99.7)
 _BINS: Final = 40
 #: Of the two sublattices, metal and chalcogen.
-_COLOURS: Final = ("#0072B2", "#E69F00")
+_COLOURS: Final = (SERIES[0], SERIES[4])
 
 
 def entropy_png(result: FrameResult, shape: tuple[int, int]) -> bytes:

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from realtime.files.densities import Density, decided_cm2, densities, pooled
 from realtime.files.outcome import Outcome
+from stemctx_core import formats
 from stemctx_core.colours import ROLE_COLOURS, ROLE_WORDS
 from stemctx_core.context import Known
 from stemctx_core.report_page import BREAK, Html, join, page, picture, piece, place, power, table, tag, tile
@@ -69,7 +70,7 @@ class Report:
             tag("div", *tiles, class_="tiles"),
             _list(self._images),
         ]
-        for material in dict.fromkeys(i.material for i in judged):
+        for material in dict.fromkeys(i.material for i in judged) if len(judged) > 1 else ():
             found = pooled(d for i in judged if i.material == material for d in i.densities)
             parts += [tag("h2", f"Densities in {material}, all images together"), _densities(found)]
         parts += self._sections
@@ -185,10 +186,10 @@ def _flags(outcome: Outcome, most: int) -> list[Html]:
         y, x = float(result.sites.y_px[i]), float(result.sites.x_px[i])
         species = result.species(int(i))
         caption = join(
-            (tag("b", species), f" {probability[i]:.3f}", BREAK, place(y * pixel_nm, x * pixel_nm), BREAK,
-             f"entropy {entropy[i]:.2f}")
+            (tag("b", species), f" {formats.probability(probability[i])}", BREAK, place(y * pixel_nm, x * pixel_nm), BREAK,
+             f"entropy {formats.entropy(entropy[i])}")
         )  # fmt: skip
-        colour = ROLE_COLOURS.get(result.role(int(i)), "#D55E00")
+        colour = ROLE_COLOURS[result.role(int(i))]
         pieces.append(piece(cut.png(y, x), colour, caption, f"{species} at {y:.0f}, {x:.0f}"))
     left = len(flagged) - len(shown)
     more = f" The {len(shown)} surest; {left} more stand in the table." if left else ""

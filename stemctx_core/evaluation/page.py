@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from stemctx_core import formats
+from stemctx_core import colours, formats
 from stemctx_core.evaluation import plots_dose, plots_patches
 from stemctx_core.evaluation.report import WORST_CASES
 from stemctx_core.evaluation.scenes import Mode
@@ -153,7 +153,7 @@ def _skipped(told: Told, name: str) -> Html:
 
 def _demands(told: Told) -> Html:
     rows, last = [], ""
-    marks = {True: ("met", "#009E73"), False: ("missed", "#D55E00"), None: ("–", "#59636e")}
+    marks = {True: ("met", colours.MET), False: ("missed", colours.MISSED), None: ("–", colours.SOFT)}
     for d in told["must_show"]:
         words, colour = marks[d["met"]]
         mark = Html(f'<b style="color:{colour}">{text(words)}</b>')

@@ -11,18 +11,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatterSciNotation, NullFormatter
 
 from stemctx_core import formats
+from stemctx_core.colours import AXIS, GRID, INK, SERIES, SOFT
 
-#: Okabe and Ito's colours, by what they stand for in every plot.
-SCORER: Final = "#0072B2"
-UNKNOWN: Final = "#D55E00"
-BAYES: Final = "#1b1f24"
-IMAGE: Final = "#009E73"
-PREDICTIONS: Final = "#999999"
-DOSE_COLOURS: Final = ("#56B4E9", "#0072B2", "#CC79A7", "#D55E00")
-QUALITATIVE: Final = ("#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#999999", "#332288")
-_INK: Final = "#1b1f24"
-_SOFT: Final = "#59636e"
-_GRID: Final = "#e3e7eb"
+#: What stands for what in every plot.
+SCORER: Final = SERIES[0]
+UNKNOWN: Final = SERIES[1]
+BAYES: Final = INK
+IMAGE: Final = SERIES[2]
+PREDICTIONS: Final = SOFT
+DOSE_COLOURS: Final = (SERIES[5], SERIES[0], SERIES[3], SERIES[1])
 _DPI: Final = 150
 
 
@@ -39,12 +36,12 @@ def new(rows: int, columns: int, height_inches: float, **kwargs: Any) -> tuple[F
 def quiet(ax: Any) -> None:
     """Thin grid, no box."""
     ax.spines[["top", "right"]].set_visible(False)
-    ax.spines[["left", "bottom"]].set_color("#b6bec6")
-    ax.tick_params(which="both", labelsize=8.5, labelcolor=_SOFT, color="#b6bec6", length=3)
-    ax.grid(True, color=_GRID, linewidth=0.7)
+    ax.spines[["left", "bottom"]].set_color(AXIS)
+    ax.tick_params(which="both", labelsize=8.5, labelcolor=SOFT, color=AXIS, length=3)
+    ax.grid(True, color=GRID, linewidth=0.7)
     ax.set_axisbelow(True)
     ax.title.set_fontsize(10)
-    ax.title.set_color(_INK)
+    ax.title.set_color(INK)
 
 
 def logarithmic(ax: Any) -> None:
@@ -56,9 +53,9 @@ def logarithmic(ax: Any) -> None:
 
 def label(ax: Any, title: str = "", x: str = "", y: str = "") -> None:
     """Words of an axis in the report's size."""
-    ax.set_title(title, fontsize=10, color=_INK, loc="left", fontweight="bold")
-    ax.set_xlabel(x, fontsize=9, color=_SOFT)
-    ax.set_ylabel(y, fontsize=9, color=_SOFT)
+    ax.set_title(title, fontsize=10, color=INK, loc="left", fontweight="bold")
+    ax.set_xlabel(x, fontsize=9, color=SOFT)
+    ax.set_ylabel(y, fontsize=9, color=SOFT)
 
 
 def legend_below(figure: Figure, axes: Sequence[Any], columns: int = 5) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from stemctx_core import colours
 from stemctx_core.evaluation import plots
 from stemctx_core.evaluation.ablation import IMAGE_ONLY, PREDICTIONS, SCORER
 from stemctx_core.evaluation.scenes import Mode
@@ -14,9 +15,9 @@ _SHOWN: Final = ("L5", "L7", "L7 near-Z")
 _FIGURES: Final = (("accuracy", "accuracy"), ("entropy_nats", "posterior entropy (nats)"))
 _MODELS: Final = {
     IMAGE_ONLY: (plots.IMAGE, "o"),
-    "condition": ("#E69F00", "s"),
-    "host": ("#CC79A7", "D"),
-    "candidates": ("#D55E00", "P"),
+    "condition": (colours.SERIES[4], "s"),
+    "host": (colours.SERIES[3], "D"),
+    "candidates": (colours.SERIES[1], "P"),
     PREDICTIONS: (plots.PREDICTIONS, "v"),
     SCORER: (plots.SCORER, "^"),
 }
@@ -87,7 +88,7 @@ def information(told: dict[str, Any]) -> bytes:
             ax = axes[row, column]
             for number, model in enumerate([m["model"] for m in entries[0]["models"]]):
                 found = [next(m for m in e["models"] if m["model"] == model) for e in entries]
-                colour, marker = _MODELS.get(model, (plots.QUALITATIVE[number % len(plots.QUALITATIVE)], "P"))
+                colour, marker = _MODELS.get(model, (colours.SERIES[number % len(colours.SERIES)], "P"))
                 values = _values([f["species"][key] for f in found])
                 doses = [e["dose_e_per_angstrom2"] for e in entries]
                 ax.errorbar(

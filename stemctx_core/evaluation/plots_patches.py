@@ -9,12 +9,12 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, PowerNorm
 
 from stemctx_core.classes import Role
-from stemctx_core.colours import ROLE_COLOURS
+from stemctx_core.colours import AXIS, INK, ROLE_COLOURS, SERIES
 from stemctx_core.evaluation import plots
 from stemctx_core.evaluation.scenes import DOSES, Mode
 
 #: On the map both host columns are shown, which share a colour elsewhere.
-_MAP_COLOURS: Final = {**ROLE_COLOURS, Role.METAL: "#1b1f24", Role.CHALCOGEN_PAIR: "#b0b6bc"}
+_MAP_COLOURS: Final = {**ROLE_COLOURS, Role.METAL: INK, Role.CHALCOGEN_PAIR: AXIS}
 _WHO: Final = {
     "scorer": (plots.SCORER, "scorer"),
     "bayes": (plots.BAYES, "Bayes"),
@@ -65,7 +65,7 @@ def confusion(told: dict[str, Any]) -> bytes:
             if value >= 0.0005:
                 shown = f"{100 * value:.0f}" if value >= 0.0995 else f"{100 * value:.1f}"
                 ax.text(
-                    j, i, shown, ha="center", va="center", fontsize=8, color="white" if value > 0.45 else "#1b1f24"
+                    j, i, shown, ha="center", va="center", fontsize=8, color="white" if value > 0.45 else INK
                 )  # fmt: skip
         ax.set_xticks(range(len(entry["roles"])), entry["roles"], rotation=40, ha="right")
         ax.set_yticks(range(len(entry["roles"])), entry["roles"])
@@ -119,7 +119,7 @@ def precision(told: dict[str, Any]) -> bytes:
     figure, axes = plots.new(1, 4, 3.1, sharey=True)
     for ax, entry in zip(axes[0], told["prevalence"], strict=True):
         for role, figures in entry["roles"].items():
-            colour = "#1b1f24" if role == "any defect" else ROLE_COLOURS[Role(role)]
+            colour = INK if role == "any defect" else ROLE_COLOURS[Role(role)]
             curve = figures["curve"]
             ax.plot(curve["recall"], curve["precision"], color=colour, linewidth=1.4, label=role)
         ax.set(xlim=(0, 1.02), ylim=(0, 1.03))
@@ -148,7 +148,7 @@ def cases(told: dict[str, Any]) -> bytes:
         for (i, j), value in np.ndenumerate(mean):
             if np.isfinite(value):
                 ax.text(
-                    j, i, f"{100 * value:.0f}", ha="center", va="center", fontsize=8, color="white" if value < 0.87 else "#1b1f24"
+                    j, i, f"{100 * value:.0f}", ha="center", va="center", fontsize=8, color="white" if value < 0.87 else INK
                 )  # fmt: skip
         ax.set_xticks(range(len(dopants)), dopants)
         ax.set_yticks(range(len(hosts)), hosts)
@@ -170,7 +170,7 @@ def patch_map(told: dict[str, Any]) -> bytes:
         values = np.array(points[key])
         names = [r.value for r in Role if r.value in values] if key == "role" else sorted(set(values))
         for number, name in enumerate(names):
-            colour = _MAP_COLOURS[Role(name)] if key == "role" else plots.QUALITATIVE[number]
+            colour = _MAP_COLOURS[Role(name)] if key == "role" else SERIES[number % len(SERIES)]
             here = values == name
             ax.scatter(x[here], y[here], s=2.2, color=colour, linewidths=0, label=name)
         ax.set_xticks([])

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from stemctx_core import formats
+from stemctx_core import colours, formats
 from stemctx_core.simulation.interpolation import INNER_MARGIN_MRAD
 from stemctx_core.simulation.library import NARROWEST_DETECTOR_MRAD
 from stemctx_core.simulation.validation import (
@@ -285,7 +285,7 @@ def _draw_errors(errors: Sequence[SiteError], path: Path) -> None:
     for row, tier in zip(axes, tiers, strict=True):
         for axis, detector in zip(row, DETECTORS, strict=True):
             chosen = [e for e in errors if e.tier == tier and e.detector == detector]
-            for defect, colour, label in ((False, "0.6", "host"), (True, "tab:red", "defect")):
+            for defect, colour, label in ((False, "0.6", "host"), (True, colours.MISSED, "defect")):
                 some = [e for e in chosen if e.is_defect is defect]
                 axis.errorbar(
                     [e.signal_percent for e in some],
