@@ -35,9 +35,13 @@ def register(app: typer.Typer) -> None:
 
 
 def make(
-    images: Annotated[list[Path], typer.Argument(help="Micrographs.")],
-    host: Annotated[str, typer.Option(help="Formula of the monolayer, such as WSe2.")],
+    images: Annotated[
+        list[Path], typer.Argument(help="Micrographs, folders or patterns, of any kind that is read.")
+    ],
     output: Annotated[Path, typer.Option(help="Book to make (SQLite).")],
+    host: Annotated[
+        str | None, typer.Option(help="Formula of the monolayer, such as WSe2.", show_default="of stemctx.toml")
+    ] = None,
     candidates: Annotated[
         list[str] | None,
         typer.Option(help="Element looked for on the metal site; again for more, or with commas between."),
@@ -49,6 +53,7 @@ def make(
     pixel_size_angstrom: Annotated[
         float | None, typer.Option(help="Pixel size (Å); the file's own where left out.")
     ] = None,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Folders in a folder too.")] = False,
     flagged: Annotated[int, typer.Option(help="Flags of each species drawn from a frame, at most.")] = 30,
     undecided: Annotated[int, typer.Option(help="Undecided sites of each sublattice, at most.")] = 20,
     passed: Annotated[int, typer.Option(help="Sites of each sublattice that passed, at most.")] = 30,
@@ -62,28 +67,31 @@ def make(
     stemctx label make frame.tif --host WSe2 --candidates Ti --high-tension-kv 80 --convergence-mrad 30
     --inner-mrad 50 --outer-mrad 120 --output book.sqlite
 
-    How likely each site was to be drawn is kept, so that agreement can be told for the whole frame.
+    How likely each site was to be drawn is kept, so that agreement can be told for the whole frame. What an option
+    leaves out is taken from a TOML file beside the image, or from its own metadata, as 'stemctx analyze' does.
+
+    Exit code 0: every frame was judged; 2: none; 3: some were left out, and it is told which.
     """
     from realtime.labelling.making import BookRequest, make_book
-    from stemctx_core.context import ImagingContext, Quantity, Source, known
     from stemctx_core.labelling.sampling import Amounts
+    from stemctx_core.reading.declared import Declared
 
-    def given(value: float | None, option: str) -> Quantity:
-        return known(value, Source.USER, option, f"{option} was not given")
-
-    context = ImagingContext(
+    listed = tuple(e.strip() for part in candidates or () for e in part.split(",") if e.strip())
+    options = Declared(
         host=host,
-        dopants=tuple(e.strip() for part in candidates or () for e in part.split(",") if e.strip()),
-        high_tension_kv=given(high_tension_kv, "--high-tension-kv"),
-        convergence_semi_angle_mrad=given(convergence_mrad, "--convergence-mrad"),
-        inner_mrad=given(inner_mrad, "--inner-mrad"),
-        outer_mrad=given(outer_mrad, "--outer-mrad"),
-        pixel_size_angstrom=given(pixel_size_angstrom, "--pixel-size-angstrom"),
+        candidates=listed if candidates else None,
+        high_tension_kv=high_tension_kv,
+        convergence_mrad=convergence_mrad,
+        inner_mrad=inner_mrad,
+        outer_mrad=outer_mrad,
+        pixel_size_angstrom=pixel_size_angstrom,
     )
     amounts = Amounts(flagged, undecided, passed).validated()
-    request = BookRequest(tuple(images), context.validated(), output, amounts, seed, bundle)
-    if not make_book(request, _console()):
+    made = make_book(BookRequest(tuple(images), options, output, amounts, seed, bundle, recursive), _console())
+    if not made.sites:
         raise typer.Exit(2)
+    if made.left_out:
+        raise typer.Exit(3)
 
 
 def serve(

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import msgspec
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 
 from realtime.engines.select import load_classifier
+from realtime.files.finding import detector_in_name, find_files
 from stemctx_core.analysis import FrameAnalyzer
-from stemctx_core.context import ImagingContext, Known, Missing
+from stemctx_core.context import ImagingContext
 from stemctx_core.errors import InputError
 from stemctx_core.labelling.book import Book
 from stemctx_core.labelling.making import sites_of
 from stemctx_core.labelling.sampling import Amounts
-from stemctx_core.reading import Micrograph, read_micrograph
+from stemctx_core.reading import read_images
+from stemctx_core.reading.declared import Declared, context_of, detectors, told_of
 from stemctx_core.results import Refusal
 
 
@@ -25,71 +30,106 @@ class BookRequest(msgspec.Struct, frozen=True):
 
     Attributes
     ----------
-    context
-        Of all images; each file's own pixel size where it gives none.
+    images
+        Files, folders or patterns.
+    options
+        What is declared of all images, before what stands beside each file and in it.
     seed
         What is drawn follows from it.
     """
 
     images: tuple[Path, ...]
-    context: ImagingContext
+    options: Declared
     output: Path
     amounts: Amounts
     seed: int = 0
     bundle: Path | None = None
+    recursive: bool = False
 
 
-def make_book(request: BookRequest, console: Console) -> int:
+class Made(NamedTuple):
+    """What came of it: sites in the book, frames that they are of, and frames or files that gave none."""
+
+    sites: int
+    frames: int
+    left_out: int
+
+
+class _Frame(NamedTuple):
+    name: str
+    pixels: NDArray[Any]
+    context: ImagingContext
+
+
+def make_book(request: BookRequest, console: Console) -> Made:
     """Make a book, which appears whole or not at all; a frame that cannot be judged is told and left out.
 
     Returns
     -------
-    int
-        Number of sites; no book is made where it is 0.
+    Made
+        No book is made where it has no site.
 
     Raises
     ------
     InputError
-        A file that cannot be read, or a book that is there already.
+        A book that is there already, or a name that leads to no file.
     """
     output = request.output
     if output.exists():
         raise InputError(f"{output} is there already, and its answers are kept. Name another file.")
     if not output.parent.is_dir():
         raise InputError(f"There is no folder {output.parent} to write {output.name} to. Make it first.")
+    files = find_files(request.images, request.recursive)
     analyzer = FrameAnalyzer(load_classifier(request.bundle, "auto"))
     part = output.with_name(output.name + ".part")
     part.unlink(missing_ok=True)
-    count = 0
+    counts: list[int] = []
     try:
         with Book.create(part) as book:
-            for number, path in enumerate(track(request.images, "Judging", console=console, transient=True)):
-                micrograph = read_micrograph(path)
-                context = _with_file(request.context, micrograph)
-                made = sites_of(
-                    micrograph.image, context, path.name, analyzer, request.amounts, request.seed + number
-                )
-                if isinstance(made, Refusal):
-                    console.print(f"[yellow]{escape(path.name)} was not judged:[/] {escape(made.reason)}")
-                    continue
-                numbers = book.add(*made)
-                count += len(numbers)
-                console.print(f"{escape(path.name)}: {len(numbers)} sites")
-        if not count:
-            return 0
-        part.replace(output)
+            for path in track(files, "Judging", console=console, transient=True):
+                counts += _file(path, request, analyzer, book, len(counts), console)
+        made = Made(sum(counts), sum(count > 0 for count in counts), sum(count == 0 for count in counts))
+        if made.sites:
+            part.replace(output)
     finally:
         for rest in (part, *part.parent.glob(part.name + "-*")):
             rest.unlink(missing_ok=True)
-    console.print(f"wrote {output}. Label with: stemctx label serve {output}")
-    return count
+    if made.sites:
+        console.print(f"wrote {output}: {made.sites} sites. Label them with: stemctx label serve {output}")
+    return made
 
 
-def _with_file(context: ImagingContext, micrograph: Micrograph) -> ImagingContext:
-    """Keep what the user says over what the file says of itself."""
-    stated = {
-        name: getattr(micrograph.said, name)
-        for name, quantity in context.quantities()
-        if isinstance(quantity, Missing) and isinstance(getattr(micrograph.said, name, None), Known)
-    }
-    return msgspec.structs.replace(context, channel=micrograph.name or micrograph.path.name, **stated)
+def _file(
+    path: Path, request: BookRequest, analyzer: FrameAnalyzer, book: Book, before: int, console: Console
+) -> list[int]:
+    """Sites of each frame of a file; 0 of one that is left out, with the reason told."""
+    counts: list[int] = []
+    try:
+        for frame in _frames(path, request.options):
+            seed = request.seed + before + len(counts)
+            made = sites_of(frame.pixels, frame.context, frame.name, analyzer, request.amounts, seed)
+            if isinstance(made, Refusal):
+                console.print(f"[yellow]{escape(frame.name)} was not judged:[/] {escape(made.reason)}")
+                counts.append(0)
+            else:
+                counts.append(len(book.add(*made)))
+                console.print(f"{escape(frame.name)}: {counts[-1]} sites")
+    except InputError as error:
+        console.print(f"[yellow]left out:[/] {escape(str(error))}")
+        counts.append(0)
+    return counts
+
+
+def _frames(path: Path, options: Declared) -> Iterator[_Frame]:
+    """Every frame of a file, with its context; of a file with several detectors, of those that are declared."""
+    told = told_of(path, options)
+    named = detectors(told)
+    of_file = detector_in_name(path, named)
+    for image in read_images(path):
+        detector = next((d for d in named if d.lower() == image.name.lower()), of_file)
+        if named and not detector:
+            continue
+        context, _ = context_of(image.said, told, detector, image.name or detector or path.name)
+        for number, pixels in enumerate(image.frames):
+            parts = [path.name, image.name, f"#{number}" if len(image.frames) > 1 else ""]
+            yield _Frame(" ".join(part for part in parts if part), pixels, context)

@@ -21,7 +21,7 @@ from realtime.labelling.making import make_book as make_from_images
 from stemctx_core.agreement.page import agreement_page
 from stemctx_core.agreement.ratings import read_rows
 from stemctx_core.agreement.report import report
-from stemctx_core.context import ImagingContext, Source, known
+from stemctx_core.classes import candidates
 from stemctx_core.labelling.book import open_book
 from stemctx_core.labelling.records import Kind
 from stemctx_core.labelling.sampling import Amounts
@@ -253,15 +253,13 @@ def test_pictures_for_the_documentation(anna: Annotator, tmp_path: Path) -> None
     )
     frame = make_frame(recipe)
     np.save(tmp_path / "frame.npy", frame.image)
-    given = [known(v, Source.USER) for v in (80.0, 30.0, 50.0, 120.0)]
     book = tmp_path / "book.sqlite"
-    request = BookRequest(
-        (tmp_path / "frame.npy",), ImagingContext("WSe2", ("V",), *given), book, Amounts(25, 20, 40)
-    )
+    options = Declared("WSe2", ("V",), 80.0, 30.0, 50.0, 120.0)
+    request = BookRequest((tmp_path / "frame.npy",), options, book, Amounts(25, 20, 40))
     make_from_images(request, Console(quiet=True))
     with open_book(book) as opened:
         rng = np.random.default_rng(0)
-        species = {c.role: c.species for c in ImagingContext("WSe2", ("V",), *given).candidates}
+        species = {c.role: c.species for c in candidates("WSe2", ("V",))}
         for name, error in (("Ben", 0.03), ("Chen", 0.06), ("Dora", 0.12)):
             who = opened.join(name)
             for site in opened.order(who):

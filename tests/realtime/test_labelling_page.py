@@ -15,7 +15,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
+import numpy as np
 import pytest
+import tifffile
 import typer
 from typer.testing import CliRunner
 
@@ -24,6 +26,7 @@ from realtime.labelling.guard import MOST_BODY_BYTES
 from realtime.labelling.serving import page_key
 from realtime.labelling.turns import Turns
 from stemctx_core import hand_labels
+from stemctx_core.context import Known, Source
 from stemctx_core.errors import InputError, PortInUse, StemctxError
 from stemctx_core.labelling.book import Book, open_book
 from stemctx_core.labelling.records import Kind
@@ -270,8 +273,6 @@ def test_a_port_that_is_taken_and_a_book_without_sites_are_said(
 
 
 def test_from_a_micrograph_to_labels_for_training(tmp_path: Path) -> None:
-    import tifffile
-
     frame = make_frame(FrameRecipe(shape=(256, 256), seed=5)).image
     image, book = tmp_path / "frame.tif", tmp_path / "book.sqlite"
     tifffile.imwrite(image, frame)
@@ -283,7 +284,10 @@ def test_from_a_micrograph_to_labels_for_training(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there already"):
         run("make", str(image), *options, "--output", str(book))
     with open_book(book) as opened:
-        assert opened.site(1)[0].context.channel == "frame.tif"
+        context = opened.site(1)[0].context
+        assert context.channel == "frame.tif"
+        assert isinstance(context.inner_mrad, Known)
+        assert context.inner_mrad.detail == "--inner-mrad"
         for name in ("Anna", "Ben"):
             who = opened.join(name)
             for n, site in enumerate(opened.order(who)):
@@ -302,27 +306,28 @@ def test_from_a_micrograph_to_labels_for_training(tmp_path: Path) -> None:
     database.close()
 
 
-def test_a_frame_that_cannot_be_judged_makes_no_book(tmp_path: Path) -> None:
-    import numpy as np
-
-    np.save(tmp_path / "noise.npy", np.random.default_rng(0).normal(100, 10, (256, 256)))
+def test_what_cannot_be_judged_is_left_out_and_told(tmp_path: Path) -> None:
     app = typer.Typer()
     register(app)
-    done = CliRunner().invoke(
-        app,
-        [
-            "label",
-            "make",
-            str(tmp_path / "noise.npy"),
-            "--host",
-            "WSe2",
-            "--output",
-            str(tmp_path / "b.sqlite"),
-        ],
-    )
+    images = tmp_path / "images"
+    images.mkdir()
+    np.save(images / "noise.npy", np.random.default_rng(0).normal(100, 10, (256, 256)))
+    (images / "cut.npy").write_bytes(b"\x93NUMPY")
+    (images / "stemctx.toml").write_text('host = "WSe2"\ncandidates = ["V"]\nhigh_tension_kv = 80.0\n')
+    command = ["label", "make", str(images), "--output", str(tmp_path / "book.sqlite")]
+    done = CliRunner().invoke(app, command)
     assert done.exit_code == 2
-    assert "was not judged" in done.output
-    assert [p.name for p in tmp_path.iterdir()] == ["noise.npy"]
+    assert "noise.npy was not judged" in done.output
+    assert "left out" in done.output
+    assert [p.name for p in tmp_path.iterdir()] == ["images"]
+    frames = [make_frame(FrameRecipe(shape=(256, 256), seed=seed)).image for seed in (5, 6)]
+    np.save(images / "stack.npy", np.stack(frames))
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 3, done.output
+    with open_book(tmp_path / "book.sqlite") as opened:
+        found = {opened.site(site)[0].name: opened.site(site)[0] for site in opened.sites()}
+    assert sorted(found) == ["stack.npy #0", "stack.npy #1"]
+    assert found["stack.npy #0"].context.high_tension_kv == Known(80.0, Source.USER, "stemctx.toml")
 
 
 def test_a_request_larger_than_it_says_is_cut_off(address: str) -> None:
