@@ -24,6 +24,7 @@ from stemctx_core.classes import Sublattice
 from stemctx_core.evidence import SiteEvidence
 from stemctx_core.observation import FrameScale, Observation
 from stemctx_core.scene import Nuisance, host_rows
+from stemctx_core.whitened import changes
 
 #: Frames beyond which older ones fade.
 MOST_FRAMES: Final = 32
@@ -180,24 +181,35 @@ def _changed(
     )
     difference = new.features[after] - past.seen.features[before]
     difference *= (1 / np.sqrt(1 + 1 / past.counts[before]))[:, None].astype(np.float32)
-    best, kind = past.best[before], new.sites.sublattice[new.judged][after]
-    gained, distance = np.zeros(len(after)), np.zeros(len(after))
+    kind = new.sites.sublattice[new.judged][after]
     means = np.stack([p.mean for p in predictions.candidates])
-    for code, row in enumerate(host_rows(new.context.candidates)):
+    whiten = np.stack(
+        [
+            np.linalg.inv(
+                np.linalg.cholesky(
+                    predictions.candidates[row].covariance(
+                        free, scatter.dose_e_per_angstrom2, scatter.background
+                    )
+                )
+            )
+            for row in host_rows(new.context.candidates)
+        ]
+    )
+    expected = np.einsum("skm,cm->sck", whiten, means)
+    # As between two single frames, the least that a step can be.
+    steps = (expected[:, None] - expected[:, :, None]) / np.sqrt(2)
+    gained, distance = changes(
+        difference,
+        kind,
+        past.best[before],
+        whiten.astype(np.float32),
+        steps.astype(np.float32),
+        0.5 * np.sum(steps**2, axis=-1),
+    )
+    for code in range(len(whiten)):
         mine = kind == code
-        covariance = predictions.candidates[row].covariance(
-            free, scatter.dose_e_per_angstrom2, scatter.background
-        )
-        whiten = np.linalg.inv(np.linalg.cholesky(covariance)).T
-        white, expected = difference[mine] @ whiten, means @ whiten
-        distance[mine] = np.mean(white**2, axis=1)
         usual = max(1.0, float(np.median(distance[mine]))) if mine.any() else 1.0
-        steps = expected[None] - expected[:, None]
-        for was in np.unique(best[mine]):
-            here = np.flatnonzero(mine)[best[mine] == was]
-            step = steps[was] / np.sqrt(2)  # as between two single frames, the least that it can be
-            nats = white[best[mine] == was] @ step.T - 0.5 * np.sum(step**2, axis=1)
-            gained[here] = nats.max(axis=1) / usual
+        gained[mine] /= usual
         distance[mine] /= usual
     changed: NDArray[np.bool_] = (gained > _CHANGED_NATS) | (distance > _CHANGED_DISTANCE)
     return changed

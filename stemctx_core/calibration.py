@@ -23,6 +23,7 @@ from stemctx_core.features import projection
 from stemctx_core.materials import Host
 from stemctx_core.neighbourhood import column_geometry, neighbourhood
 from stemctx_core.patches import inside_disc, sample_offsets
+from stemctx_core.sharing import shared
 from stemctx_core.simulation.library import ResponseLibrary
 from stemctx_core.simulation.render import Optics, response_tables
 
@@ -46,6 +47,11 @@ _LARGEST_COUNTED_BACKGROUND = 1.0
 #: interpolated between them.
 _ANCHORS = 800
 _SITES_AN_ANCHOR = 8
+#: So many sites share the columns of a patch; where there are more than the second number, some are passed over.
+_OVERLAP = 12
+_FITTED_SITES = 2048
+#: Sites of a sublattice whose scatter is measured at most: it is then known to 2 %, and the dose with it.
+_SCATTERED_SITES = 2048
 #: Columns of one kind scatter by 0.05 to 0.11 in real frames; more would be counting noise taken for scatter.
 LARGEST_AMPLITUDE_SD: Final = 0.12
 _ROUNDS = 4
@@ -155,7 +161,8 @@ def host_means(
         kept = _host_like(own_level, mine)
         weights[code] = kept / np.float32(np.count_nonzero(kept))
         shortfall[code] = float(own_level[mine].mean() - own_level[kept].mean())
-    return HostMeans((weights @ patches).astype(np.float64), shortfall)
+    sums = shared(len(patches), lambda part: weights[:, part] @ patches[part])
+    return HostMeans(np.sum(sums, axis=0, dtype=np.float64), shortfall)
 
 
 def calibrate(library: ResponseLibrary, host: Host, optics: Optics, means: HostMeans) -> FrameCalibration:
@@ -232,15 +239,18 @@ def flatten(
     for code in (0, 1):
         basis = np.stack([means.patches[code, use] - levels[code], np.ones(use.sum())], axis=1)
         solve[use, 2 * code : 2 * code + 2] = np.linalg.pinv(basis).T
-    fitted = (patches @ solve).reshape(-1, 2, 2)
-    local = fitted[np.arange(len(patches)), sublattice].astype(np.float64)
-    local[:, 1] -= levels[sublattice]
+    # Patches overlap: about a dozen sites share their columns, so `count` of them are count / 12 independent values,
+    # and so are those that are left when some are passed over.
     count = min(neighbours, len(patches))
+    expected = 1.57 * _OVERLAP / count
+    every = int(np.clip(len(patches) // _FITTED_SITES, 1, _OVERLAP // 2))
+    fewer = slice(None, None, every)
+    fitted = (patches[fewer] @ solve).reshape(-1, 2, 2)
+    local = fitted[np.arange(len(fitted)), sublattice[fewer]].astype(np.float64)
+    local[:, 1] -= levels[sublattice[fewer]]
     anchors = np.arange(0, len(patches), max(_SITES_AN_ANCHOR, len(patches) // _ANCHORS))
-    _, nearest = cKDTree(positions_px).query(positions_px[anchors], k=count)
-    smooth = np.stack([_medians(local[:, k][nearest]) for k in (0, 1)], axis=1)
-    # Patches overlap: about a dozen sites share their columns, so `count` of them are count / 12 independent values.
-    expected = 1.57 * 12 / count
+    _, nearest = cKDTree(positions_px[fewer]).query(positions_px[anchors], k=max(1, count // every))
+    smooth = np.stack([_medians(local[:, k][nearest.reshape(len(anchors), -1)]) for k in (0, 1)], axis=1)
     varied = np.array(
         [_robust_sd(smooth[:, k]) ** 2 > 4 * expected * _robust_sd(local[:, k]) ** 2 for k in (0, 1)]
     )
@@ -298,7 +308,7 @@ def measure_scatter(
     design, observed, typical = [], [], []
     for code, row in enumerate(rows):
         mine = features[sublattice == code]
-        columns = np.ascontiguousarray(mine.T)
+        columns = np.ascontiguousarray(mine[:: -(-len(mine) // _SCATTERED_SITES) or 1].T)
         observed.append(_robust_sds(columns) ** 2)
         typical.append(columns.var(axis=1, dtype=np.float64))
         components = predictions.candidates[row].components

@@ -28,13 +28,14 @@ from stemctx_core.context import ImagingContext
 from stemctx_core.decision import OBSTACLES, TWIN, UNKNOWN
 from stemctx_core.encoding import Nuisance, Predictions, Scene, assemble, host_rows, predict
 from stemctx_core.errors import FrameError
-from stemctx_core.features import projection
+from stemctx_core.features import FEATURES, projection
 from stemctx_core.host_check import check_host
 from stemctx_core.knowledge import Knowledge
 from stemctx_core.lattice import SiteGrid
 from stemctx_core.observation import FrameScale, Observation
 from stemctx_core.scene import Missing
 from stemctx_core.separation import hidden_defects
+from stemctx_core.sharing import shared
 from stemctx_core.simulation.library import ResponseLibrary
 from stemctx_core.twins import twin_sites
 from stemctx_core.view import Sites as Sites
@@ -144,7 +145,7 @@ class EvidenceMaker:
                 means = host_means(patches, measured[:, OWN_COLUMN], sublattice)
                 flat = flatten(patches, means, sublattice, view.sites.positions_px[judged])
                 if flat is not patches:
-                    measured = flat @ _features()
+                    measured = _measured(flat)
                     means = host_means(flat, measured[:, OWN_COLUMN], sublattice)
                 calibration = calibrate(self._library, host, view.known.optics, means)
                 check_host(self._library, host, view.known.plausible, calibration, view.pixel_size_off)
@@ -256,6 +257,17 @@ def timed(timing: dict[str, float], step: str) -> Iterator[None]:
     started = time.perf_counter_ns()
     yield
     timing[step] = timing.get(step, 0.0) + (time.perf_counter_ns() - started) / 1e6
+
+
+def _measured(patches: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(n, K) features of patches as they came."""
+    measured = np.empty((len(patches), FEATURES), np.float32)
+
+    def part(rows: slice) -> None:
+        np.matmul(patches[rows], _features(), out=measured[rows])
+
+    shared(len(patches), part)
+    return measured
 
 
 @lru_cache(maxsize=1)

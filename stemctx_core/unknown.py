@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from stemctx_core.classes import Candidate, Role
 from stemctx_core.encoding import EncodedScene, Nuisance, Predictions
 from stemctx_core.features import OWN_NEIGHBOURS
+from stemctx_core.whitened import mean_squares
 
 #: Mean squares a feature up to which a patch is like its candidate; at most 0.5 % of the sites of clean frames
 #: are above it from 1e3 to 1e6 e/Å² once their neighbours are free.
@@ -80,11 +81,7 @@ def distances(
     encoded, predictions
         Of the scene; nuisance, dose and background are those it was assembled with.
     """
-    plain = np.zeros(len(features))
-    for row in np.unique(best):
-        mine = best == row
-        white = (features[mine] - encoded.mean[row]) @ encoded.whiten[row].T
-        plain[mine] = np.mean(white**2, axis=1)
+    plain = mean_squares(features, best, encoded.mean, encoded.whiten)
     usual = max(1.0, float(np.median(plain))) if len(plain) else 1.0
     again = plain.copy()
     far = plain > LARGEST_DISTANCE * usual

@@ -65,6 +65,11 @@ def demodulate(image, level, block, comb_y, comb_x):
     rows, columns = level.shape
     peaks, width = len(comb_x), columns * block
     blocks = np.empty((peaks, rows, columns), np.complex64)
+    left, part = np.empty(width, np.int32), np.empty(width, np.float32)
+    for x in range(width):
+        across = min(max((x + 0.5) / block - 0.5, 0.0), columns - 1.0)
+        left[x] = min(int(across), columns - 2)
+        part[x] = across - left[x]
     for i in prange(rows):
         real = np.zeros((peaks, width), np.float32)
         imaginary = np.zeros((peaks, width), np.float32)
@@ -77,10 +82,8 @@ def demodulate(image, level, block, comb_y, comb_x):
             for j in range(columns):
                 upper[j] = level[above, j] * (np.float32(1) - share) + level[above + 1, j] * share
             for x in range(width):
-                across = min(max((x + 0.5) / block - 0.5, 0.0), columns - 1.0)
-                left = min(int(across), columns - 2)
-                part = np.float32(across - left)
-                line[x] = image[y, x] - (upper[left] * (np.float32(1) - part) + upper[left + 1] * part)
+                j = np.uint32(left[x])
+                line[x] = image[y, x] - (upper[j] + (upper[j + np.uint32(1)] - upper[j]) * part[x])
             for k in range(peaks):
                 cosine, sine = comb_y[k, y].real, comb_y[k, y].imag
                 for x in range(width):
@@ -187,19 +190,28 @@ def fold_pixels(image, stride, vectors, phase, coherence, block, least, bins):
         (parts of the frame, 3, bins, bins) float64, to be added up: count, sum, sum of squares.
     """
     parts = np.zeros((_PARTS, 3, bins, bins))
-    height = len(range(stride // 2, image.shape[0], stride))
+    height, columns = len(range(stride // 2, image.shape[0], stride)), coherence.shape[1]
+    turn = 1 / (2 * math.pi)
     for part in prange(_PARTS):
+        # The fields at a row of pixels, on blocks, so that only what differs from pixel to pixel is left to be done.
+        line = np.empty((3, columns + 1))
         for row in range(part * height // _PARTS, (part + 1) * height // _PARTS):
             y = stride // 2 + row * stride
             i, fy = _place((y + 0.5) / block - 0.5, coherence.shape[0])
+            below = min(i + 1, coherence.shape[0] - 1)
+            for j in range(columns):
+                line[0, j] = (phase[0, i, j] * (1 - fy) + phase[0, below, j] * fy) * turn + y * vectors[0, 0]
+                line[1, j] = (phase[1, i, j] * (1 - fy) + phase[1, below, j] * fy) * turn + y * vectors[1, 0]
+                line[2, j] = coherence[i, j] * (1 - fy) + coherence[below, j] * fy
+            line[:, columns] = line[:, columns - 1]
             for x in range(stride // 2, image.shape[1], stride):
-                j, fx = _place((x + 0.5) / block - 0.5, coherence.shape[1])
-                if _between(coherence, i, fy, j, fx) <= least:
+                j, fx = _place((x + 0.5) / block - 0.5, columns)
+                if line[2, j] + (line[2, j + 1] - line[2, j]) * fx <= least:
                     continue
-                u = y * vectors[0, 0] + x * vectors[0, 1] + _between(phase[0], i, fy, j, fx) / (2 * math.pi)
-                v = y * vectors[1, 0] + x * vectors[1, 1] + _between(phase[1], i, fy, j, fx) / (2 * math.pi)
-                a = int((u - math.floor(u)) * bins) % bins
-                b = int((v - math.floor(v)) * bins) % bins
+                u = x * vectors[0, 1] + line[0, j] + (line[0, j + 1] - line[0, j]) * fx
+                v = x * vectors[1, 1] + line[1, j] + (line[1, j + 1] - line[1, j]) * fx
+                a, b = int((u - math.floor(u)) * bins), int((v - math.floor(v)) * bins)
+                a, b = 0 if a == bins else a, 0 if b == bins else b
                 value = image[y, x]
                 parts[part, 0, a, b] += 1
                 parts[part, 1, a, b] += value
