@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from stemctx_core import formats
 from stemctx_core.comparing.comparison import DISTANCES, Comparison
 from stemctx_core.comparing.permutation import Distance
 
@@ -64,7 +65,7 @@ def change_words(found: Comparison) -> list[str]:
     lines = [
         f"detector angles {k.inner_mrad:g}-{k.outer_mrad:g} mrad (one pair of many with this X2/M)",
         f"effective source {k.sigma_angstrom:.3f} Å, jitter of columns {k.jitter_angstrom:.3f} Å",
-        f"dose {k.dose_e_per_angstrom2:.3g} e/Å²",
+        f"dose {formats.dose(k.dose_e_per_angstrom2)}",
         f"haze or black level {k.haze:.2f} of the brighter column, contamination {k.contamination:.3f}",
         f"common-mode amplitude noise {k.amplitude_noise:.3f}, correlation {k.fast_correlation:.2f} along a line, "
         f"reach {k.slow_angstrom:.2f} Å across",

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from stemctx_core import formats
 from stemctx_core.classifier import Bundle, load_bundle
 from stemctx_core.evaluation import conditions, embedding, jobs
 from stemctx_core.evaluation.cache import Arrays, Cache
@@ -156,7 +157,7 @@ def _reference(measured: Measured, bench: Bench, show: Show) -> None:
         for dose in DOSES:
             drawn = jobs.benchmark_jobs(plan, seed, mode, dose)[: plan.reference_cases]
             judged = referred(bench, f"{mode.name}-{dose:.0e}", drawn, advance)
-            measured.referred[mode, dose] = _finite(measured, judged, f"{mode}, {dose:.0e} e/Å²")
+            measured.referred[mode, dose] = _finite(measured, judged, f"{mode}, {formats.dose(dose)}")
 
 
 def referred(bench: Bench, name: str, drawn: list[Job], advance: Advance) -> Arrays:
@@ -195,7 +196,9 @@ def _unseen(measured: Measured, bench: Bench, show: Show) -> None:
             measured.unseen[name, dose] = bench.run(label, drawn, Task(), advance)
             if compared:
                 judged = referred(bench, label, drawn, advance)
-                measured.unseen_referred[name, dose] = _finite(measured, judged, f"{name}, {dose:.0e} e/Å²")
+                measured.unseen_referred[name, dose] = _finite(
+                    measured, judged, f"{name}, {formats.dose(dose)}"
+                )
 
 
 def _perturbed(measured: Measured, bench: Bench, show: Show) -> None:

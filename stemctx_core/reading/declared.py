@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from stemctx_core import formats
 from stemctx_core.context import ImagingContext, Known, Missing, Quantity, Source
 from stemctx_core.errors import InputError
 from stemctx_core.reading.values import FileValues
@@ -19,7 +20,7 @@ from stemctx_core.reading.values import FileValues
 FOLDER_FILE: Final = "stemctx.toml"
 _MOST_BYTES: Final = 1 << 20
 #: Values that differ by less are the same, rounded.
-_SAME: Final = 0.01
+SAME: Final = 0.01
 _ELEMENTARY_CHARGE_C: Final = 1.602176634e-19
 
 
@@ -156,7 +157,7 @@ def context_of(
             f"{field.words[0].upper()}{field.words[1:]}: {values[0].value:g} by {_where(values[0])}, "
             f"{other.value:g} by {_where(other)}; the first is used."
             for other in values[1:]
-            if abs(other.value / values[0].value - 1) > _SAME
+            if abs(other.value / values[0].value - 1) > SAME
         ]
     host = next((t.declared.host for t in told if t.declared.host), None)
     if host is None:
@@ -211,5 +212,5 @@ def _dose(told: Sequence[Told], chosen: Mapping[str, Quantity]) -> Quantity:
     electrons = current.value * 1e-12 * dwell.value * 1e-6 / _ELEMENTARY_CHARGE_C
     dose = electrons / pixel.value**2
     if not 1.0 <= dose <= 1e9:
-        return Missing(f"probe current, dwell time and pixel size give {dose:.2g} e/Å², which cannot be")
+        return Missing(f"probe current, dwell time and pixel size give {formats.dose(dose)}, which cannot be")
     return Known(dose, current.source, f"{current.detail} times dwell time over the pixel")

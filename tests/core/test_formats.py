@@ -1,10 +1,14 @@
 """Numbers are written in one way."""
 
 import math
+import re
+from pathlib import Path
 
 import pytest
 
 from stemctx_core import formats
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -42,3 +46,16 @@ def test_what_is_not_known_has_no_unit() -> None:
         formats.latency(None),
         formats.latency(math.nan),
     } == {"–"}
+
+
+def test_no_other_place_formats_a_dose_or_a_density() -> None:
+    """Numbers that a user typed are repeated as they are (``:g``)."""
+    by_hand = re.compile(r"\{[^{}]*:[^{}]*\.\d[efg]\} ?(e/Å²|cm⁻²|per cm|e⁻)|e⁻/Å|\.\d[efg]\} per cm")
+    found = [
+        f"{path.relative_to(REPOSITORY)}: {line.strip()}"
+        for folder in ("stemctx_core", "realtime", "sim", "nionswift_plugin", "examples")
+        for path in (REPOSITORY / folder).rglob("*.py")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if by_hand.search(line)
+    ]
+    assert found == []
