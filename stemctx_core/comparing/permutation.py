@@ -43,9 +43,12 @@ class Distance:
 
 def block_index(positions_angstrom: NDArray[np.float64]) -> NDArray[np.intp]:
     """(n,) number of the block that each of (n, 2) places lies in, without gaps."""
-    cells = np.floor(positions_angstrom / BLOCK_ANGSTROM).astype(np.int64)
-    _, index = np.unique(cells, axis=0, return_inverse=True)
-    return np.asarray(index.ravel(), np.intp)
+    cells = np.floor(positions_angstrom / BLOCK_ANGSTROM).astype(np.intp)
+    cells -= cells.min(axis=0)
+    number = cells[:, 0] * (cells[:, 1].max() + 1) + cells[:, 1]
+    used = np.bincount(number) > 0
+    index: NDArray[np.intp] = (np.cumsum(used) - 1)[number]
+    return index
 
 
 def permuted(statistic: Statistic, first: int, second: int, rng: np.random.Generator) -> Distance:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -36,8 +37,6 @@ class FrameView:
     ----------
     lattice, left
         What it rests on.
-    contrast
-        (blocks, bins of `CONTRAST`) pixels, slightly smoothed.
     amplitude
         (m,) of each column over the host's metal, as the frame itself shows it.
     block
@@ -49,10 +48,19 @@ class FrameView:
 
     lattice: HostLattice
     left: Residual
-    contrast: NDArray[np.float64]
     amplitude: NDArray[np.float64]
     block: NDArray[np.intp]
     power: NDArray[np.float64]
+
+    @cached_property
+    def contrast(self) -> NDArray[np.float64]:
+        """(blocks, bins of `CONTRAST`) histogram of the pixels, slightly smoothed."""
+        lattice, px = self.lattice, self.left.pixel_size_angstrom
+        # From the frame's mean, not from the fitted background: that has an error of its own, which all blocks share.
+        intensity = gaussian_filter(lattice.image, SMOOTHED_ANGSTROM / px, mode="nearest")
+        intensity = (intensity - np.float32(intensity.mean())) / np.float32(lattice.unit)
+        block = block_index(np.indices(intensity.shape, np.float64).reshape(2, -1).T * px)
+        return _by_block(intensity.ravel(), block, int(block.max()) + 1, CONTRAST)
 
     def columns(self, sublattice: int) -> NDArray[np.float64]:
         """(blocks, bins of `COLUMN`) histogram of the amplitudes of a sublattice."""
@@ -64,16 +72,9 @@ def frame_view(library: ResponseLibrary, lattice: HostLattice) -> FrameView:
     """Prepare a frame to be compared."""
     px = lattice.grid.pixel_size_angstrom
     left = residual(lattice)
-    # From the frame's mean, not from the fitted background: that has an error of its own, which all blocks share.
-    intensity = gaussian_filter(lattice.image, SMOOTHED_ANGSTROM / px, mode="nearest")
-    intensity = (intensity - np.float32(intensity.mean())) / np.float32(lattice.unit)
-    where = np.indices(intensity.shape, np.float64).reshape(2, -1).T * px
-    pixel_block = block_index(where)
-    contrast = _by_block(intensity.ravel(), pixel_block, int(pixel_block.max()) + 1, CONTRAST)
     return FrameView(
         lattice=lattice,
         left=left,
-        contrast=contrast,
         amplitude=_amplitudes(library, lattice),
         block=block_index(lattice.positions_px * px),
         power=_power(left),

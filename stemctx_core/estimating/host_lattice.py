@@ -126,7 +126,9 @@ def host_lattice(
     known = knowledge(library, context)
     check_image(image)
     grid = lattice(image, context, known) if grid is None else grid
-    viewed = view(image, grid, context, known)
+    # A pixel size that is off serves to find the lattice, and is no reason to refuse: it is what may be estimated.
+    plain = msgspec.structs.replace(context, pixel_size_angstrom=Missing("left to the lattice"))
+    viewed = view(image, grid, plain, known)
     judged = viewed.obstacle == 0
     sublattice, positions = viewed.sites.sublattice[judged], viewed.sites.positions_px[judged]
     to_features = np.ascontiguousarray(projection().T, np.float32)

@@ -85,11 +85,18 @@ def residual(lattice: HostLattice) -> Residual:
         cell = np.where(count > 0, total / np.maximum(count, 1), mean).reshape(_BINS, _BINS)
         fitted = ndimage.map_coordinates(cell, cell_at.T, order=1, mode="grid-wrap").reshape(image.shape)
         left = np.where(good, image - fitted, 0).astype(np.float32)
-        sigma = _SLOW_ANGSTROM / px
-        mass = ndimage.gaussian_filter(good.astype(np.float32), sigma, mode="nearest", truncate=3.0)
-        slow = ndimage.gaussian_filter(left, sigma, mode="nearest", truncate=3.0) / np.maximum(mass, 1e-3)
+        mass = np.maximum(_smooth(good.astype(np.float32), px), np.float32(1e-3))
+        slow = (_smooth(left, px) / mass).astype(np.float32)
     values = np.where(good, left - slow, 0).astype(np.float32)
     return Residual(values, good, (cell - cell.mean()).astype(np.float32), float(slow[good].std()), px)
+
+
+def _smooth(values: NDArray[np.float32], px: float) -> NDArray[np.float32]:
+    """About a Gaussian average: two box averages, which cost the same whatever their width."""
+    width = max(1, round(np.sqrt(6) * _SLOW_ANGSTROM / px))
+    once = ndimage.uniform_filter(values, width, mode="nearest")
+    twice: NDArray[np.float32] = ndimage.uniform_filter(once, width, mode="nearest")
+    return twice
 
 
 def _away_from_odd(lattice: HostLattice, places: NDArray[np.float64]) -> NDArray[np.bool_]:
