@@ -25,6 +25,7 @@ from stemctx_core.classes import candidates
 from stemctx_core.labelling.book import open_book
 from stemctx_core.labelling.records import Kind
 from stemctx_core.labelling.sampling import Amounts
+from stemctx_core.reading.declared import Declared
 from tests.core.frames import MAADF, FrameRecipe, make_frame
 from tests.realtime.browser import Annotator, chromium
 from tests.realtime.labelling import free_port, make_book, serving
