@@ -2,6 +2,8 @@
 # make swift      Nion Swift with the simulated microscope, scanning and flagging in its window
 # make test       every check: ruff, mypy, import-linter, pytest
 # make docs       the documentation as a site, in site/
+# make test-lowest  a part of the tests with the lowest versions that the project allows
+# make test-release  wheel and source archive, installed into an empty environment, flag a simulated frame
 # make test-host  the tests that need neither PyTorch nor abTEM, for a newer Python and the Nion Swift it brings
 #
 # PYTHON= chooses the interpreter a new environment is made with, VENV= where it is made.
@@ -16,9 +18,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 METADATA := pyproject.toml tests/constraints.txt
 
 # Tests share few cores with the processes that they start.
-test test-host: export OMP_NUM_THREADS ?= 1
+test test-host test-lowest test-release: export OMP_NUM_THREADS ?= 1
 
-.PHONY: live swift test test-host docs lint clean
+.PHONY: live swift test test-host test-lowest test-release docs lint clean
 
 live: $(VENV)/.installed-live
 	$(BIN)/stemctx live $(LIVE_OPTIONS)
@@ -39,6 +41,21 @@ lint: $(VENV)/.installed-test
 
 test-host: $(VENV)/.installed-host
 	STEMCTX_REQUIRE="$(REQUIRE)" $(BIN)/python -m pytest -m "not torch and not abtem" $(PYTEST_OPTIONS)
+
+LOWEST_TESTS := $(addprefix tests/,core/test_fixed_frame.py core/test_lattice.py core/test_analysis.py core/test_reading.py \
+  realtime/test_client.py realtime/test_recorder.py sim/test_headless.py plugin/test_plug_in.py plugin/test_panel.py)
+
+test-lowest: $(VENV)/.installed-lowest
+	$(BIN)/stemctx --help >/dev/null
+	$(BIN)/python -m pytest -m "not torch and not abtem and not slow" $(LOWEST_TESTS) $(PYTEST_OPTIONS)
+
+# The wheel is made from the source archive, so that both are checked.
+test-release: $(VENV)/.installed-test
+	rm -rf build/release
+	$(BIN)/python -m build --outdir build/release .
+	$(PYTHON) -m venv build/release/empty
+	build/release/empty/bin/python -m pip --disable-pip-version-check install --quiet "$$(ls build/release/*.whl)[simulator]"
+	cd build/release && empty/bin/stemctx doctor && empty/bin/stemctx live --frames 1 --output live
 
 # Strictly: a link to a page that is not there, or a page that no menu names, is an error.
 docs: $(VENV)/.installed-docs
@@ -65,6 +82,13 @@ $(VENV)/.installed-test: $(VENV)/.made $(METADATA)
 $(VENV)/.installed-host: $(VENV)/.made $(METADATA)
 	$(PIP) --constraint tests/constraints.txt --editable '.[plugin,simulator,files,test]'
 	touch $@ $(VENV)/.installed-live $(VENV)/.installed-swift
+
+# Only what is declared stands at its lowest; what that needs in turn, and what runs the tests, is as new as it may be.
+$(VENV)/.installed-lowest: $(VENV)/.made $(METADATA)
+	$(PIP) uv
+	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv pip install --quiet --resolution lowest-direct --editable '.[plugin,simulator,files]'
+	$(PIP) 'pytest>=8.3' 'pytest-timeout>=2.3' 'hypothesis>=6.115' 'onnx>=1.17' 'scikit-learn>=1.5'
+	touch $@
 
 $(VENV)/.installed-docs: $(VENV)/.made $(METADATA)
 	$(PIP) --constraint tests/constraints.txt --editable '.[docs]'
