@@ -20,6 +20,7 @@ from nionswift_plugin.stemctx_simulator.witness import LiveScore, Sight, Witness
 from sim.crystal import IMPERFECTIONS
 from sim.instrument import CHANNELS
 from sim.replay import Replay, open_replay
+from stemctx_core import formats
 from stemctx_core.context import ImagingContext, Known
 from stemctx_core.errors import InputError, StemctxError
 
@@ -219,7 +220,7 @@ class SimulatorPlugIn:
         self._follow()
         put(
             self.form.beam,
-            f"{sight.dose_e_per_angstrom2:.2g} e/Å² in the middle so far, {sight.lost_atoms} atoms lost",
+            f"{formats.dose(sight.dose_e_per_angstrom2)} in the middle so far, {sight.lost_atoms} atoms lost",
         )
         if self.form.truth.value and self.installed is not None:
             scan = self.installed.scan
