@@ -21,6 +21,8 @@ _FEWEST: Final = 8
 _EACH: Final = 1.0
 _TOGETHER: Final = 4.5
 _LEAST_PART: Final = 0.4
+#: In standard errors of a square, by how much the sublattices must differ for any of this to be seen.
+_LEAST_DIFFERENCE: Final = 1.5
 #: In a frame with such a grain, what a site belongs to is seen from so many sites around it; those nearer to the other
 #: grain than this are of neither (lattice constants).
 _AROUND: Final = 48
@@ -55,6 +57,8 @@ def twin_sites(
     certain = np.where(known, sign * difference / error, 0.0)
     grains, count = label(certain < -_EACH, structure=np.ones((3, 3)))
     usual = float(np.median(sign * difference[known & (grains == 0)])) if (known & (grains == 0)).any() else 0.0
+    if not usual > _LEAST_DIFFERENCE * float(np.median(error[known])):
+        return none
     found = np.zeros(grains.shape, np.bool_)
     for grain in range(1, count + 1):
         inside = grains == grain

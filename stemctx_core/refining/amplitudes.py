@@ -26,8 +26,12 @@ _LOCAL: Final = 60
 #: below this part of the frame's a hole.
 _CONTAMINATION: Final = 0.25
 _HOLE: Final = 0.5
+#: A site is in a hole where so many of the sites nearest to it, itself among them, are fainter than this.
+_NEAREST: Final = 13
+_MISSING: Final = 4
+_FAINT: Final = 0.45
 #: What is left unexplained about a column, over the frame's median, above which it is like nothing listed.
-_LARGEST_REST: Final = 3.0
+_LARGEST_REST: Final = 2.5
 #: A small crystal in which the amplitude of each candidate is measured as in the frame.
 _CELLS: Final = 4
 _SMALL_PIXEL_ANGSTROM: Final = 0.3
@@ -89,11 +93,14 @@ def measure(
     near = min(_LOCAL, len(scaled))
     local = np.median(scaled[cKDTree(positions).query(positions, k=near)[1]], axis=1)
     above = (found.background - np.median(found.background)) / max(level)
+    relative = scaled / np.maximum(local, 1e-6 * level[0])
+    _, nearest = cKDTree(positions).query(positions, k=min(_NEAREST, len(positions)))
+    hole = (relative < _FAINT)[nearest].sum(axis=1) >= _MISSING
     return Amplitudes(
-        relative=scaled / np.maximum(local, 1e-6 * level[0]),
+        relative=relative,
         ratio=ratio,
         sigma_angstrom=found.sigma_angstrom,
-        spoiled=(above > _CONTAMINATION) | (local < _HOLE * level[0]),
+        spoiled=(above > _CONTAMINATION) | (local < _HOLE * level[0]) | hole,
         unlike=found.rest / np.maximum(local, 1e-9) > _LARGEST_REST * np.median(found.rest[seen]) / level[0],
     )
 

@@ -17,8 +17,8 @@ from scipy.spatial import cKDTree
 
 from stemctx_core.refining.matrices import Columns, Factor, splines, templates
 
-#: Rounds of moving the columns and fitting the source; a second changes amplitudes by about 0.01.
-_ROUNDS: Final = 1
+#: Rounds of moving the columns and fitting the source; a third changes no amplitude by more than 0.01.
+_ROUNDS: Final = 2
 #: The source is looked for by a parabola through three sizes this far apart, and within these limits (Å).
 _STEP_ANGSTROM: Final = 0.04
 _SOURCE_ANGSTROM: Final = (0.20, 0.90)

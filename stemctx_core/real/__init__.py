@@ -1,0 +1,1 @@
+"""Real micrographs: how far what is said of them agrees with people's labels, and what is refused: `stemctx real`."""

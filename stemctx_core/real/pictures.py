@@ -1,0 +1,65 @@
+"""Pictures of the real frames: overlays with fewer pixels than the micrographs have, and the plane of two detectors."""
+
+from __future__ import annotations
+
+import io
+from typing import Final
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from stemctx_core.pictures import overlay_png
+from stemctx_core.real.measuring import THIRD, THIRD_HALF, Measured
+
+#: Eight inches of it have fewer pixels than the frames.
+_DPI: Final = 52
+#: Name of the run, and of its picture.
+OVERLAYS: Final = {
+    "ADF1 thorough": "real_adf1.png",
+    "ADF2 thorough": "real_adf2.png",
+    "both thorough": "real_both.png",
+    "MoS2 at 60 kV": "real_mos2.png",
+    "MoSe2 grain boundary": "real_grain_boundary.png",
+}
+PLANE: Final = "real_two_detectors.png"
+
+
+def pictures(measured: Measured) -> dict[str, bytes]:
+    """PNG files by name."""
+    found = {
+        name: overlay_png(measured.images[run], measured.results[run], run, dpi=_DPI)
+        for run, name in OVERLAYS.items()
+    }
+    return {**found, PLANE: _plane(measured)}
+
+
+def _plane(measured: Measured) -> bytes:
+    """Amplitudes of the chalcogen columns on both detectors, coloured by what they are taken for."""
+    result = measured.results["both thorough"]
+    chalcogen = result.sites.sublattice == 1
+    best = result.sites.best[chalcogen]
+    figure = Figure(figsize=(6, 5), dpi=90, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for k in np.unique(best):
+        mine = best == k
+        axes.plot(
+            *measured.amplitudes[:, mine],
+            ".",
+            ms=3,
+            label=f"{result.candidates[int(k)].species}: {int(mine.sum())}",
+        )
+    corner = (THIRD[0] - THIRD_HALF, THIRD[1] - THIRD_HALF)
+    axes.add_patch(Rectangle(corner, 2 * THIRD_HALF, 2 * THIRD_HALF, fill=False, ec="black", lw=0.8))
+    axes.set(
+        xlabel="amplitude on ADF1, of Se2",
+        ylabel="amplitude on ADF2, of Se2",
+        xlim=(-0.2, 1.7),
+        ylim=(-0.2, 1.7),
+    )
+    axes.legend(frameon=False, markerscale=3)
+    png = io.BytesIO()
+    figure.savefig(png, format="png", metadata={"Software": "stemctx"})
+    return png.getvalue()
