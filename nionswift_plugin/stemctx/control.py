@@ -13,12 +13,12 @@ from nionswift_plugin.stemctx.screen import Screen
 from nionswift_plugin.stemctx.service import LiveService
 from nionswift_plugin.stemctx.settings import Settings
 from nionswift_plugin.stemctx.shown import ShownRule
-from nionswift_plugin.stemctx.status import LiveState, LiveStatus
+from nionswift_plugin.stemctx.status import FlagAge, LiveState, LiveStatus
 from nionswift_plugin.stemctx.throttle import Throttle
 from nionswift_plugin.stemctx.ui_thread import UiThread
 from stemctx_core.results import FrameResult
 
-_PERIOD_S: Final = 0.2
+_PERIOD_S: Final = 0.5
 
 
 class LiveControl:
@@ -44,6 +44,7 @@ class LiveControl:
         self.on_outdated: Callable[[Mapping[str, str]], None] | None = None
         self._throttle = Throttle(_PERIOD_S)
         self._said = (LiveState.OFF, "")
+        self._came: tuple[LiveState, str, FlagAge] | None = None
         self._spoken_of: tuple[FrameResult | None, ShownRule] | None = None
 
     def start(self) -> None:
@@ -106,7 +107,7 @@ class LiveControl:
         self.update()
 
     def update(self) -> None:
-        """Bring image and panel to the state of the service; the panel at most five times a second."""
+        """Bring image and panel to the state of the service; the panel at most twice a second."""
         service = self._feed.service
         status = self._spoken(service.status if service is not None else LiveStatus())
         self.screen.follow(status)
@@ -145,8 +146,11 @@ class LiveControl:
             self._model.show_result(result, rule)
 
     def _state_came(self, status: LiveStatus) -> None:
-        """From any thread."""
-        self._ui.call("state", self.update)
+        """From any thread: counts wait for the next update of the panel, what is to be seen at once does not."""
+        came = (status.state, status.reason, status.flags)
+        if came != self._came or not self._ui.is_waiting("panel"):
+            self._came = came
+            self._ui.call("state", self.update)
 
     def _device_gone(self, scan: Any) -> None:
         """From any thread."""

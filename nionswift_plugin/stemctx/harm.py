@@ -28,12 +28,15 @@ def swift(
     frames: Annotated[int, typer.Option(min=2, max=10_000, help="Of each turn of the scan.")] = 10,
     turns: Annotated[int, typer.Option(min=1, max=100, help="Turns with the plug-in on and off.")] = 3,
     cycles: Annotated[int, typer.Option(min=0, max=1000, help="Loads and unloads for the leak check.")] = 20,
+    partial: Annotated[
+        bool, typer.Option("--partial/--whole", help="Judge rows of frames over 1 s while they arrive, or not.")
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
     """Measure what live flags cost Nion Swift, on its own acquisition and the simulated microscope.
 
     Nion Swift runs without a display: its document, its window with the panel in it, its scan. The scan runs in turns
-    with and without live flags; partial frames are judged too.
+    with and without live flags.
 
     stemctx benchmark swift --size 512 --frames 20
 
@@ -50,7 +53,7 @@ def swift(
 
     said = Console(stderr=True, highlight=False)
     with said.status("opening Nion Swift") as status:
-        report = measure(HarmPlan(size, dwell_us, frames, turns, cycles), status.update)
+        report = measure(HarmPlan(size, dwell_us, frames, turns, cycles, partial), status.update)
     if as_json:
         typer.echo(json.dumps(report.summary()))
     else:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 from nion.swift import Facade
 from nion.utils import Registry
@@ -30,6 +31,7 @@ class HarmPlan:
     frames: int
     turns: int
     cycles: int
+    partial: bool
 
 
 @dataclass
@@ -67,6 +69,7 @@ def measure(plan: HarmPlan, say: Callable[[str], None]) -> HarmReport:
         counted_writes() as written,
     ):
         scan = Registry.get_component("scan_hardware_source")
+        plug_in.settings.change(msgspec.structs.replace(plug_in.remembered, partial_frames=plan.partial))
         plug_in.window_opened(window)
         _play(window, scan, 2, lambda: None)  # makes the live image, which is a document
         items = len(context.document_model.data_items)

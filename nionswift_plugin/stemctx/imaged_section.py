@@ -31,7 +31,9 @@ class ImagedHandler(Declarative.Handler):  # type: ignore[misc]  # nion is untyp
             row(
                 "",
                 ui.create_check_box(
-                    text="Judge rows while they arrive", checked=bound("model.partial_frames.value")
+                    text="Judge rows while they arrive",
+                    checked=bound("model.partial_frames.value"),
+                    tool_tip="Of frames that take over a second; faster ones are judged when they are whole",
                 ),
             ),
             row(

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from typing import Final
 
+from nionswift_plugin.stemctx.frame_values import number
 from nionswift_plugin.stemctx.ledger import FrameLedger
 from nionswift_plugin.stemctx.tap import FrameTap, TappedFrame
 from realtime.client import DefectClient
 from stemctx_core.results import FrameIdentity
+
+#: Of frames that take no longer (s), only the whole ones are sent.
+SOON_WHOLE_S: Final = 1.0
 
 
 @dataclass
@@ -61,7 +66,10 @@ class OneRun:
             self._whole_sent = None
 
     def wants(self, frame: TappedFrame, partial_frames: bool) -> bool:
-        """Note a frame, and say whether it is to be sent."""
+        """Note a frame, and say whether it is to be sent.
+
+        Rows of a frame that is soon whole are left out: the server would still be at work on them when it is.
+        """
         self.ledger.seen(frame)
         client = self.client
         if client is not None and self._field not in ((), frame.field):
@@ -69,8 +77,8 @@ class OneRun:
             self._whole_sent = None
         self._field = frame.field
         # The first rows of the next frame must not replace a whole one that waits for its turn.
-        wanted = frame.complete or (partial_frames and self._whole_sent is None)
-        return client is not None and frame.valid_rows > 0 and wanted
+        rows_wanted = partial_frames and self._whole_sent is None and _takes_long(frame)
+        return client is not None and frame.valid_rows > 0 and (frame.complete or rows_wanted)
 
     def sent(self, frame: TappedFrame, hardware_source_id: str) -> FrameIdentity:
         """Note a frame that is about to be sent, and name it."""
@@ -83,3 +91,8 @@ class OneRun:
         """Note that a frame was answered, or that one never will be."""
         if frame is None or frame == self._whole_sent:
             self._whole_sent = None
+
+
+def _takes_long(frame: TappedFrame) -> bool:
+    exposure_s = number(frame.metadata.get("hardware_source", {}).get("exposure"))
+    return exposure_s is None or exposure_s > SOON_WHOLE_S

@@ -58,7 +58,7 @@ class PanelModel:
         self.device_index: Any = of(0)
         self.channels: Any = of([])
         self.channel_index: Any = of(0)
-        self.partial_frames: Any = of(False)
+        self.partial_frames: Any = of(True)
         self.problem: Any = of("")
         self.host: Any = of("")
         self.hosts: Any = of([*materials.hosts(), *materials.held_out_hosts()])

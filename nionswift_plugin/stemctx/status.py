@@ -43,7 +43,8 @@ class LiveSettings:
     channel_index
         Detector channel of the scan device.
     partial_frames
-        Whether frames are sent while their rows arrive, or only when they are whole.
+        Whether frames that take over a second are sent while their rows arrive, or only when they are whole. A script
+        wants whole frames; the panel begins with rows.
     user
         Values entered by the user, by `context_reader.USER_QUANTITIES`, used where nothing else gives them.
     controls

@@ -92,6 +92,10 @@ class UiThread:
         if windows and key not in self._later and not self._closed:
             self._later[key] = windows[0].event_loop.call_later(delay_s, run), windows[0]
 
+    def is_waiting(self, key: str) -> bool:
+        """Whether a function of `call_later` is still to be run; to be called on any thread."""
+        return key in self._later
+
     def close(self) -> None:
         """Run nothing any more."""
         with self._lock:
