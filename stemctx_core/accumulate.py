@@ -183,18 +183,8 @@ def _changed(
     difference *= (1 / np.sqrt(1 + 1 / past.counts[before]))[:, None].astype(np.float32)
     kind = new.sites.sublattice[new.judged][after]
     means = np.stack([p.mean for p in predictions.candidates])
-    whiten = np.stack(
-        [
-            np.linalg.inv(
-                np.linalg.cholesky(
-                    predictions.candidates[row].covariance(
-                        free, scatter.dose_e_per_angstrom2, scatter.background
-                    )
-                )
-            )
-            for row in host_rows(new.context.candidates)
-        ]
-    )
+    covariance = predictions.covariances(free, scatter.dose_e_per_angstrom2, scatter.background)
+    whiten = np.linalg.inv(np.linalg.cholesky(covariance[list(host_rows(new.context.candidates))]))
     expected = np.einsum("skm,cm->sck", whiten, means)
     # As between two single frames, the least that a step can be.
     steps = (expected[:, None] - expected[:, :, None]) / np.sqrt(2)

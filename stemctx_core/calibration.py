@@ -49,7 +49,7 @@ _ANCHORS = 800
 _SITES_AN_ANCHOR = 8
 #: So many sites share the columns of a patch; where there are more than the second number, some are passed over.
 _OVERLAP = 12
-_FITTED_SITES = 2048
+_FITTED_SITES = 512
 #: Sites of a sublattice whose scatter is measured at most: it is then known to 2 %, and the dose with it.
 _SCATTERED_SITES = 2048
 #: Columns of one kind scatter by 0.05 to 0.11 in real frames; more would be counting noise taken for scatter.
@@ -179,19 +179,22 @@ def calibrate(library: ResponseLibrary, host: Host, optics: Optics, means: HostM
         Columns that are not those of the declared host and context.
     """
     target = means.patches[:, _fitted()].ravel()
-    own, around, signal = _templates(library, host, optics)
+    shapes, products, signal = _templates(library, host, optics)
+    level = float(target.mean())  # off first, so that no digits are lost where the detector has a large offset
+    seen = shapes @ (target - level)
     # Neighbours of a host column are a little less than the host's own on the mean, since some are defects.
     neighbours = np.ones(2)
     for _ in range(2):
-        templates = own + neighbours[:, None] * around
-        _, misfits = _fit(templates, target)
+        _, misfits = _fit(products, seen, target - level, neighbours)
         sigma = _minimum(SIGMA_GRID_ANGSTROM, misfits)
-        low = min(int(np.searchsorted(SIGMA_GRID_ANGSTROM, sigma, side="right")) - 1, len(templates) - 2)
+        low = min(int(np.searchsorted(SIGMA_GRID_ANGSTROM, sigma, side="right")) - 1, len(shapes) - 2)
         share = (sigma - SIGMA_GRID_ANGSTROM[low]) / (SIGMA_GRID_ANGSTROM[low + 1] - SIGMA_GRID_ANGSTROM[low])
-        template = templates[low] * (1 - share) + templates[low + 1] * share
-        ((gain, chalcogen_gain, background),), (misfit,) = _fit(template[None], target)
+        shape = (shapes[low] * (1 - share) + shapes[low + 1] * share)[None]
+        product, against = shape @ shape.transpose(0, 2, 1), shape @ (target - level)
+        ((gain, chalcogen_gain, background),), (misfit,) = _fit(product, against, target - level, neighbours)
         own_signal = (signal[low] * (1 - share) + signal[low + 1] * share) * (gain, chalcogen_gain)
         neighbours = np.clip(1 + means.shortfall / np.where(own_signal > 0, own_signal, np.inf), 0.5, 1.5)
+    background += level
     misfit /= float(np.ptp(target)) or 1.0
     if gain <= 0 or chalcogen_gain <= 0 or misfit > LARGEST_MISFIT:
         raise CalibrationError(
@@ -389,14 +392,30 @@ def _robust_sd(values: NDArray[np.floating[Any]]) -> float:
 
 
 def _fit(
-    templates: NDArray[np.float64], target: NDArray[np.float64]
+    products: NDArray[np.float64],
+    seen: NDArray[np.float64],
+    target: NDArray[np.float64],
+    neighbours: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Gains of the two sublattices and the background, (t, 3), for each of t templates; (t,) rms residuals."""
-    design = np.concatenate([templates, np.ones((len(templates), 1, templates.shape[2]))], axis=1)
-    gram = design @ design.transpose(0, 2, 1)
-    solution = np.linalg.solve(gram, (design @ target)[:, :, None])[:, :, 0]
-    residual = target - (solution[:, None, :] @ design)[:, 0]
-    return solution, np.sqrt(np.mean(residual**2, axis=1))
+    """Gains of the two sublattices and the background, (t, 3), for each of t source sizes; (t,) rms residuals.
+
+    Parameters
+    ----------
+    products
+        (t, 5, 5) of the shapes of `_templates` with each other.
+    seen
+        (t, 5) of the shapes with the target.
+    neighbours
+        (2,) what the columns around are of the host's own.
+    """
+    together = np.zeros((3, 5))
+    together[[0, 1, 2], [0, 1, 4]] = 1.0
+    together[[0, 1], [2, 3]] = neighbours
+    gram, right = together @ products @ together.T, seen @ together.T
+    solution = np.asarray(np.linalg.solve(gram, right[:, :, None])[:, :, 0], np.float64)
+    explained = np.sum(solution * (2 * right - (gram @ solution[:, :, None])[:, :, 0]), axis=1)
+    misfit: NDArray[np.float64] = np.sqrt(np.maximum(target @ target - explained, 0.0) / len(target))
+    return solution, misfit
 
 
 def _minimum(at: NDArray[np.float64], values: NDArray[np.float64]) -> float:
@@ -416,9 +435,12 @@ def _templates(
 
     Returns
     -------
-    own, around
-        (source sizes, 2 sublattices, 2 × samples that are fitted): what a sublattice contributes to the patch around
-        a metal site and, after it, around a chalcogen site, by the site's own column and by all others.
+    shapes
+        (source sizes, 5, 2 × samples that are fitted): what the metal and the chalcogen sublattice contribute to the
+        patch around a metal site and, after it, around a chalcogen site, by the site's own column and then by all
+        others; and a constant.
+    products
+        (source sizes, 5, 5) of them with each other.
     signal
         (source sizes, 2): central feature of a sublattice's own column.
     """
@@ -438,7 +460,9 @@ def _templates(
         [own[:, c, c * samples : (c + 1) * samples] @ projection()[OWN_COLUMN] for c in (0, 1)], axis=1
     )
     fitted = np.tile(_fitted(), 2)
-    return own[:, :, fitted], around[:, :, fitted], signal
+    constant = np.ones((len(own), 1, np.count_nonzero(fitted)))
+    shapes = np.concatenate([own[:, :, fitted], around[:, :, fitted], constant], axis=1)
+    return shapes, shapes @ shapes.transpose(0, 2, 1), signal
 
 
 @lru_cache(maxsize=1)

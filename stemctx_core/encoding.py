@@ -11,6 +11,7 @@ was never trained on enters through its simulated response.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,17 +125,21 @@ class Prediction:
         self, nuisance: Nuisance, dose_e_per_angstrom2: float, background: float
     ) -> NDArray[np.float64]:
         """(K, K) covariance with every nuisance at its size."""
-        sizes = {
-            "counting": 1 / dose_e_per_angstrom2,
-            "floor": background / dose_e_per_angstrom2,
-            "defects": nuisance.defects * (1 - nuisance.defects),
-            "spread": 1.0,
-        }
         total = 1e-9 * np.eye(FEATURES)
         for name, component in self.components.items():
-            size = sizes[name] if name in sizes else getattr(nuisance, name) ** 2
-            total += size * component
+            total += _size(name, nuisance, dose_e_per_angstrom2, background) * component
         return total
+
+
+def _size(name: str, nuisance: Nuisance, dose_e_per_angstrom2: float, background: float) -> float:
+    """What the component of that name is multiplied with."""
+    if name == "counting":
+        return 1 / dose_e_per_angstrom2
+    if name == "floor":
+        return background / dose_e_per_angstrom2
+    if name == "defects":
+        return nuisance.defects * (1 - nuisance.defects)
+    return 1.0 if name == "spread" else float(getattr(nuisance, name)) ** 2
 
 
 @dataclass(frozen=True)
@@ -162,6 +167,22 @@ class Predictions:
     expected_ratio: float
     ratio: float
     scene_reference: float
+
+    def covariances(
+        self, nuisance: Nuisance, dose_e_per_angstrom2: float, background: float
+    ) -> NDArray[np.float64]:
+        """(C, K, K) `Prediction.covariance` of every candidate, in one product."""
+        names, components = self._components
+        sizes = [_size(name, nuisance, dose_e_per_angstrom2, background) for name in names]
+        total: NDArray[np.float64] = np.tensordot(sizes, components, 1) + 1e-9 * np.eye(FEATURES)
+        return total
+
+    @cached_property
+    def _components(self) -> tuple[list[str], NDArray[np.float64]]:
+        """Names, and (names, C, K, K) with zeros where a candidate has none."""
+        names = sorted({name for p in self.candidates for name in p.components})
+        none = np.zeros((FEATURES, FEATURES))
+        return names, np.stack([[p.components.get(name, none) for p in self.candidates] for name in names])
 
 
 def predict(library: ResponseLibrary, scene: Scene) -> Predictions:
@@ -240,9 +261,7 @@ def assemble(
     """
     variance = 0.0 if sigma_includes_scatter else nuisance.jitter_angstrom**2 + nuisance.shift_angstrom**2
     mean = np.stack([p.mean + variance * p.blur for p in predictions.candidates])
-    covariance = np.stack(
-        [p.covariance(nuisance, dose_e_per_angstrom2, background) for p in predictions.candidates]
-    )
+    covariance = predictions.covariances(nuisance, dose_e_per_angstrom2, background)
     factor = np.linalg.cholesky(covariance)
     log_dose = float(np.log10(dose_e_per_angstrom2 * predictions.reference))
     told = replace(predictions.scene, nuisance=nuisance, background=background)
