@@ -16,7 +16,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("onnxscript", reason="onnxscript is not installed")
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.timeout(600)]
 
 import typer  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
@@ -49,7 +49,7 @@ from tests.training.tuning_support import (  # noqa: E402
     written,
 )
 
-SMALL = TuningPlan(steps=60, folds=3, rehearsal_batches=10, held_out_batches=15, conformal_scenes=20)
+SMALL = TuningPlan(steps=50, folds=2, rehearsal_batches=6, held_out_batches=10, conformal_scenes=20)
 GUESSED_MRAD = {"ADF1": (50.0, 120.0), "ADF2": (35.0, 70.0)}
 
 
@@ -128,7 +128,7 @@ def test_the_same_seed_gives_the_same_model_and_another_seed_another(
     hundred: list[HandLabel], tmp_path: Path
 ) -> None:
     model, found = tunable(load_bundle()), _read(tmp_path, hundred)
-    quick = msgspec.structs.replace(SMALL, steps=10, folds=2, rehearsal_batches=2, held_out_batches=2)
+    quick = msgspec.structs.replace(SMALL, steps=5, rehearsal_batches=2, held_out_batches=2)
     plans = (quick, quick, msgspec.structs.replace(quick, seed=2))
     one, same, other = (tune(model, found, plan) for plan in plans)
     assert one.figures() == same.figures() != other.figures()
@@ -137,9 +137,8 @@ def test_the_same_seed_gives_the_same_model_and_another_seed_another(
 
 def test_permuted_labels_are_refused_or_change_nothing(hundred: list[HandLabel], tmp_path: Path) -> None:
     wrong = permuted(hundred, np.random.default_rng(5))
-    plan = msgspec.structs.replace(SMALL, folds=2)
     for strength in (1.0, 0.0):  # as it is, and without what holds the model back while it is fitted
-        weak = msgspec.structs.replace(plan, rehearsal=strength, distillation=strength)
+        weak = msgspec.structs.replace(SMALL, rehearsal=strength, distillation=strength)
         told = tune(tunable(load_bundle()), _read(tmp_path, wrong), weak)
         print(f"\n{told.words}")
         assert told.outcome in {Outcome.REFUSED, Outcome.UNCHANGED}
@@ -150,7 +149,7 @@ def test_permuted_labels_are_refused_or_change_nothing(hundred: list[HandLabel],
 
 def test_labels_of_what_is_as_simulated_change_hardly_anything(tmp_path: Path) -> None:
     labels = _read(tmp_path, simulated_labels(1, told_mrad=(50.0, 120.0))[::10])
-    told = tune(tunable(load_bundle()), labels, msgspec.structs.replace(SMALL, folds=2, steps=30))
+    told = tune(tunable(load_bundle()), labels, msgspec.structs.replace(SMALL, steps=20))
     assert told.outcome in {Outcome.UNCHANGED, Outcome.TUNED}
     if told.rendered_after is not None:
         assert not told.rendered_after.worse_than(told.rendered_before)
