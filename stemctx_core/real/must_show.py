@@ -65,7 +65,6 @@ def _refusals(frames: dict[str, Any]) -> list[dict[str, Any]]:
     withheld = [w for w in mos2["warnings"] if w.startswith("vac_S is not called")]
     spoiled = sum(n for reason, n in mos2["reasons"].items() if reason.startswith(("no lattice", "unknown")))
     twins = [w for w in boundary["warnings"] if "mirror twins" in w]
-    objected = [frames[n] for n in frames if "declared" in n]
     return [
         _row("60 kV MoS2: lattice found", "sites", mos2["sites"], mos2["sites"] > 0),
         _row("60 kV MoS2: sites abstained from in the hole and in contamination", "some", spoiled, spoiled > 0),
@@ -90,7 +89,7 @@ def _refusals(frames: dict[str, Any]) -> list[dict[str, Any]]:
                 frames[name]["code"] == "wrong_host",
             )
             for name in frames
-            if frames[name] in objected
+            if "declared" in name
         ),
     ]
 
