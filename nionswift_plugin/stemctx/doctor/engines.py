@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from nionswift_plugin.stemctx.doctor.child import ProbeFailed, ask
-from nionswift_plugin.stemctx.doctor.finding import Finding, ok, trouble, warning
+from nionswift_plugin.stemctx.doctor.finding import Finding, Status, ok, trouble, warning
 from nionswift_plugin.stemctx.doctor.installed import there
 
 TOPIC: Final = "engine"
@@ -46,7 +46,12 @@ def _gpu() -> list[Finding]:
         ]
     if not driver["devices"]:
         return [ok(TOPIC, f"TensorRT is not used: {driver['reason']}")]
-    return [_tensorrt(kind) for kind in driver["kinds"]]
+    tried = []
+    for kind in driver["kinds"]:
+        tried.append(_tensorrt(kind))
+        if tried[-1].status is Status.OK:  # the others would not be used
+            return tried[-1:]
+    return tried
 
 
 def _tensorrt(kind: str) -> Finding:
