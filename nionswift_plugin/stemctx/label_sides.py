@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 _LABEL_RADII: Final = (3.2, 16.0)
 #: Right, left, above, below: the first one that covers nothing is taken.
 _SIDES: Final = ((0, 1), (0, -1), (-1, 0), (1, 0))
-_OUTSIDE: Final = 2.0
+_OUTSIDE: Final = 5.0
 _CELL: Final = 8.0
 
 Box = tuple[float, float, float, float]

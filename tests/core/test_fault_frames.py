@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -174,6 +178,21 @@ def test_fault_36_frames_need_not_be_square(shape: tuple[int, int], analyzer: Fr
     assert result.refusal is None
     assert wrong_flags(result, frame) <= 1
     assert result.flag_counts()
+
+
+# Half a million sites take half a minute of computing, and the frame itself a quarter of one.
+@pytest.mark.slow
+@pytest.mark.timeout(1260)
+def test_fault_36_a_frame_of_8192_by_8192_is_judged_in_bounded_memory() -> None:
+    command = [sys.executable, "-m", "tests.core.largest_frame"]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True, timeout=1200)
+    said = json.loads(done.stdout)
+    assert said["refusal"] == ""
+    assert said["sites"] > 500_000
+    assert said["wrong"] <= 1e-3 * said["flags"]
+    assert said["more_mib"] < 16 * said["image_mib"], said
+    assert said["time_ratio"] < 5, f"it takes {said['time_ratio']:.1f} times as long a pixel as a small frame"
 
 
 @pytest.mark.parametrize("pixel_size", [0.0, -0.2, math.nan, math.inf, 200.0, 2e-4])
