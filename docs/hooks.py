@@ -17,7 +17,7 @@ CARD = ROOT / "stemctx_core" / "bundles" / "candidate_scorer" / "card.json"
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the changelog, the guide for contributors and the model card."""
     pages = {
-        "changelog.md": (ROOT / "CHANGELOG.md").read_text(),
+        "changelog.md": changelog(),
         "contributing.md": _from_root((ROOT / "CONTRIBUTING.md").read_text()),
         "model_card.md": model_card(json.loads(CARD.read_text())),
     }
@@ -32,6 +32,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Examples stand beside docs/ in the repository and in a folder of the site."""
     return markdown.replace("](../examples/", "](examples/")
+
+
+def changelog() -> str:
+    """What the next release brings, and what those before it brought."""
+    fragments = sorted(path for path in (ROOT / "changelog.d").glob("*.*.md"))
+    coming = "".join(f"- {path.read_text().strip()}\n" for path in fragments)
+    return (ROOT / "CHANGELOG.md").read_text().replace("# Changelog\n", f"# Changelog\n\n## Next\n{coming}", 1)
 
 
 def _from_root(text: str) -> str:
