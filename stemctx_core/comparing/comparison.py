@@ -110,12 +110,12 @@ def compare(library: ResponseLibrary, frames: Frames, close: bool = True, seed: 
         context = msgspec.structs.replace(frames.context, pixel_size_angstrom=Missing("left to the lattice"))
         made = frame_view(library, host_lattice(library, frames.simulated, context))
     before = gap(made, measured, seed)
-    fitted = fit(library, measured, seed) if close else None
-    after = gap(fitted.view, measured, seed) if fitted else None
     shares = None
     if frames.other_detector is not None:
         other, _ = _host(library, frames.other_detector, frames.other_context or frames.context)
         shares = noise_shares(measured, frame_view(library, other))
+    fitted = fit(library, measured, seed) if close else None
+    after = gap(fitted.view, measured, seed) if fitted else None
     return Comparison(made, measured, before, after, fitted, shares, tuple(warnings))
 
 

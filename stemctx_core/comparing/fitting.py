@@ -186,7 +186,7 @@ def declared_angles(context: ImagingContext) -> tuple[float, float] | None:
     return (inner.value, outer.value) if isinstance(inner, Known) and isinstance(outer, Known) else None
 
 
-def fit(library: ResponseLibrary, target: FrameView, seed: int = 0) -> Fit:
+def fit(library: ResponseLibrary, target: FrameView, seed: int = 0, common_noise: float | None = None) -> Fit:
     """Move the knobs until a simulated frame measures as the target does.
 
     Least squares over the numbers of `HostSummary` and the noise spectrum. All trials share one seed, so that they

@@ -74,7 +74,7 @@ def change_words(found: Comparison) -> list[str]:
     if found.shares is not None:
         s = found.shares
         lines.append(
-            f"amplitude noise by two detectors: common {s.common:.3f}, their own, counting noise included, {s.first:.3f} and "
+            f"amplitude noise as two detectors show it: common {s.common:.3f}, their own, counting noise included, {s.first:.3f} and "
             f"{s.second:.3f}"
         )
     return lines

@@ -77,8 +77,8 @@ def on_ridge(found: Offers, inner: float, outer: float) -> bool:
     return bool(ridge.fits[row, column])
 
 
-@pytest.mark.slow  # 30 frames, each with 24 simulated ones of its own: 50 s alone
-@pytest.mark.timeout(600)
+@pytest.mark.slow  # 30 frames, each with 24 simulated ones of its own: 100 s alone
+@pytest.mark.timeout(1800)
 def test_nine_of_ten_intervals_hold() -> None:
     """`pytest tests/core/test_estimating.py -k nine -s` prints the coverage and the widths."""
     hits, widths = [], []
