@@ -1,7 +1,13 @@
-"""What an HDF5 file may hold before another reader is let into it."""
+"""What an HDF5 file may hold before another reader is let into it.
+
+A damaged file can make the HDF5 library itself run forever or crash, which no reader can catch: the file is walked by
+a process of its own first.
+"""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,17 +20,40 @@ MOST_CLAIMED_BYTES: Final = 1 << 31
 _MOST_OBJECTS: Final = 100_000
 
 
+#: A walk takes a second; a machine that is busy gets more.
+_LONGEST_S: Final = 60.0
+_REFUSED: Final = 3
+
+
 def check_hdf5(path: Path) -> None:
-    """See that reading a file takes no more memory than it has reason to, and nothing of other files.
+    """See that reading a file ends, takes no more memory than it has reason to, and nothing of other files.
 
     Raises
     ------
     InputError
-        Where it reaches into other files, holds a dataset of objects' references to code, too many objects, or one
-        that claims more than is there.
+        Where it reaches into other files, holds too many objects or a dataset that claims more than is there, or
+        where the HDF5 library does not come to an end with it.
     """
+    command = [sys.executable, "-m", "stemctx_core.reading.hdf5", str(path)]
+    try:
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=_LONGEST_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise InputError(
+            f"{path} cannot be read: the HDF5 library does not end with it. Is it damaged?"
+        ) from None
+    if ran.returncode == _REFUSED:
+        raise InputError(ran.stdout.strip())
+    if ran.returncode:
+        raise InputError(
+            f"{path} cannot be read: the HDF5 library fails at it. Is it a whole {path.suffix} file?"
+        )
+
+
+def walk(path: Path) -> None:
+    """Visit every group, dataset and attribute; raises as `check_hdf5` does."""
     with h5py.File(path, "r") as file:
         left = [file["/"]]
+        dict(file.attrs)
         seen = set()
         count = 0
         while left:
@@ -45,6 +74,7 @@ def check_hdf5(path: Path) -> None:
                 if address in seen:
                     continue
                 seen.add(address)
+                dict(item.attrs)
                 if isinstance(item, h5py.Dataset):
                     _check_dataset(item, path)
                 elif isinstance(item, h5py.Group):
@@ -59,3 +89,11 @@ def _check_dataset(item: Any, path: Path) -> None:
         raise InputError(
             f"{path} says that {item.name} holds {claimed:.2g} bytes, which are not there. Is it damaged?"
         )
+
+
+if __name__ == "__main__":
+    try:
+        walk(Path(sys.argv[1]))
+    except InputError as error:
+        sys.stdout.write(str(error))
+        sys.exit(_REFUSED)

@@ -84,8 +84,9 @@ def _check(path: Path) -> None:
         kind_of_value, width, height = take("HII", first + 40)
         if count * width * height > MOST_PIXELS:
             refuse_shape((count, height, width), path)
+        # Behind the places of the images stand those of their tags, as many; a reader takes the first of them too.
         needed = count * width * height * _BYTES.get(kind_of_value, size + 1)
-        if needed > size or offsets + count * struct.calcsize(place) > size:
+        if needed > size or offsets + 2 * count * struct.calcsize(place) > size:
             raise InputError(f"{path} ends too early: its images take {needed} bytes. Is it a whole .ser file?")
 
 
