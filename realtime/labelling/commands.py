@@ -106,8 +106,13 @@ def serve(
     Several people may label at once, each in a window of their own. Every answer is on the disk before the next site
     is shown; whoever comes back with the same name goes on where they were.
     """
-    from realtime.labelling.serving import serve as serve_page
-
+    try:
+        from realtime.labelling.serving import serve as serve_page
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"The page needs the Python package '{error.name}', which is not installed. "
+            'Run: pip install "stemctx[label]"'
+        ) from error
     console = _console()
 
     def announce(address: str) -> None:

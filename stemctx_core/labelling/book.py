@@ -159,7 +159,8 @@ class Book:
 
     def sites(self) -> list[int]:
         """Numbers of all sites."""
-        return [row[0] for row in self._rows("SELECT id FROM site ORDER BY id")]
+        # Without an order SQLite reads an index only, and not the pictures.
+        return sorted(row[0] for row in self._rows("SELECT id FROM site"))
 
     def site(self, number: int) -> tuple[FrameRecord, SiteRecord]:
         """A site with its frame.
@@ -217,11 +218,11 @@ class Book:
 
     def standing(self, annotator: int | None = None) -> list[Answer]:
         """The answers that hold now, of one annotator or of all."""
-        rows = self._rows(
-            f"SELECT {_ANSWER} FROM answer JOIN standing USING (id, annotator, site) "
-            "WHERE ?1 IS NULL OR annotator = ?1 ORDER BY id",
-            annotator,
-        )
+        query = f"SELECT {_ANSWER} FROM answer JOIN standing USING (id, annotator, site)"
+        if annotator is None:
+            rows = self._rows(f"{query} ORDER BY id")
+        else:
+            rows = self._rows(f"{query} WHERE annotator = ? ORDER BY id", annotator)
         return [_answer(row) for row in rows]
 
     def history(self) -> list[Answer]:
