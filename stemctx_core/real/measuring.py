@@ -14,7 +14,7 @@ from stemctx_core import materials
 from stemctx_core.analysis import FrameAnalyzer
 from stemctx_core.classes import Role
 from stemctx_core.context import ImagingContext
-from stemctx_core.decision import OBSTACLES
+from stemctx_core.decision import OBSTACLES, not_told_apart
 from stemctx_core.knowledge import knowledge
 from stemctx_core.lattice import SiteGrid
 from stemctx_core.metrics import rounded
@@ -158,6 +158,12 @@ def _third(relative: NDArray[np.float64], both: FrameResult) -> tuple[dict[str, 
         "half_width": THIRD_HALF,
         "sites": len(chosen),
         "said": {n: said.count(n) for n in sorted(set(said))},
+        "as_o_or_as_both": int(
+            sum(
+                both.role(int(i)) is Role.OXYGEN or {"vac_Se", "O_Se"} <= set(not_told_apart(reasons[int(i)]))
+                for i in chosen
+            )
+        ),
         "vac_Se_or_O_Se_above_half": int((both.sites.posterior[chosen][:, single].sum(axis=1) > 0.5).sum()),
         "mean_probability": {
             c.species: rounded(float(p), 4)

@@ -9,12 +9,15 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from PIL import Image
 
 from stemctx_core.pictures import overlay_png
 from stemctx_core.real.measuring import THIRD, THIRD_HALF, Measured
 
 #: Eight inches of it have fewer pixels than the frames.
 _DPI: Final = 52
+#: Colours of an overlay: a noisy micrograph in all of them is many times larger, and shows no more.
+_COLOURS: Final = 48
 #: Name of the run, and of its picture.
 OVERLAYS: Final = {
     "ADF1 thorough": "real_adf1.png",
@@ -28,10 +31,12 @@ PLANE: Final = "real_two_detectors.png"
 
 def pictures(measured: Measured) -> dict[str, bytes]:
     """PNG files by name."""
-    found = {
-        name: overlay_png(measured.images[run], measured.results[run], run, dpi=_DPI)
-        for run, name in OVERLAYS.items()
-    }
+    found = {}
+    for run, name in OVERLAYS.items():
+        png = overlay_png(measured.images[run], measured.results[run], run, dpi=_DPI)
+        small = io.BytesIO()
+        Image.open(io.BytesIO(png)).convert("RGB").quantize(_COLOURS).save(small, format="png", optimize=True)
+        found[name] = small.getvalue()
     return {**found, PLANE: _plane(measured)}
 
 

@@ -82,6 +82,7 @@ def test_the_page_and_the_demands_are_made_of_the_figures(found: Matched) -> Non
             "half_width": 0.1,
             "sites": 2,
             "said": {"O_Se (flag)": 2},
+            "as_o_or_as_both": 2,
             "vac_Se_or_O_Se_above_half": 2,
             "mean_probability": {"O_Se": 0.9},
         },
