@@ -80,13 +80,13 @@ $(VENV)/.installed-test: $(VENV)/.made $(METADATA)
 	touch $@ $(VENV)/.installed-live $(VENV)/.installed-swift
 
 $(VENV)/.installed-host: $(VENV)/.made $(METADATA)
-	$(PIP) --constraint tests/constraints.txt --editable '.[plugin,simulator,files,test]'
+	$(PIP) --constraint tests/constraints.txt --editable '.[plugin,simulator,files,label,test]'
 	touch $@ $(VENV)/.installed-live $(VENV)/.installed-swift
 
 # Only what is declared stands at its lowest; what that needs in turn, and what runs the tests, is as new as it may be.
 $(VENV)/.installed-lowest: $(VENV)/.made $(METADATA)
 	$(PIP) uv
-	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv pip install --quiet --resolution lowest-direct --editable '.[plugin,simulator,files]'
+	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv pip install --quiet --resolution lowest-direct --editable '.[plugin,simulator,files,label]'
 	$(PIP) 'pytest>=8.3' 'pytest-timeout>=2.3' 'hypothesis>=6.115' 'onnx>=1.17' 'scikit-learn>=1.5'
 	touch $@
 
