@@ -17,11 +17,11 @@ import numpy as np
 from realtime.client import ClientState, DefectClient
 from realtime.client.states import AgeLimits, ClientCounters
 from realtime.client.supervisor import LocalServer
-from realtime.interpreter import python
 from realtime.server.launch import parsed, serve
 from realtime.wire.codec import AnyArray
 from stemctx_core.context import ImagingContext, Known, Source
 from stemctx_core.errors import ServerUnavailable
+from stemctx_core.interpreter import python
 from stemctx_core.results import EngineInfo, FrameIdentity, FrameResult, Refusal, SiteTable
 
 _ASK_S: Final = 0.25

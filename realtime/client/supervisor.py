@@ -14,8 +14,8 @@ from types import TracebackType
 from typing import Final, Self
 
 from realtime.client.server_process import ServerProcess
-from realtime.interpreter import python
 from stemctx_core.errors import ServerUnavailable
+from stemctx_core.interpreter import python
 
 logger = logging.getLogger(__name__)
 

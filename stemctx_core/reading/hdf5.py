@@ -14,6 +14,7 @@ from typing import Any, Final
 import h5py
 
 from stemctx_core.errors import InputError
+from stemctx_core.interpreter import python
 
 #: A dataset that says it is larger than this has to take as much room in the file: an empty one is filled up in memory.
 MOST_CLAIMED_BYTES: Final = 1 << 31
@@ -34,7 +35,7 @@ def check_hdf5(path: Path) -> None:
         Where it reaches into other files, holds too many objects or a dataset that claims more than is there, or
         where the HDF5 library does not come to an end with it.
     """
-    command = [sys.executable, "-m", "stemctx_core.reading.hdf5", str(path)]
+    command = [python(), "-m", "stemctx_core.reading.hdf5", str(path)]
     try:
         ran = subprocess.run(command, capture_output=True, text=True, timeout=_LONGEST_S, check=False)
     except subprocess.TimeoutExpired:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from typing import Any, Final
 
-from realtime.interpreter import python
+from stemctx_core.interpreter import python
 
 _MARK: Final = "stemctx-doctor "
 _RUN: Final = f"from {__name__} import main; main()"
