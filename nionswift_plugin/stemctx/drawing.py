@@ -39,6 +39,14 @@ class _Placed(NamedTuple):
     radius: float
 
 
+class _Ground(NamedTuple):
+    """What a label stands on, in the coordinates of the widget."""
+
+    left: float
+    top: float
+    width: float
+
+
 def draw_markers(
     ctx: Any,
     ui_settings: Any,
@@ -69,6 +77,8 @@ def draw_markers(
         radius = max(_LEAST_RADIUS, size.height, size.width)
         alpha = _DIMMED if dimmed or marker.older else 1.0
         groups[alpha, marker.colour].append(_Placed(marker, at.y, at.x, radius))
+    first = mapping.map_point_image_norm_to_widget(Geometry.FloatPoint(0.0, 0.0)).x
+    last = mapping.map_point_image_norm_to_widget(Geometry.FloatPoint(1.0, 1.0)).x
     with ctx.saver():
         for (alpha, colour), placed in groups.items():
             _draw_rings(ctx, placed, colour, alpha)
@@ -78,7 +88,9 @@ def draw_markers(
         ctx.text_align = "left"
         ctx.text_baseline = "middle"
         for (alpha, colour), placed in groups.items():
-            _draw_labels(ctx, ui_settings, placed, colour, alpha, {} if widths is None else widths)
+            known = {} if widths is None else widths
+            grounds = [_ground(p, _width(ui_settings, p.marker.label, known), first, last) for p in placed]
+            _draw_labels(ctx, placed, grounds, colour, alpha)
 
 
 def _draw_rings(ctx: Any, placed: Sequence[_Placed], colour: str, alpha: float) -> None:
@@ -95,32 +107,32 @@ def _draw_rings(ctx: Any, placed: Sequence[_Placed], colour: str, alpha: float) 
 
 
 def _draw_labels(
-    ctx: Any, ui_settings: Any, placed: Sequence[_Placed], colour: str, alpha: float, widths: Widths
+    ctx: Any, placed: Sequence[_Placed], grounds: Sequence[_Ground], colour: str, alpha: float
 ) -> None:
     """Draw labels beside their rings, light on a dark ground, with a bar of the ring's colour next to the ring."""
-    grounds = [(p, *_ground(p, _width(ui_settings, p.marker.label, widths))) for p in placed]
     ctx.fill_style = _rgba(_BLACK, 0.55 * alpha)
-    for _, left, top, width in grounds:  # by themselves: in one path, two that overlap would leave a hole
+    for left, top, width in grounds:  # by themselves: in one path, two that overlap would leave a hole
         ctx.begin_path()
         ctx.rect(left, top, width, _TEXT_HEIGHT)
         ctx.fill()
     ctx.begin_path()
-    for p, left, top, width in grounds:
+    for p, (left, top, width) in zip(placed, grounds, strict=True):
         ctx.rect(left + width - _BAR if p.marker.side_x < 0 else left, top, _BAR, _TEXT_HEIGHT)
     ctx.fill_style = _rgba(_rgb(colour), alpha)
     ctx.fill()
     ctx.fill_style = _rgba(_WHITE, alpha)
-    for p, left, top, _ in grounds:
+    for p, (left, top, _) in zip(placed, grounds, strict=True):
         ctx.fill_text(p.marker.label, left + (3 if p.marker.side_x < 0 else 6), top + _TEXT_HEIGHT / 2)
 
 
-def _ground(placed: _Placed, width: float) -> tuple[float, float, float]:
-    """Left, top and width of the ground of a label."""
+def _ground(placed: _Placed, width: float, first: float, last: float) -> _Ground:
+    """Where a label stands; one above or below its ring is kept between the edges of the image."""
     marker, y, x, radius = placed
     away = radius + _TEXT_GAP
     left = x - width / 2 + marker.side_x * (away + width / 2)
-    top = y - _TEXT_HEIGHT / 2 + marker.side_y * (away + _TEXT_HEIGHT / 2)
-    return left, top, width
+    if not marker.side_x:
+        left = max(first, min(left, last - width))
+    return _Ground(left, y - _TEXT_HEIGHT / 2 + marker.side_y * (away + _TEXT_HEIGHT / 2), width)
 
 
 def _width(ui_settings: Any, label: str, widths: Widths) -> float:

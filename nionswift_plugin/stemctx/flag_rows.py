@@ -51,7 +51,7 @@ class FlagRow:
             f"H {formats.entropy(self.entropy_nats)}",
             f"y {self.y_px:.1f} x {self.x_px:.1f}",
             formats.dose(self.dose_e_per_angstrom2),
-            *(("frame before",) if older else ()),
+            *(("older",) if older else ()),
         )
         return "   ".join(parts)
 

@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 from nion.ui import Declarative
 
 from nionswift_plugin.stemctx.imaged_section import ControlsHandler, ImagedHandler
-from nionswift_plugin.stemctx.layout import bound, row, said, text, ui
+from nionswift_plugin.stemctx.layout import LABEL_WIDTH, TEXT_WIDTH, bound, row, said, text, ui
 from nionswift_plugin.stemctx.panel_model import PanelModel
 from nionswift_plugin.stemctx.shown_section import ShownHandler
 
@@ -70,7 +70,13 @@ class LiveHandler(Declarative.Handler):  # type: ignore[misc]  # nion is untyped
             text("flags_title"),
             text("notes"),
             said("Latency", "latency", tool_tip="From the last row of a frame to its flags"),
-            said("Frames", "frames"),
+            said(
+                "Frames",
+                "frames",
+                word_wrap=True,
+                max_width=TEXT_WIDTH - LABEL_WIDTH,
+                tool_tip="Whole frames scanned; frames and rows judged, replaced by newer ones, and judged too late",
+            ),
             ui.create_section(ui.create_component_instance("imaged"), title="What is imaged"),
             ui.create_section(ui.create_component_instance("shown"), title="Which flags are shown"),
             said("Model", "model_name"),

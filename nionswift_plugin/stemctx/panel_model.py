@@ -91,7 +91,7 @@ class PanelModel:
         put(self.engine_why, why)
         put(self.latency, formats.latency(status.latency_ms))
         counts = (status.scanned, status.answered, status.replaced, status.dropped)
-        put(self.frames, "{} scanned, {} answered, {} replaced, {} dropped".format(*counts))
+        put(self.frames, "{} scanned, {} judged, {} replaced, {} late".format(*counts))
 
     def show_scripts(self, count: int) -> None:
         """Show how many scripts have a session open."""

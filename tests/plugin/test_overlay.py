@@ -140,6 +140,13 @@ def test_labels_keep_off_neighbouring_rings_and_inside_the_image() -> None:
     assert sides[2] == (0, -1)  # the image ends there
 
 
+def test_a_label_below_a_ring_at_the_border_stays_inside_the_image() -> None:
+    ctx = DrawingContext.DrawingContext()
+    draw_markers(ctx, Settings(), Mapping(), (ONE[0]._replace(x=0.99, side_y=1, side_x=0),), False)
+    (_, left, _, width, _), *_ = [c for c in ctx.commands if c[0] == "rect"]
+    assert left + width == pytest.approx(400.0)
+
+
 def with_live_item(s: Swift) -> Any:
     data_item = DataItem.new_data_item(np.zeros((8, 16), np.float32))
     s.document_model.append_data_item(data_item)

@@ -52,7 +52,7 @@ def test_flags_that_a_rule_hides_are_counted() -> None:
 def test_every_count_of_frames_is_shown() -> None:
     model = PanelModel()
     model.show_status(LiveStatus(LiveState.LIVE, scanned=9, answered=7, replaced=2, dropped=1), running=True)
-    assert model.frames.value == "9 scanned, 7 answered, 2 replaced, 1 dropped"
+    assert model.frames.value == "9 scanned, 7 judged, 2 replaced, 1 late"
 
 
 def test_the_engine_says_why() -> None:

@@ -45,11 +45,15 @@ def test_a_first_session(tmp_path: Path) -> None:
     shares = re.findall(r"(?:Precision|recall) ([\d.]+)", steps["specimen"]["score"])
     assert [float(share) >= 0.95 for share in shares] == [True, True], steps["specimen"]
 
+    # The energy was changed while a frame was being scanned.
+    assert 0.0 < steps["energy"]["at_rows"] < 1.0
+    assert said["frames"]["scanned"] >= len(frames)
     # Every frame says which energy it was judged at, and the one that saw both is either.
     assert {f["high_tension_from"] for f in frames} == {"frame metadata"}
     full_dose = [f for f in frames if f["step"] in ("flags", "energy")]
     for kv in (80.0, 60.0):
         some = [f for f in full_dose if f["high_tension_kv"] == kv and f["scan_id"] != steps["energy"]["mixed"]]
+        assert some, f"no frame of full dose was judged at {kv:g} kV"
         precision, recall = rates(some)
         assert precision >= 0.95, some
         assert recall >= 0.95, some
