@@ -30,6 +30,9 @@ from stemctx_core.whitened import changes
 MOST_FRAMES: Final = 32
 #: Numbers of frames that are told apart; one between two of them counts as the lower.
 _STEPS: Final = np.array([1, 2, 3, 4, 6, 8, 12, 16, 24, 32], np.int32)
+#: Fewer sites than these, such as come in at the border of a field that drifts, count as the next lower number: the
+#: scene is read once for each number.
+_FEWEST_TOGETHER: Final = 64
 #: Sites of two frames are the same within this part of the lattice constant, after the shift is taken off.
 _SAME_SITE: Final = 0.25
 #: Fraction of sites that must be found again, unchanged, for the field to be the same.
@@ -106,8 +109,21 @@ def accumulate(past: FieldEvidence | None, new: Observation) -> tuple[Observatio
     share = (1 / counts[after])[:, None].astype(np.float32)
     features = new.features.copy()
     features[after] = past.seen.features[before] * (1 - share) + new.features[after] * share
-    frames = _STEPS[np.searchsorted(_STEPS, counts, side="right") - 1]
-    return replace(new, features=features, frames=frames), counts
+    return replace(new, features=features, frames=_told_apart(counts)), counts
+
+
+def _told_apart(counts: NDArray[np.int32]) -> NDArray[np.int32]:
+    """(m,) frames that each site is judged as, never more than there are behind it."""
+    step = np.searchsorted(_STEPS, counts, side="right") - 1
+    sizes = np.bincount(step, minlength=len(_STEPS))
+    usual = int(sizes.argmax())
+    lower = np.arange(len(_STEPS))
+    for k in range(usual - 1, 0, -1):
+        if sizes[k] < _FEWEST_TOGETHER and sizes[:k].any():
+            sizes[k - 1] += sizes[k]
+            lower[lower == k] = k - 1
+    frames: NDArray[np.int32] = _STEPS[lower[step]]
+    return frames
 
 
 def _same_conditions(past: FieldEvidence, new: Observation) -> bool:

@@ -22,8 +22,7 @@ from stemctx_core.errors import CalibrationError
 from stemctx_core.features import projection
 from stemctx_core.materials import Host
 from stemctx_core.neighbourhood import column_geometry, neighbourhood
-from stemctx_core.patches import inside_disc, sample_offsets
-from stemctx_core.sharing import shared
+from stemctx_core.patches import inside_disc, sample_offsets, weighted_sums
 from stemctx_core.simulation.library import ResponseLibrary
 from stemctx_core.simulation.render import Optics, response_tables
 
@@ -148,7 +147,7 @@ def host_means(
     CalibrationError
         Too few sites.
     """
-    weights = np.zeros((2, len(patches)), np.float32)
+    weights = np.zeros(len(patches), np.float32)
     shortfall = np.zeros(2)
     for code in (0, 1):
         mine = sublattice == code
@@ -159,10 +158,10 @@ def host_means(
                 "Use a larger field of view, or wait for more rows.",
             )
         kept = _host_like(own_level, mine)
-        weights[code] = kept / np.float32(np.count_nonzero(kept))
+        weights[kept] = 1 / np.count_nonzero(kept)
         shortfall[code] = float(own_level[mine].mean() - own_level[kept].mean())
-    sums = shared(len(patches), lambda part: weights[:, part] @ patches[part])
-    return HostMeans(np.sum(sums, axis=0, dtype=np.float64), shortfall)
+    sums = weighted_sums(patches, weights, sublattice)
+    return HostMeans(sums.sum(axis=0, dtype=np.float64), shortfall)
 
 
 def calibrate(library: ResponseLibrary, host: Host, optics: Optics, means: HostMeans) -> FrameCalibration:

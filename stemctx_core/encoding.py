@@ -15,6 +15,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg.lapack import dtrtri
 
 from stemctx_core.classes import Candidate, Role, Sublattice
 from stemctx_core.column_features import NODES, ColumnMaps, column_maps, laplacian
@@ -267,7 +268,7 @@ def assemble(
     told = replace(predictions.scene, nuisance=nuisance, background=background)
     return EncodedScene(
         mean=mean.astype(np.float32),
-        whiten=np.linalg.inv(factor).astype(np.float32),
+        whiten=np.stack([dtrtri(f, lower=1)[0] for f in factor]).astype(np.float32),
         log_det=2 * np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=1).astype(np.float32),
         scale=np.sqrt(np.diagonal(covariance, axis1=1, axis2=2)).astype(np.float32),
         log_dose=np.array([log_dose], np.float32),

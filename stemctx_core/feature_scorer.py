@@ -64,7 +64,10 @@ class FeatureScorer:
             for part in _parts(rows, self._scores.threads):
                 inputs.append({"features": features[part], **told})
                 places.append(np.ix_(part, order))
-        for place, answer in zip(places, self._scores.run_all(inputs), strict=True):
+        # Of few sites a second thread costs more than it saves.
+        alone = len(features) < 2 * _FEWEST
+        answers = [self._scores.run(each) for each in inputs] if alone else self._scores.run_all(inputs)
+        for place, answer in zip(places, answers, strict=True):
             logits[place] = answer
         return logits
 

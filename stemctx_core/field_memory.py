@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stemctx_core.accumulate import FieldEvidence, accumulate
 from stemctx_core.analysis import FrameAnalyzer
 from stemctx_core.context import ImagingContext
-from stemctx_core.evidence import SiteEvidence
+from stemctx_core.evidence import SiteEvidence, timed
 from stemctx_core.growing import GrowingFrame
 from stemctx_core.lattice import SiteGrid
 from stemctx_core.patches import CutPatches
@@ -80,7 +80,8 @@ class FieldMemory:
 
         def evidence() -> SiteEvidence:
             new = self._analyzer.observe(image, context, timing, previous)
-            seen, counts = accumulate(past, new)
+            with timed(timing, "calibration"):
+                seen, counts = accumulate(past, new)
             told = self._analyzer.likelihood(seen, timing)
             self._field, self._grid = FieldEvidence.of(seen, counts, told), new.grid
             return told

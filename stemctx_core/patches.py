@@ -29,6 +29,8 @@ HALF_WIDTH: Final = SIDE / 2 * PITCH
 _ZERO, _ONE = np.float32(0), np.float32(1)
 _NEXT, _AFTER = np.uint64(1), np.uint64(2)
 _MARGIN: Final = 3
+#: Parts that many patches are added up in, so that cores share them.
+_PARTS: Final = 16
 #: Pixels in one.
 _CACHE_LINE: Final = 16
 #: Pixels that a site is from the place that its samples are counted from; more than a patch of pixels reaches.
@@ -228,3 +230,27 @@ def _box_means(frame, shape, starts, within, offsets, runs, width, out):  # type
                         area += weight
                 out[n, m] = total / area if area > 1e-9 else np.float32(0)
                 k += 1
+
+
+@compiled(parallel=True, fastmath=True)
+def weighted_sums(patches, weights, kind):  # type: ignore[no-untyped-def]  # numba infers types
+    """Sums over many patches: (_PARTS, 2, samples) float32, to be added up over the first axis.
+
+    Parameters
+    ----------
+    patches
+        (n, samples) float32.
+    weights
+        (n,) float32 of each.
+    kind
+        (n,) int8 which of the two sums it goes to.
+    """
+    count, samples = patches.shape
+    sums = np.zeros((_PARTS, 2, samples), np.float32)
+    for part in prange(_PARTS):
+        for n in range(part * count // _PARTS, (part + 1) * count // _PARTS):
+            weight, code = weights[n], kind[n]
+            if weight:
+                for m in range(samples):
+                    sums[part, code, m] += weight * patches[n, m]
+    return sums

@@ -64,7 +64,10 @@ def verdict(
         words.append(f"Prior estimated from the image: {', '.join(str(r) for r in found.rates)}.")
     prior = site_prior(candidates, sites.sublattice, prevalence)
     posterior = posterior_from(evidence.log_likelihood, prior)
-    held = sets.sets(posterior, evidence.log_dose + np.log10(evidence.frames), thresholds.set_coverage)
+    # A set is only named where no species is sure.
+    held, unsure = np.ones(posterior.shape, np.bool_), posterior.max(axis=1) < thresholds.species
+    log_dose = evidence.log_dose + np.log10(evidence.frames[unsure])
+    held[unsure] = sets.sets(posterior[unsure], log_dose, thresholds.set_coverage)
     dose = scatter.dose_e_per_angstrom2 * evidence.frames
     verdicts = decide(posterior, candidates, evidence.obstacle, thresholds, dose, held, evidence.withheld)
     return FrameResult(

@@ -86,7 +86,7 @@ def fold(image: Real, field: PhaseField) -> MeanCell:
 
     # Within one cell, so that those of two frames can be compared.
     points = (_threefold_points(spectrum) + 1 / 6) % 1.0 - 1 / 6
-    heights = np.array([_series(spectrum, p) for p in points])
+    heights = _series(spectrum, points)
     order = np.argsort(-heights)
     first = float(np.mean([abs(spectrum[h]) for h in ((1, 0), (0, 1), (-1, -1))]))
     second = float(np.mean([_coefficient(spectrum, h, points[0]) for h in ((1, -1), (2, 1), (1, 2))]))
@@ -115,6 +115,9 @@ def _coefficient(
     return float((spectrum[order] * np.exp(2j * np.pi * (np.array(order) @ origin))).real)
 
 
-def _series(spectrum: NDArray[np.complex128], point: NDArray[np.float64]) -> float:
-    """Fourier series at a point, to a few orders."""
-    return sum(_coefficient(spectrum, o, point) for o in _KEPT)
+def _series(spectrum: NDArray[np.complex128], points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Fourier series at (n, 2) points, to a few orders."""
+    orders = np.array(_KEPT)
+    turns = np.exp(2j * np.pi * (points @ orders.T))
+    values: NDArray[np.float64] = (turns @ spectrum[orders[:, 0], orders[:, 1]]).real
+    return values

@@ -94,12 +94,21 @@ class PhaseField:
     def mean_basis(self) -> NDArray[np.float64]:
         """Direct lattice vectors, rows a1, a2 as y, x in pixels: mean over the frame, by coherence."""
         rows, columns = self.coherence.shape
-        y, x = np.meshgrid(*((np.arange(n) - (n - 1) / 2) * self.block for n in (rows, columns)), indexing="ij")
-        weight = np.sqrt(np.clip(self.coherence, 0, 1)).ravel()
-        terms = np.stack([np.ones(y.size), y.ravel(), x.ravel()], axis=1)
-        fit, *_ = np.linalg.lstsq(
-            terms * weight[:, None], (self.phase.reshape(2, -1) * weight).T / (2 * np.pi), rcond=None
+        y, x = ((np.arange(n) - (n - 1) / 2) * self.block for n in (rows, columns))
+        weight = np.clip(self.coherence, 0, 1).astype(np.float64)
+        # Normal equations of a plane: all sums are products along one axis and then along the other.
+        down, across = (np.stack([np.ones(len(a)), a, a**2]) for a in (y, x))
+        moments = down @ weight @ across.T
+        normal = np.array(
+            [
+                [moments[0, 0], moments[1, 0], moments[0, 1]],
+                [moments[1, 0], moments[2, 0], moments[1, 1]],
+                [moments[0, 1], moments[1, 1], moments[0, 2]],
+            ]
         )
+        seen = down[:2] @ (self.phase * (weight / (2 * np.pi))) @ across[:2].T
+        right = np.stack([seen[:, 0, 0], seen[:, 1, 0], seen[:, 0, 1]])
+        fit, *_ = np.linalg.lstsq(normal, right, rcond=None)
         basis: NDArray[np.float64] = np.linalg.inv(self.vectors + fit[1:].T).T
         return basis
 
