@@ -23,12 +23,12 @@ from stemctx_core.training.config import TrainingConfig
 from stemctx_core.training.stream import HELD_OUT, Batch, training_batch
 from stemctx_core.training.tuning_figures import Judged, Rendered, judge_rendered
 from stemctx_core.training.tuning_labels import LabelScene, LabelSet
+from stemctx_core.training.tuning_plan import TuningPlan
 from stemctx_core.training.tuning_rungs import (
     LADDER,
     Rehearsal,
     Rung,
     Tunable,
-    TuningPlan,
     fit,
     log_posterior,
     parameters_moved,

@@ -20,7 +20,8 @@ from stemctx_core.training.restored import restored_scorer
 from stemctx_core.training.tuning import Tuning
 from stemctx_core.training.tuning_card import card_in_words
 from stemctx_core.training.tuning_labels import LabelSet
-from stemctx_core.training.tuning_rungs import Tunable, TuningPlan, log_posterior
+from stemctx_core.training.tuning_plan import TuningPlan
+from stemctx_core.training.tuning_rungs import Tunable, log_posterior
 from stemctx_core.whole_files import write_whole
 
 _SUFFIX = "_tuned"

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -15,7 +16,6 @@ from stemctx_core.errors import InputError
 
 if TYPE_CHECKING:
     from stemctx_core.training.tuning import Tuning
-    from stemctx_core.training.tuning_rungs import TuningPlan
 
 #: Exit code where the labels would make the model forget.
 REFUSED = 3
@@ -69,11 +69,15 @@ def tune(
     from stemctx_core.training.tuning import Outcome
     from stemctx_core.training.tuning import tune as run
     from stemctx_core.training.tuning_bundle import check_free, tunable, write_tuned
-    from stemctx_core.training.tuning_labels import Drawn, read_labels
+    from stemctx_core.training.tuning_labels import read_labels
+    from stemctx_core.training.tuning_plan import TuningPlan, read_plan
+    from stemctx_core.training.tuning_shares import Drawn
 
     if drawn is not None and drawn not in set(Drawn):
         raise InputError(f"--drawn is '{drawn}'. Give one of {', '.join(Drawn)}.")
-    plan = _plan(config, seed)
+    plan = read_plan(config) if config is not None else TuningPlan()
+    if seed is not None:
+        plan = msgspec.structs.replace(plan, seed=seed)
     check_free(output)
     base = load_bundle(bundle)
     console = Console(width=110, quiet=as_json)
@@ -96,28 +100,6 @@ def tune(
         console.print(f"bundle in {output}: {card['name']} {card['sha256'][:12]}", markup=False)
     if told.outcome is Outcome.REFUSED:
         raise typer.Exit(REFUSED)
-
-
-def _plan(config: Path | None, seed: int | None) -> TuningPlan:
-    import tomllib
-
-    import msgspec
-
-    from stemctx_core.training.tuning_rungs import TuningPlan
-
-    plan = TuningPlan()
-    if config is not None:
-        try:
-            plan = msgspec.convert(tomllib.loads(config.read_text()), TuningPlan)
-        except OSError as error:
-            raise InputError(
-                f"The settings {config} cannot be read: {error.strerror}. Check the path."
-            ) from error
-        except (tomllib.TOMLDecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
-            raise InputError(
-                f"The settings {config} are not those of a tuning: {error}. See docs/tuning.md."
-            ) from error
-    return plan if seed is None else msgspec.structs.replace(plan, seed=seed)
 
 
 def _listed(counts: dict[str, int]) -> str:

@@ -6,7 +6,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stemctx_core import classes, hand_labels, materials
+from stemctx_core import hand_labels, materials
 from stemctx_core.calibration import PLAUSIBLE_RATIO
-from stemctx_core.classes import Candidate, Sublattice
+from stemctx_core.classes import Candidate
 from stemctx_core.encoding import EncodedScene, Nuisance, Scene, assemble, predict
 from stemctx_core.errors import InputError, StemctxError
 from stemctx_core.features import projection
@@ -25,24 +24,10 @@ from stemctx_core.hand_labels import HandLabel
 from stemctx_core.knowledge import knowledge
 from stemctx_core.simulation.library import ResponseLibrary
 from stemctx_core.trained import TrainedRanges
+from stemctx_core.training.tuning_shares import Drawn, fold_groups, frame_name, prior_at, role_shares, weights
 
-#: A label that was hardly ever to be drawn counts at most this many times as much as the mean one; a few would rule else.
-_LARGEST_WEIGHT: Final = 10.0
-#: Labels that the typical prevalence counts for where the labels say how often each species is met.
-_PRIOR_LABELS: Final = 20.0
 #: A background beyond this is the detector's own level and not scattered electrons, as in `measure_scatter`.
 _LARGEST_COUNTED_BACKGROUND: Final = 1.0
-#: With so many frames, each is a group of labels of its own; else frames are cut into about so many stripes in all.
-_FRAMES_ENOUGH: Final = 10
-_STRIPES: Final = 20
-
-
-class Drawn(StrEnum):
-    """How the labelled sites were come by, which says how often each species was to be expected among them."""
-
-    TYPICAL = "typical"
-    LABELS = "labels"
-    BALANCED = "balanced"
 
 
 @dataclass(frozen=True)
@@ -132,13 +117,6 @@ class LabelSet:
         return [{"frame": k, "counts": dict(sorted(v.items()))} for k, v in sorted(named.items())]
 
 
-def frame_name(label: HandLabel) -> str:
-    """A name for a label's frame that tells nothing but which labels are of the same one."""
-    f = label.frame
-    said = f"{f.scan_id}\0{f.frame_index}\0{label.context.channel}\0{label.context.inner_mrad}"
-    return hashlib.sha256(said.encode()).hexdigest()[:12]
-
-
 def read_labels(
     paths: Sequence[Path],
     library: ResponseLibrary,
@@ -184,9 +162,9 @@ def read_labels(
     kept = tuple(label for label, _, _ in usable)
     weighed = all(label.inclusion_probability is not None for label in kept)
     chosen = drawn or (Drawn.LABELS if weighed else Drawn.TYPICAL)
-    weight = _weights(kept) if weighed else np.ones(len(kept))
+    weight = weights(kept) if weighed else np.ones(len(kept))
     return LabelSet(
-        kept, _scenes(usable, weight, chosen), _groups(kept), tuple(hashes), dict(left_out), chosen, weighed
+        kept, _scenes(usable, weight, chosen), fold_groups(kept), tuple(hashes), dict(left_out), chosen, weighed
     )
 
 
@@ -257,14 +235,6 @@ def _check_label(label: HandLabel, listed: tuple[Candidate, ...]) -> None:
         raise InputError(f"'{label.label}', which its context does not list for its sublattice")
 
 
-def _weights(labels: Sequence[HandLabel]) -> NDArray[np.float64]:
-    """(n,) one over the probability with which each was to be drawn, of mean 1, the largest cut."""
-    raw = np.array([1 / float(label.inclusion_probability or 1.0) for label in labels])
-    cut = np.minimum(raw / raw.mean(), _LARGEST_WEIGHT)
-    weights: NDArray[np.float64] = cut / cut.mean()
-    return weights
-
-
 def _scenes(
     usable: Sequence[tuple[HandLabel, EncodedScene, NDArray[np.float32]]],
     weight: NDArray[np.float64],
@@ -273,13 +243,13 @@ def _scenes(
     by_scene: dict[int, list[int]] = {}
     for row, (_, scene, _) in enumerate(usable):
         by_scene.setdefault(id(scene), []).append(row)
-    shares = _role_shares(usable, weight) if drawn is Drawn.LABELS else None
+    shares = role_shares(usable, weight) if drawn is Drawn.LABELS else None
     made = []
     for rows in by_scene.values():
         scene = usable[rows[0]][1]
         listed = scene.candidates
         sublattices = [usable[r][0].sublattice for r in rows]
-        prior = {s: _prior(listed, s, drawn, shares) for s in set(sublattices)}
+        prior = {s: prior_at(listed, s, drawn, shares) for s in set(sublattices)}
         species = [c.species for c in listed]
         made.append(
             LabelScene(
@@ -292,53 +262,3 @@ def _scenes(
             )
         )
     return tuple(made)
-
-
-def _role_shares(
-    usable: Sequence[tuple[HandLabel, EncodedScene, NDArray[np.float32]]], weight: NDArray[np.float64]
-) -> dict[str, float]:
-    """How often each role is met at a site of its sublattice by the weighted labels, drawn towards what is typical."""
-    total = dict.fromkeys(Sublattice, _PRIOR_LABELS)
-    met = {str(role): _PRIOR_LABELS * rate for role, rate in classes.REAL_PREVALENCE.items()}
-    for (label, scene, _), w in zip(usable, weight, strict=True):
-        total[label.sublattice] += w
-        candidate = next(c for c in scene.candidates if c.species == label.label)
-        if candidate.is_defect:
-            met[str(candidate.role)] += w
-    on = {str(c.role): c.sublattice for _, scene, _ in usable for c in scene.candidates}
-    return {role: value / total[on.get(role, Sublattice.METAL)] for role, value in met.items()}
-
-
-def _prior(
-    listed: tuple[Candidate, ...],
-    sublattice: Sublattice,
-    drawn: Drawn,
-    shares: dict[str, float] | None,
-) -> NDArray[np.float64]:
-    here = np.array([c.sublattice is sublattice for c in listed])
-    if drawn is Drawn.BALANCED:
-        values = np.ones(len(listed))
-    else:
-        values = np.clip(np.array(classes.priors(listed, shares)), 1e-4, None)
-    prior: NDArray[np.float64] = np.where(here, values, 0.0)
-    floored: NDArray[np.float64] = np.maximum(prior / prior.sum(), 1e-12)
-    return floored
-
-
-def _groups(labels: Sequence[HandLabel]) -> NDArray[np.intp]:
-    """Frames; where there are few of them, stripes of about equally many labels along each.
-
-    Sites beside each other share columns and the errors of their frame, so that single patches would not be held out
-    from their likes.
-    """
-    frames: dict[str, list[int]] = {}
-    for row, label in enumerate(labels):
-        frames.setdefault(frame_name(label), []).append(row)
-    group = np.zeros(len(labels), np.intp)
-    stripes = 1 if len(frames) >= _FRAMES_ENOUGH else -(-_STRIPES // len(frames))
-    at = 0
-    for rows in frames.values():
-        for part in np.array_split(np.array(rows), min(stripes, len(rows))):
-            group[part] = at
-            at += 1
-    return group

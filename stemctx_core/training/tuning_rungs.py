@@ -10,12 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Final, Protocol
+from typing import Final, Protocol
 
-import msgspec
 import numpy as np
 import torch
-from msgspec import Meta
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
@@ -25,55 +23,14 @@ from stemctx_core.training.model import CandidateScorer
 from stemctx_core.training.nets import SCENE_INPUTS
 from stemctx_core.training.stream import Batch
 from stemctx_core.training.tuning_labels import LabelScene
+from stemctx_core.training.tuning_plan import TuningPlan
 
-_Strength = Annotated[float, Meta(ge=0, le=1e3)]
-_Count = Annotated[int, Meta(ge=1)]
 #: Rank of the change of the layer that modulates the scorer for each candidate and scene (Hu et al. 2021, LoRA,
 #: doi:10.48550/arXiv.2106.09685).
 _RANK: Final = 4
 _DOWN_SD: Final = 0.1
 
 Moved = dict[str, Tensor]
-
-
-class TuningPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How hard is pulled, and on how much.
-
-    Attributes
-    ----------
-    steps, learning_rate
-        Adam steps of a fit, and their first size.
-    rehearsal, distillation
-        Weight of rendered patches, by their truth and by what the net said of them before, over that of the labels.
-    decay
-        Weight of the squared size of what is moved, over the number of labels.
-    patches
-        Labels in a step.
-    rehearsal_batches, held_out_batches
-        Rendered batches to train with, and others to measure forgetting on, of `scenes` scenes each.
-    scenes, repeats
-        Of a batch, and patches of each candidate of a scene.
-    folds
-        Of the cross-validation.
-    conformal_scenes
-        Rendered scenes that the prediction sets are fitted on again.
-    seed
-        Of everything that is drawn.
-    """
-
-    steps: _Count = 100
-    learning_rate: Annotated[float, Meta(gt=0, le=1)] = 0.02
-    rehearsal: _Strength = 1.0
-    distillation: _Strength = 1.0
-    decay: _Strength = 0.1
-    patches: _Count = 512
-    rehearsal_batches: _Count = 30
-    held_out_batches: _Count = 60
-    scenes: _Count = 8
-    repeats: _Count = 4
-    folds: Annotated[int, Meta(ge=2, le=20)] = 5
-    conformal_scenes: _Count = 3000
-    seed: int = 1
 
 
 @dataclass(frozen=True)

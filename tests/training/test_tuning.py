@@ -38,8 +38,10 @@ from stemctx_core.training.tuning import Outcome, judge_labels, tune  # noqa: E4
 from stemctx_core.training.tuning_bundle import tunable  # noqa: E402
 from stemctx_core.training.tuning_commands import register  # noqa: E402
 from stemctx_core.training.tuning_figures import Rendered  # noqa: E402
-from stemctx_core.training.tuning_labels import Drawn, LabelSet, read_labels  # noqa: E402
-from stemctx_core.training.tuning_rungs import Tunable, TuningPlan, log_posterior  # noqa: E402
+from stemctx_core.training.tuning_labels import LabelSet, read_labels  # noqa: E402
+from stemctx_core.training.tuning_plan import TuningPlan  # noqa: E402
+from stemctx_core.training.tuning_rungs import Tunable, log_posterior  # noqa: E402
+from stemctx_core.training.tuning_shares import Drawn  # noqa: E402
 from tests.training.tuning_support import (  # noqa: E402
     context,
     drawn,
@@ -62,9 +64,10 @@ from stemctx_core.classifier import load_bundle
 from stemctx_core.simulation.library import shipped_library
 from stemctx_core.trained import TrainedRanges
 from stemctx_core.training.tuning import tune
-from stemctx_core.training.tuning_bundle import tunable
+from stemctx_core.training.tuning_bundle import tunable, write_tuned
 from stemctx_core.training.tuning_labels import read_labels
-from stemctx_core.training.tuning_rungs import Sharpness, TuningPlan
+from stemctx_core.training.tuning_plan import TuningPlan
+from stemctx_core.training.tuning_rungs import Sharpness
 torch.set_num_threads(1)
 base = load_bundle()
 labels = read_labels([Path(sys.argv[1])], shipped_library(), TrainedRanges.from_card(base.card))
