@@ -7,17 +7,20 @@ from typing import Final
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
+from stemctx_core.colours import ROLE_COLOURS, UNDECIDED
+from stemctx_core.decision import OBSTACLES
 from stemctx_core.pictures import overlay_png
 from stemctx_core.real.measuring import THIRD, THIRD_HALF, Measured
 
 #: Eight inches of it have fewer pixels than the frames.
 _DPI: Final = 52
-#: Colours of an overlay: a noisy micrograph in all of them is many times larger, and shows no more.
-_COLOURS: Final = 48
+#: Greys of an overlay: a noisy micrograph in all of them is many times larger, and shows no more.
+_GREYS: Final = 40
 #: Name of the run, and of its picture.
 OVERLAYS: Final = {
     "ADF1 thorough": "real_adf1.png",
@@ -35,20 +38,33 @@ def pictures(measured: Measured) -> dict[str, bytes]:
     for run, name in OVERLAYS.items():
         png = overlay_png(measured.images[run], measured.results[run], run, dpi=_DPI)
         small = io.BytesIO()
-        Image.open(io.BytesIO(png)).convert("RGB").quantize(_COLOURS).save(small, format="png", optimize=True)
+        whole = Image.open(io.BytesIO(png)).convert("RGB")
+        whole.quantize(palette=_palette(), dither=Image.Dither.NONE).save(small, format="png", optimize=True)
         found[name] = small.getvalue()
     return {**found, PLANE: _plane(measured)}
+
+
+def _palette() -> Image.Image:
+    """Greys, and the colours that overlays are drawn in."""
+    greys = np.repeat(np.linspace(0, 255, _GREYS)[:, None], 3, axis=1)
+    named = 255 * np.array([to_rgb(name) for name in (*ROLE_COLOURS.values(), UNDECIDED)])
+    colours = np.rint(np.concatenate([greys, named])).astype(int)
+    filled = np.concatenate([colours, np.repeat(colours[:1], 256 - len(colours), axis=0)])
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(filled.ravel().tolist())
+    return palette
 
 
 def _plane(measured: Measured) -> bytes:
     """Amplitudes of the chalcogen columns on both detectors, coloured by what they are taken for."""
     result = measured.results["both thorough"]
     chalcogen = result.sites.sublattice == 1
-    best = result.sites.best[chalcogen]
+    judged = ~np.isin(np.array(result.reasons)[result.sites.reason], OBSTACLES[1:])[chalcogen]
+    best = np.where(judged, result.sites.best[chalcogen], -1)
     figure = Figure(figsize=(6, 5), dpi=90, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    for k in np.unique(best):
+    for k in np.unique(best[judged]):
         mine = best == k
         axes.plot(
             *measured.amplitudes[:, mine],
