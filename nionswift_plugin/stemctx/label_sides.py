@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-#: Space that a label takes, height and width, in radii of a ring; where the image is shown larger, it takes less.
-_LABEL_RADII: Final = (3.2, 16.0)
+#: Space that a label and a letter of it take, in radii of a ring; where the image is shown larger, they take less.
+_HEIGHT, _MARGINS, _LETTER = 3.2, 1.5, 1.05
 #: Right, left, above, below: the first one that covers nothing is taken.
 _SIDES: Final = ((0, 1), (0, -1), (-1, 0), (1, 0))
 _OUTSIDE: Final = 5.0
@@ -18,23 +19,28 @@ _CELL: Final = 8.0
 Box = tuple[float, float, float, float]
 
 
-def label_sides(y: NDArray[np.float64], x: NDArray[np.float64], width: float) -> list[tuple[int, int]]:
+def label_sides(
+    y: NDArray[np.float64], x: NDArray[np.float64], labels: Sequence[str], width: float
+) -> list[tuple[int, int]]:
     """On which side of each ring its label covers the fewest rings and labels, and stays in the image.
 
     Parameters
     ----------
     y, x
         (n,) centres of the rings in radii.
+    labels
+        What stands beside each.
     width
         Of the image in radii.
     """
-    half_height, half_width = _LABEL_RADII[0] / 2, _LABEL_RADII[1] / 2
+    half_height = _HEIGHT / 2
     places = list(zip(y.tolist(), x.tolist(), strict=True))
     taken = _Boxes()
     for at in places:
         taken.add((*at, 1.0, 1.0))
     sides = []
-    for n, (ring_y, ring_x) in enumerate(places):
+    for n, ((ring_y, ring_x), label) in enumerate(zip(places, labels, strict=True)):
+        half_width = (_MARGINS + _LETTER * len(label)) / 2
         best: tuple[float, tuple[int, int], Box] | None = None
         for side in _SIDES:
             at_y, at_x = ring_y + side[0] * (1.1 + half_height), ring_x + side[1] * (1.1 + half_width)

@@ -67,7 +67,8 @@ def markers(
     radius_px = _radius_px(result if result.calibration is not None or before is None else before)
     y = np.array([f.result.sites.y_px[f.site] for f in flags], float)
     x = np.array([f.result.sites.x_px[f.site] for f in flags], float)
-    sides = label_sides(y / radius_px, x / radius_px, width / radius_px)
+    labels = [label(f.result, f.site) for f in flags]
+    sides = label_sides(y / radius_px, x / radius_px, labels, width / radius_px)
     return tuple(
         Marker(
             # The centre of the first pixel is (0, 0) to us, half a pixel in to Nion.
@@ -76,7 +77,7 @@ def markers(
             radius_px / height,
             radius_px / width,
             ROLE_COLOURS[flag.result.role(flag.site)],
-            label(flag.result, flag.site),
+            labels[n],
             *sides[n],
             older=flag.older,
         )

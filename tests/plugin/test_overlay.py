@@ -135,7 +135,7 @@ def test_the_graphic_takes_no_clicks() -> None:
 
 def test_labels_keep_off_neighbouring_rings_and_inside_the_image() -> None:
     y, x = np.array([10.0, 10.0, 30.0]), np.array([10.0, 14.0, 58.0])
-    sides = label_sides(y, x, 60.0)
+    sides = label_sides(y, x, ["vac_Se 1.00"] * 3, 60.0)
     assert sides[0] != (0, 1)  # another ring stands there
     assert sides[2] == (0, -1)  # the image ends there
 
