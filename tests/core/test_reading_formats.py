@@ -85,7 +85,7 @@ def test_a_file_cut_off_anywhere_is_refused_or_read_whole(
     path = tmp_path / name
     write(path, PIXELS)
     content = path.read_bytes()
-    for share in (0.0, 0.05, 0.3, 0.6, 0.9):
+    for share in (0.0, 0.3, 0.9):
         path.write_bytes(content[: int(share * len(content))])
         try:
             image = read_micrograph(path).image
@@ -107,7 +107,7 @@ def test_damaged_bytes_are_refused_or_read_and_nothing_else(
     content = path.read_bytes()
     rng = np.random.default_rng(4)
     # Each HDF5 file is walked by a process of its own, which takes time to start.
-    for _ in range(6 if path.suffix == ".emd" else 60):
+    for _ in range(3 if path.suffix == ".emd" else 60):
         spoiled = bytearray(content)
         for position in rng.integers(0, len(content), 3):
             spoiled[position] = rng.integers(0, 256)
@@ -176,7 +176,7 @@ def test_a_ser_file_is_read_without_its_emi(tmp_path: Path) -> None:
 
 def test_the_channels_of_an_imagej_file_are_images(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
-    tifffile.imwrite(path, STACK[:2, None], imagej=True, metadata={"axes": "CZYX"})
+    tifffile.imwrite(path, STACK[:2], imagej=True, metadata={"axes": "CYX"})
     first, second = read_images(path)
     assert (first.name, second.name) == ("channel 1", "channel 2")
     np.testing.assert_array_equal(second.frames[0], STACK[1])
