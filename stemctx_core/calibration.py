@@ -1,7 +1,7 @@
-"""What a frame says of itself: gain, background, source size, ratio X2/M, dose and scatter, from the host's columns.
+"""What a frame says of itself: gain, background, source size and ratio X2/M, from the host's columns.
 
 A frame holds thousands of columns that are the host's own. Their mean patches are fitted with the simulated ones of
-the declared context; what is left gives the noise. So intensities need no detector calibration, and the declared
+the declared context (what is left gives the noise: `stemctx_core.scatter`). So intensities need no detector calibration, and the declared
 context is checked against the frame.
 """
 
@@ -9,25 +9,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import lsq_linear, nnls
-from scipy.spatial import cKDTree
 
 from stemctx_core.classes import Sublattice
-from stemctx_core.encoding import Nuisance, Predictions, host_columns
+from stemctx_core.encoding import host_columns
 from stemctx_core.errors import CalibrationError
 from stemctx_core.features import projection
 from stemctx_core.materials import Host
+from stemctx_core.mean_patches import FIT_RADIUS, OWN_COLUMN, HostMeans
 from stemctx_core.neighbourhood import column_geometry, neighbourhood
-from stemctx_core.patches import inside_disc, sample_offsets, weighted_sums
+from stemctx_core.patches import sample_offsets
 from stemctx_core.simulation.library import ResponseLibrary
 from stemctx_core.simulation.render import Optics, response_tables
 
 SIGMA_GRID_ANGSTROM: Final = np.arange(0.25, 1.001, 0.05)
-FEWEST_SITES: Final = 12
 #: Largest misfit of the mean cell, as a fraction of its contrast, that is still taken for the declared host.
 LARGEST_MISFIT: Final = 0.25
 #: The frame's X2/M over the declared context's: outside the first pair it is not this host, outside the second
@@ -35,27 +33,8 @@ LARGEST_MISFIT: Final = 0.25
 PLAUSIBLE_RATIO: Final = (0.5, 2.0)
 FITTING_RATIO: Final = (0.88, 1.12)
 
-#: Feature that measures a site's own column: the Gaussian-weighted mean of 0.55 Å.
-OWN_COLUMN: Final = 2
-#: Patches that are changed at a time.
-_CHUNK = 1024
 #: What a column loses by its likeliest defect, one missing chalcogen.
 _VACANCY_LOSS = 0.5
-_LARGEST_COUNTED_BACKGROUND = 1.0
-#: Slow fields are looked at in about so many places of a frame at most, at one site in so many at most, and
-#: interpolated between them.
-_ANCHORS = 800
-_SITES_AN_ANCHOR = 8
-#: So many sites share the columns of a patch; where there are more than the second number, some are passed over.
-_OVERLAP = 12
-_FITTED_SITES = 512
-#: Sites of a sublattice whose scatter is measured at most: it is then known to 2 %, and the dose with it.
-_SCATTERED_SITES = 2048
-#: Columns of one kind scatter by 0.05 to 0.11 in real frames; more would be counting noise taken for scatter.
-LARGEST_AMPLITUDE_SD: Final = 0.12
-_ROUNDS = 4
-_FIT_RADIUS = 1.15
-_CENTRE_RADIUS = 0.33
 
 
 @dataclass(frozen=True)
@@ -89,79 +68,10 @@ class FrameCalibration:
     defects: float
 
 
-@dataclass(frozen=True)
-class Scatter:
-    """What the residuals of the host's columns say: counting noise, and scatter beyond it.
-
-    Attributes
-    ----------
-    dose_e_per_angstrom2, background
-        Electrons per area, and the uniform intensity (in units of the reference) whose counting noise is there too.
-    nuisance
-        Sizes of the random nuisances; the others as given.
-    """
-
-    dose_e_per_angstrom2: float
-    background: float
-    nuisance: Nuisance
-
-
 def expected_ratio(library: ResponseLibrary, host: Host, optics: Optics) -> float:
     """Peak of a full chalcogen column over the metal's."""
     metal, chalcogen = response_tables(library, host_columns(host), optics)[:, 0]
     return float(chalcogen / metal)
-
-
-@dataclass(frozen=True)
-class HostMeans:
-    """Mean patches of the columns that do not stand out of their sublattice, metal first.
-
-    Attributes
-    ----------
-    patches
-        (2, SAMPLES) in intensity units.
-    shortfall
-        (2,) mean level of all columns of a sublattice over that of those.
-    """
-
-    patches: NDArray[np.float64]
-    shortfall: NDArray[np.float64]
-
-
-def host_means(
-    patches: NDArray[np.float32], own_level: NDArray[np.float32], sublattice: NDArray[np.int8]
-) -> HostMeans:
-    """Mean patches of the host's columns, without copying any.
-
-    Parameters
-    ----------
-    patches
-        (n, SAMPLES) whole patches.
-    own_level
-        (n,) feature `OWN_COLUMN` of each.
-    sublattice
-        (n,) 0 metal, 1 chalcogen.
-
-    Raises
-    ------
-    CalibrationError
-        Too few sites.
-    """
-    weights = np.zeros(len(patches), np.float32)
-    shortfall = np.zeros(2)
-    for code in (0, 1):
-        mine = sublattice == code
-        if np.count_nonzero(mine) < FEWEST_SITES:
-            raise CalibrationError(
-                "too_few_sites",
-                f"Only {np.count_nonzero(mine)} whole patches on one sublattice, {FEWEST_SITES} are needed.",
-                "Use a larger field of view, or wait for more rows.",
-            )
-        kept = _host_like(own_level, mine)
-        weights[kept] = 1 / np.count_nonzero(kept)
-        shortfall[code] = float(own_level[mine].mean() - own_level[kept].mean())
-    sums = weighted_sums(patches, weights, sublattice)
-    return HostMeans(sums.sum(axis=0, dtype=np.float64), shortfall)
 
 
 def calibrate(library: ResponseLibrary, host: Host, optics: Optics, means: HostMeans) -> FrameCalibration:
@@ -211,183 +121,6 @@ def calibrate(library: ResponseLibrary, host: Host, optics: Optics, means: HostM
         )
     defects = float(np.clip((1 - neighbours[1]) / _VACANCY_LOSS, 0.01, 0.1))
     return FrameCalibration(float(gain), float(background), sigma, ratio, fitted, misfit, defects)
-
-
-def flatten(
-    patches: NDArray[np.float32],
-    means: HostMeans,
-    sublattice: NDArray[np.int8],
-    positions_px: NDArray[np.float64],
-    neighbours: int = 64,
-) -> NDArray[np.float32]:
-    """Remove slow variation of gain and background, where there is more of it than noise explains.
-
-    Each patch without its own column is fitted with the mean patch of its sublattice and a constant; the medians of
-    both over the nearest sites are the local gain and background. A uniform frame is returned as it is.
-
-    Parameters
-    ----------
-    patches
-        (n, SAMPLES) whole patches.
-    means
-        Of them.
-    positions_px
-        (n, 2) their sites.
-    """
-    ring = np.linalg.norm(sample_offsets(), axis=1)
-    use = (ring > _CENTRE_RADIUS) & (ring < _FIT_RADIUS)
-    levels = means.patches[:, use].mean(axis=1)
-    solve = np.zeros((patches.shape[1], 4), np.float32)
-    for code in (0, 1):
-        basis = np.stack([means.patches[code, use] - levels[code], np.ones(use.sum())], axis=1)
-        solve[use, 2 * code : 2 * code + 2] = np.linalg.pinv(basis).T
-    # Patches overlap: about a dozen sites share their columns, so `count` of them are count / 12 independent values,
-    # and so are those that are left when some are passed over.
-    count = min(neighbours, len(patches))
-    expected = 1.57 * _OVERLAP / count
-    every = int(np.clip(len(patches) // _FITTED_SITES, 1, _OVERLAP // 2))
-    fewer = slice(None, None, every)
-    fitted = (patches[fewer] @ solve).reshape(-1, 2, 2)
-    local = fitted[np.arange(len(fitted)), sublattice[fewer]].astype(np.float64)
-    local[:, 1] -= levels[sublattice[fewer]]
-    anchors = np.arange(0, len(patches), max(_SITES_AN_ANCHOR, len(patches) // _ANCHORS))
-    _, nearest = cKDTree(positions_px[fewer]).query(positions_px[anchors], k=max(1, count // every))
-    smooth = np.stack([_medians(local[:, k][nearest.reshape(len(anchors), -1)]) for k in (0, 1)], axis=1)
-    varied = np.array(
-        [_robust_sd(smooth[:, k]) ** 2 > 4 * expected * _robust_sd(local[:, k]) ** 2 for k in (0, 1)]
-    )
-    if not varied.any():
-        return patches
-    distance, near = cKDTree(positions_px[anchors]).query(positions_px, k=min(4, len(anchors)))
-    weight = 1 / (distance.reshape(len(patches), -1) + 1.0)
-    weight /= weight.sum(axis=1, keepdims=True)
-    field = np.einsum("na,nak->nk", weight, smooth[near.reshape(len(patches), -1)])
-    gain, shift = np.clip(field[:, 0], 0.2, 5.0), field[:, 1]
-    some = patches[:: max(1, len(patches) // _ANCHORS)]
-    overall = float(np.median(some[:, inside_disc()]))
-    flat = np.empty_like(patches)
-    for part in (slice(i, i + _CHUNK) for i in range(0, len(patches), _CHUNK)):
-        flat[part] = (patches[part] - overall - shift[part, None]) / gain[part, None] + overall
-    return flat
-
-
-def measure_scatter(
-    predictions: Predictions,
-    features: NDArray[np.float32],
-    sublattice: NDArray[np.int8],
-    rows: tuple[int, int],
-    background: float,
-    base: Nuisance,
-) -> Scatter:
-    """Dose and the size of random nuisances from how the host's columns scatter.
-
-    The robust variance of every feature over the sites of a sublattice is a sum of known shapes, one each for counting
-    noise of the columns and of a uniform background, displacement of columns and of patches, amplitude scatter and
-    neighbouring defects; bounded least squares gives their sizes. The last is not used: a robust variance sees
-    only part of it.
-
-    Parameters
-    ----------
-    predictions
-        For the calibrated scene.
-    features
-        (n, K) of whole, calibrated patches in units of the reference.
-    rows
-        Rows of the host's metal and chalcogen column in the predictions.
-    background
-        Of the frame in units of the reference; taken for scattered electrons unless it is so large or so negative
-        that it must be the detector's own level, whose noise is then fitted too.
-    base
-        Nuisances that are not measured here.
-
-    Raises
-    ------
-    CalibrationError
-        A frame so dark that nothing scatters.
-    """
-    names = ("counting", "jitter_angstrom", "shift_angstrom", "amplitude", "defects")
-    counted = 0.0 <= background <= _LARGEST_COUNTED_BACKGROUND
-    design, observed, typical = [], [], []
-    for code, row in enumerate(rows):
-        mine = features[sublattice == code]
-        columns = np.ascontiguousarray(mine[:: -(-len(mine) // _SCATTERED_SITES) or 1].T)
-        observed.append(_robust_sds(columns) ** 2)
-        typical.append(columns.var(axis=1, dtype=np.float64))
-        components = predictions.candidates[row].components
-        floor = np.diagonal(components["floor"])
-        shapes = np.stack([np.diagonal(components[n]) for n in names] + ([] if counted else [floor]), axis=1)
-        if counted:
-            shapes[:, 0] += background * floor
-        design.append(shapes)
-    matrix, spread = np.concatenate(design), np.concatenate(observed)
-    if not np.median(spread) > 0:
-        raise CalibrationError(
-            "too_dark",
-            "There are so few counts that the scatter of the columns cannot be measured.",
-            "Use more dose: a longer dwell, more current or a smaller field.",
-        )
-    largest = np.array(
-        [np.inf, 0.15**2, 0.25**2, LARGEST_AMPLITUDE_SD**2, 0.25] + ([] if counted else [np.inf])
-    )
-    # Weighted by what is predicted, in a few rounds: where hardly an electron falls, the robust variance is far too
-    # small, and weighted by itself it would rule the fit.
-    expected = np.maximum(spread, 0.2 * np.concatenate(typical))
-    for _ in range(_ROUNDS):
-        scaling = (matrix / expected[:, None]).max(axis=0)
-        sizes = _bounded(matrix / expected[:, None] / scaling, spread / expected, largest * scaling) / scaling
-        expected = np.maximum(matrix @ sizes, 1e-3 * spread)
-    counting, jitter, shift, amplitude, _, *free = sizes
-    dose = float(np.clip(1 / max(counting, 1e-9), 10, 1e8))
-    noisy_background = background if counted else float(np.clip(free[0] * dose, 0.0, 10.0))
-    return Scatter(
-        dose_e_per_angstrom2=dose,
-        background=noisy_background,
-        nuisance=replace(
-            base,
-            jitter_angstrom=float(max(np.sqrt(jitter), 0.01)),
-            shift_angstrom=float(max(np.sqrt(shift), 0.01)),
-            amplitude=float(np.sqrt(amplitude)),
-        ),
-    )
-
-
-def _host_like(own_level: NDArray[np.float32], mine: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Sites of a sublattice whose own column does not stand out of it."""
-    middle = np.median(own_level[mine])
-    away = np.abs(own_level - middle)
-    kept: NDArray[np.bool_] = mine & (away <= 3 * max(_robust_sd(own_level[mine]), 1e-12))
-    return kept
-
-
-def _medians(rows: NDArray[Any]) -> NDArray[np.float64]:
-    """Median of every row; of float32 in single precision."""
-    middle = rows.shape[1] // 2
-    parted = np.partition(rows, middle, axis=1)
-    upper = parted[:, middle]
-    if rows.shape[1] % 2:
-        return upper.astype(np.float64)
-    half: NDArray[np.float64] = (parted[:, :middle].max(axis=1).astype(np.float64) + upper) / 2
-    return half
-
-
-def _robust_sds(rows: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Standard deviation of every row by its median absolute deviation."""
-    away = rows - _medians(rows)[:, None].astype(np.float32)
-    return 1.4826 * _medians(np.abs(away, out=away))
-
-
-def _bounded(
-    matrix: NDArray[np.float64], target: NDArray[np.float64], largest: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Least squares between 0 and a largest value; hardly ever does a largest one matter."""
-    solution: NDArray[np.float64] = nnls(matrix, target)[0]
-    if (solution > largest).any():
-        solution = lsq_linear(matrix, target, bounds=(0.0, largest)).x
-    return solution
-
-
-def _robust_sd(values: NDArray[np.floating[Any]]) -> float:
-    return 1.4826 * float(np.median(np.abs(values - np.median(values))))
 
 
 def _fit(
@@ -467,5 +200,5 @@ def _templates(
 @lru_cache(maxsize=1)
 def _fitted() -> NDArray[np.bool_]:
     """(SAMPLES,) the samples of a mean patch that are fitted."""
-    fitted: NDArray[np.bool_] = np.linalg.norm(sample_offsets(), axis=1) < _FIT_RADIUS
+    fitted: NDArray[np.bool_] = np.linalg.norm(sample_offsets(), axis=1) < FIT_RADIUS
     return fitted

@@ -13,16 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemctx_core import materials, unknown
-from stemctx_core.calibration import (
-    FITTING_RATIO,
-    OWN_COLUMN,
-    FrameCalibration,
-    Scatter,
-    calibrate,
-    flatten,
-    host_means,
-    measure_scatter,
-)
+from stemctx_core.calibration import FITTING_RATIO, FrameCalibration, calibrate
 from stemctx_core.classifier import Classifier
 from stemctx_core.context import ImagingContext
 from stemctx_core.decision import OBSTACLES, TWIN, UNKNOWN
@@ -32,7 +23,9 @@ from stemctx_core.features import FEATURES, projection
 from stemctx_core.host_check import check_host
 from stemctx_core.knowledge import Knowledge
 from stemctx_core.lattice import SiteGrid
+from stemctx_core.mean_patches import OWN_COLUMN, flatten, host_means
 from stemctx_core.observation import FrameScale, Observation
+from stemctx_core.scatter import Scatter, measure_scatter
 from stemctx_core.scene import Missing
 from stemctx_core.separation import hidden_defects
 from stemctx_core.sharing import shared

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stemctx_core.calibration import FrameCalibration, Scatter
+from stemctx_core.calibration import FrameCalibration
 from stemctx_core.context import ImagingContext
 from stemctx_core.encoding import Predictions
 from stemctx_core.lattice import SiteGrid
+from stemctx_core.scatter import Scatter
 from stemctx_core.view import Sites
 
 

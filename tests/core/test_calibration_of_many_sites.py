@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from stemctx_core import calibration
+from stemctx_core import mean_patches, scatter
 from stemctx_core.analysis import FrameAnalyzer
 from stemctx_core.results import DECISIONS, Decision, FrameResult
 from tests.core.frames import FrameRecipe, make_frame
@@ -48,8 +48,8 @@ def test_figures_do_not_change_by_sites_that_are_passed_over(
 ) -> None:
     recipe, analyzer = FRAMES[name], FrameAnalyzer.shipped()
     some, result = figures(recipe, analyzer)
-    for most in ("_FITTED_SITES", "_SCATTERED_SITES"):
-        monkeypatch.setattr(calibration, most, 10**9)
+    monkeypatch.setattr(mean_patches, "_FITTED_SITES", 10**9)
+    monkeypatch.setattr(scatter, "_SCATTERED_SITES", 10**9)
     everything, whole = figures(recipe, analyzer)
     assert len(result.sites) > 4096
     for figure, (value, _) in some.items():
