@@ -1,7 +1,7 @@
 """Host's columns as points: their 36 linear features, and the evidence that the shipped classifier makes of these.
 
-Features are linear, so that a shift of a mean shows in them; the classifier's log-likelihoods are quadratic in them
-and show a change of spread too. Of small known differences (`docs/comparing.md`) the second finds more.
+Features are linear and rest on no training: a shift of means shows in them. The evidence is what the classifier itself
+sees of a difference; a change of spread shows in it more often. `docs/comparing.md` says what each finds.
 """
 
 from __future__ import annotations

@@ -25,12 +25,20 @@ from stemctx_core.comparing.shares import noise_shares
 from stemctx_core.comparing.views import FrameView, frame_view
 from stemctx_core.context import ImagingContext, Source, known
 from stemctx_core.dataset.cases import Case
+from stemctx_core.dataset.crystal import CrystalRecipe
 from stemctx_core.dataset.frames import FrameRecipe, labelled_frame
 from stemctx_core.errors import InputError
 from stemctx_core.estimating.host_lattice import host_lattice
 from stemctx_core.plausible import host_ratio
 from stemctx_core.reading import read_micrograph
-from stemctx_core.simulation.imaging import AmplitudeNoise, Contamination, ImagingChain, PixelCorrelation
+from stemctx_core.simulation.imaging import (
+    AmorphousCarbon,
+    AmplitudeNoise,
+    Contamination,
+    ImagingChain,
+    PixelCorrelation,
+    Step,
+)
 from stemctx_core.simulation.library import shipped_library
 from stemctx_core.simulation.optics import Optics
 
@@ -209,3 +217,37 @@ def test_a_real_frame_comes_nearer_to_its_simulation(real_data: Path) -> None:
     told = as_json(found)
     assert found.fitted is not None
     assert msgspec.convert(told["recipe"], FrameRecipe) == found.fitted.recipe
+
+
+@pytest.mark.slow  # 36 pairs of frames, 60 s alone
+@pytest.mark.timeout(1800)
+def test_small_differences_are_found_by_features_or_by_evidence() -> None:
+    """`pytest tests/core/test_comparing.py -k small -s` prints how often each distance finds what."""
+    larger = msgspec.structs.replace(BASE, shape=(400, 400))
+
+    def noisy(*more: Step, amplitude: float = 0.05) -> ImagingChain:
+        return ImagingChain((*more, AmplitudeNoise(amplitude, 0.0)))
+
+    changes: dict[str, dict[str, object]] = {
+        "nothing": {},
+        "source 0.41 for 0.40 Å": {"sigma_angstrom": 0.41},
+        "dose 0.9 times": {"dose_e_per_angstrom2": 9e3},
+        "amplitude noise 0.058 for 0.050": {"chain": noisy(amplitude=0.058)},
+        "jitter 0.042 for 0.030 Å": {"crystal": CrystalRecipe(jitter_angstrom=0.042)},
+        "amorphous carbon 0.05": {"chain": noisy(AmorphousCarbon(0.05))},
+    }
+    found = {}
+    for words, change in changes.items():
+        gaps = [
+            gap(
+                viewed(image(2 * k, larger)),
+                viewed(image(2 * k + 1, msgspec.structs.replace(larger, **change))),
+                k,
+            )
+            for k in range(6)
+        ]
+        found[words] = {n: np.mean([getattr(g, n).p < 0.05 for g in gaps]) for n in DISTANCES}
+        print(f"\n{words}: " + ", ".join(f"{DISTANCES[n]} {v:.2f}" for n, v in found[words].items()))
+    assert all(v <= 0.34 for v in found["nothing"].values())
+    for words in ("source 0.41 for 0.40 Å", "amorphous carbon 0.05"):
+        assert min(found[words]["frechet"], found[words]["kernel"]) >= 0.8
