@@ -40,7 +40,7 @@ from stemctx_core.training.tuning_commands import register  # noqa: E402
 from stemctx_core.training.tuning_figures import Rendered  # noqa: E402
 from stemctx_core.training.tuning_labels import LabelSet, read_labels  # noqa: E402
 from stemctx_core.training.tuning_plan import TuningPlan  # noqa: E402
-from stemctx_core.training.tuning_rungs import Tunable, log_posterior  # noqa: E402
+from stemctx_core.training.tuning_rungs import LADDER, Tunable, log_posterior  # noqa: E402
 from stemctx_core.training.tuning_shares import Drawn  # noqa: E402
 from tests.training.tuning_support import (  # noqa: E402
     context,
@@ -164,7 +164,7 @@ def test_permuted_labels_are_refused_or_change_nothing(hundred: list[HandLabel],
     wrong = permuted(hundred, np.random.default_rng(5))
     for strength in (1.0, 0.0):  # as it is, and without what holds the model back while it is fitted
         weak = msgspec.structs.replace(SMALL, rehearsal=strength, distillation=strength)
-        told = tune(tunable(load_bundle()), _read(tmp_path, wrong), weak)
+        told = tune(tunable(load_bundle()), _read(tmp_path, wrong), weak, ladder=LADDER[:2])
         print(f"\n{told.words}")
         assert told.outcome in {Outcome.REFUSED, Outcome.UNCHANGED}
         assert told.model is None
