@@ -53,7 +53,7 @@ class FlagRow:
             formats.dose(self.dose_e_per_angstrom2),
             *(("older",) if older else ()),
         )
-        return "   ".join(parts)
+        return "  ".join(parts)
 
     def is_at(self, y_px: float, x_px: float, within: float = _SAME_SITE) -> bool:
         """Whether it is of the site at a place, which drift moves by a part of the lattice constant."""

@@ -7,11 +7,13 @@ from typing import Any, Final, Protocol
 from nion.ui import Declarative
 
 from nionswift_plugin.stemctx.imaged_section import ControlsHandler, ImagedHandler
-from nionswift_plugin.stemctx.layout import LABEL_WIDTH, TEXT_WIDTH, bound, row, said, text, ui
+from nionswift_plugin.stemctx.layout import bound, row, said, text, ui
 from nionswift_plugin.stemctx.panel_model import PanelModel
 from nionswift_plugin.stemctx.shown_section import ShownHandler
 
 _LEAST_WIDTH: Final = 420
+#: A text that may be broken takes as little width as it can, unless it is given one.
+_COUNTS_WIDTH: Final = 280
 _SECTIONS: Final = {"imaged": ImagedHandler, "shown": ShownHandler, "controls": ControlsHandler}
 
 
@@ -74,7 +76,7 @@ class LiveHandler(Declarative.Handler):  # type: ignore[misc]  # nion is untyped
                 "Frames",
                 "frames",
                 word_wrap=True,
-                max_width=TEXT_WIDTH - LABEL_WIDTH,
+                width=_COUNTS_WIDTH,
                 tool_tip="Whole frames scanned; frames and rows judged, replaced by newer ones, and judged too late",
             ),
             ui.create_section(ui.create_component_instance("imaged"), title="What is imaged"),
