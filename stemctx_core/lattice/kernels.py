@@ -82,8 +82,8 @@ def demodulate(image, level, block, comb_y, comb_x):
             for j in range(columns):
                 upper[j] = level[above, j] * (np.float32(1) - share) + level[above + 1, j] * share
             for x in range(width):
-                j = np.uint32(left[x])
-                line[x] = image[y, x] - (upper[j] + (upper[j + np.uint32(1)] - upper[j]) * part[x])
+                low = np.uint32(left[x])
+                line[x] = image[y, x] - (upper[low] + (upper[low + np.uint32(1)] - upper[low]) * part[x])
             for k in range(peaks):
                 cosine, sine = comb_y[k, y].real, comb_y[k, y].imag
                 for x in range(width):
