@@ -290,7 +290,7 @@ def test_half_of_a_real_frame_tunes_the_other_half(detector: str, real_data: Pat
     upper = _read(tmp_path, [label for label in made if label.y_px < middle])
     lower = _read(tmp_path, [label for label in made if label.y_px >= middle + 15])
     model = tunable(load_bundle())
-    told = tune(model, upper, TuningPlan(folds=3, held_out_batches=30, rehearsal_batches=15))
+    told = tune(model, upper, msgspec.structs.replace(SMALL, patches=256))
     print(
         f"\n{detector}: {len(upper)} labels {upper.counts()}, {len(lower)} others; {told.outcome}: {told.words}"
     )
