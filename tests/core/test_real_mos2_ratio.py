@@ -15,8 +15,8 @@ import pytest
 from stemctx_core import materials
 from stemctx_core.dataset.cases import Case
 from stemctx_core.dataset.frames import FrameRecipe, labelled_frame
-from stemctx_core.reading import read_micrograph
 from stemctx_core.lattice import find_sites
+from stemctx_core.reading import read_micrograph
 from stemctx_core.simulation.host_ratio import HostRatio, fitted_ratio, simulated_ratio
 from stemctx_core.simulation.imaging import ImagingChain
 from stemctx_core.simulation.library import shipped_library
