@@ -29,7 +29,7 @@ HALF_WIDTH: Final = SIDE / 2 * PITCH
 _ZERO, _ONE = np.float32(0), np.float32(1)
 _NEXT, _AFTER = np.uint64(1), np.uint64(2)
 _MARGIN: Final = 3
-#: Parts that many patches are added up in, so that cores share them.
+#: Parts that many patches are added up in.
 _PARTS: Final = 16
 #: Pixels in one.
 _CACHE_LINE: Final = 16
@@ -232,9 +232,9 @@ def _box_means(frame, shape, starts, within, offsets, runs, width, out):  # type
                 k += 1
 
 
-@compiled(parallel=True, fastmath=True)
+@compiled(nogil=True, fastmath=True)
 def weighted_sums(patches, weights, kind):  # type: ignore[no-untyped-def]  # numba infers types
-    """Sums over many patches: (_PARTS, 2, samples) float32, to be added up over the first axis.
+    """Sums over many patches: (_PARTS, 2, samples) float32, to be added up over the first axis without losing digits.
 
     Parameters
     ----------
@@ -247,7 +247,7 @@ def weighted_sums(patches, weights, kind):  # type: ignore[no-untyped-def]  # nu
     """
     count, samples = patches.shape
     sums = np.zeros((_PARTS, 2, samples), np.float32)
-    for part in prange(_PARTS):
+    for part in range(_PARTS):
         for n in range(part * count // _PARTS, (part + 1) * count // _PARTS):
             weight, code = weights[n], kind[n]
             if weight:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from stemctx_core.classes import Candidate, Role
 from stemctx_core.encoding import EncodedScene, Nuisance, Predictions
 from stemctx_core.features import OWN_NEIGHBOURS
+from stemctx_core.sharing import shared
 from stemctx_core.whitened import mean_squares
 
 #: Mean squares a feature up to which a patch is like its candidate; at most 0.5 % of the sites of clean frames
@@ -81,7 +82,10 @@ def distances(
     encoded, predictions
         Of the scene; nuisance, dose and background are those it was assembled with.
     """
-    plain = mean_squares(features, best, encoded.mean, encoded.whiten)
+    parts = shared(
+        len(features), lambda part: mean_squares(features[part], best[part], encoded.mean, encoded.whiten)
+    )
+    plain = np.concatenate(parts)
     usual = max(1.0, float(np.median(plain))) if len(plain) else 1.0
     again = plain.copy()
     far = plain > LARGEST_DISTANCE * usual

@@ -43,7 +43,7 @@ def block_means(image, block):
 
 
 @compiled(parallel=True, fastmath=True)
-def demodulate(image, level, block, comb_y, comb_x):
+def demodulate(image, level, block, comb_y, comb_x, left, part):
     """Mean over blocks of the image, less what varies slowly, times a comb for each of a few Bragg peaks.
 
     Parameters
@@ -56,6 +56,8 @@ def demodulate(image, level, block, comb_y, comb_x):
         Side of a block (px).
     comb_y, comb_x
         (peaks, rows × block) and (peaks, columns × block) complex64: exp(-2πi g·r) along each axis.
+    left, part
+        (columns × block) uint32 block whose middle is left of each pixel, and float32 share of the next one.
 
     Returns
     -------
@@ -65,11 +67,6 @@ def demodulate(image, level, block, comb_y, comb_x):
     rows, columns = level.shape
     peaks, width = len(comb_x), columns * block
     blocks = np.empty((peaks, rows, columns), np.complex64)
-    left, part = np.empty(width, np.int32), np.empty(width, np.float32)
-    for x in range(width):
-        across = min(max((x + 0.5) / block - 0.5, 0.0), columns - 1.0)
-        left[x] = min(int(across), columns - 2)
-        part[x] = across - left[x]
     for i in prange(rows):
         real = np.zeros((peaks, width), np.float32)
         imaginary = np.zeros((peaks, width), np.float32)
@@ -82,7 +79,7 @@ def demodulate(image, level, block, comb_y, comb_x):
             for j in range(columns):
                 upper[j] = level[above, j] * (np.float32(1) - share) + level[above + 1, j] * share
             for x in range(width):
-                low = np.uint32(left[x])
+                low = left[x]
                 line[x] = image[y, x] - (upper[low] + (upper[low + np.uint32(1)] - upper[low]) * part[x])
             for k in range(peaks):
                 cosine, sine = comb_y[k, y].real, comb_y[k, y].imag
@@ -203,7 +200,8 @@ def fold_pixels(image, stride, vectors, phase, coherence, block, least, bins):
                 line[0, j] = (phase[0, i, j] * (1 - fy) + phase[0, below, j] * fy) * turn + y * vectors[0, 0]
                 line[1, j] = (phase[1, i, j] * (1 - fy) + phase[1, below, j] * fy) * turn + y * vectors[1, 0]
                 line[2, j] = coherence[i, j] * (1 - fy) + coherence[below, j] * fy
-            line[:, columns] = line[:, columns - 1]
+            for k in range(3):
+                line[k, columns] = line[k, columns - 1]
             for x in range(stride // 2, image.shape[1], stride):
                 j, fx = _place((x + 0.5) / block - 0.5, columns)
                 if line[2, j] + (line[2, j + 1] - line[2, j]) * fx <= least:

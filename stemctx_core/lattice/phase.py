@@ -207,7 +207,11 @@ def _demodulated(
         np.exp(-2j * np.pi * three[:, axis, None] * np.arange(n * block)).astype(np.complex64)
         for axis, n in enumerate(means.shape)
     )
-    blocks: Complex = kernels.demodulate(image, level, block, comb_y, comb_x)
+    columns = means.shape[1]
+    across = np.clip((np.arange(columns * block) + 0.5) / block - 0.5, 0, columns - 1)
+    left = np.minimum(across.astype(np.uint32), columns - 2)
+    part = (across - left).astype(np.float32)
+    blocks: Complex = kernels.demodulate(image, level, block, comb_y, comb_x, left, part)
     return blocks[:2], blocks[2]
 
 
