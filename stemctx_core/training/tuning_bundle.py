@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from stemctx_core.classifier import Bundle, Classifier, load_bundle, write_card
@@ -136,7 +135,7 @@ def _check_same(bundle: Bundle, model: Tunable, labels: LabelSet) -> None:
         inputs = {name: value.numpy() for name, value in scene.inputs.items()}
         logits = classifier.engine.run({"patches": features @ lifting(), **inputs}) / cooler
         told = torch.log_softmax(torch.from_numpy(logits) + scene.log_prior, dim=-1)
-        worst = max(worst, float(np.abs(told.exp() - log_posterior(model, scene).exp()).max()))
+        worst = max(worst, (told.exp() - log_posterior(model, scene).exp()).abs().max().item())
     if not worst <= _LARGEST_DIFFERENCE:
         raise BundleError(
             f"The exported model answers differently from the tuned one (by {worst:.2g} in a probability). "
