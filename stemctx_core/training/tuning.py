@@ -112,7 +112,7 @@ class Tuning:
         if self.rendered_after is not None and self.outcome is Outcome.REFUSED:
             worse = "; ".join(self.rendered_after.worse_than(self.rendered_before))
             return (
-                f"Refused: '{self.chosen.rung.name}' gains {gain} on the labels, but the model would forget ({worse}). "
+                f"Refused: '{self.chosen.rung.name}' gains {gain}, but the model would forget ({worse}). "
                 "Check the labels and the imaging context that they were made in, or give more of them."
             )
         return f"'{self.chosen.rung.name}' ({self.chosen.parameters} numbers) gains {gain}, cross-validated."
