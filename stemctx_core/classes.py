@@ -191,7 +191,9 @@ def _substitutes(host: materials.Host, substitutes: Iterable[str]) -> list[str]:
     return named
 
 
-def priors(listed: Iterable[Candidate], prevalence: Mapping[str, float] | None = None) -> tuple[float, ...]:
+def priors(
+    listed: Iterable[Candidate], prevalence: Mapping[Role, float] | Mapping[str, float] | None = None
+) -> tuple[float, ...]:
     """Prior probability of each candidate at a site of its own sublattice.
 
     Candidates of one role share its prevalence; the host's column takes what is left.
@@ -201,7 +203,7 @@ def priors(listed: Iterable[Candidate], prevalence: Mapping[str, float] | None =
     prevalence
         Rates of roles or of species, which go first; roles that are not named keep the default.
     """
-    given: Mapping[str, float] = prevalence or {}
+    given = {str(name): rate for name, rate in (prevalence or {}).items()}
     rates: dict[str, float] = {**{str(r): v for r, v in REAL_PREVALENCE.items()}, **given}
     listed = tuple(listed)
     sharing = Counter(c.role for c in listed if c.species not in given)
