@@ -10,6 +10,17 @@ from rich.console import Console
 
 from realtime.server.commands import BundleOption, EngineOption, given_keys
 from stemctx_core.errors import InputError
+from stemctx_core.frame_options import (
+    CandidatesOption,
+    ConvergenceOption,
+    HighTensionOption,
+    HostOption,
+    InnerOption,
+    OuterOption,
+    PixelSizeOption,
+    RecursiveOption,
+    listed_elements,
+)
 
 if TYPE_CHECKING:
     from stemctx_core.reading.declared import DetectorAngles
@@ -25,21 +36,12 @@ def analyze(
         list[Path],
         typer.Argument(help="Micrographs, folders or patterns: TIFF, dm3, dm4, emd, ser, ndata, Nion h5, npy."),
     ],
-    host: Annotated[
-        str | None, typer.Option(help="Formula of the monolayer, such as WSe2.", show_default="of stemctx.toml")
-    ] = None,
-    candidates: Annotated[
-        list[str] | None,
-        typer.Option(help="Element looked for on the metal site; again for more, or with commas between."),
-    ] = None,
-    high_tension_kv: Annotated[float | None, typer.Option(help="Beam energy (kV).")] = None,
-    convergence_mrad: Annotated[float | None, typer.Option(help="Convergence semi-angle of the probe.")] = None,
-    inner_mrad: Annotated[
-        float | None, typer.Option(help="Inner collection semi-angle of the detector.")
-    ] = None,
-    outer_mrad: Annotated[
-        float | None, typer.Option(help="Outer collection semi-angle of the detector.")
-    ] = None,
+    host: HostOption = None,
+    candidates: CandidatesOption = None,
+    high_tension_kv: HighTensionOption = None,
+    convergence_mrad: ConvergenceOption = None,
+    inner_mrad: InnerOption = None,
+    outer_mrad: OuterOption = None,
     detector: Annotated[
         list[str] | None,
         typer.Option(
@@ -51,12 +53,10 @@ def analyze(
         bool | None,
         typer.Option("--together/--apart", help="Judge the detectors of one scan by all of them together."),
     ] = None,
-    pixel_size_angstrom: Annotated[
-        float | None, typer.Option(help="Pixel size (Å); the file's own where left out.")
-    ] = None,
+    pixel_size_angstrom: PixelSizeOption = None,
     dwell_us: Annotated[float | None, typer.Option(help="Dwell time on a pixel, all passes (µs).")] = None,
     probe_current_pa: Annotated[float | None, typer.Option(help="Beam current (pA).")] = None,
-    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Folders in a folder too.")] = False,
+    recursive: RecursiveOption = False,
     stack: Annotated[
         str,
         typer.Option(
@@ -120,10 +120,9 @@ def analyze(
 
     if stack not in list(Stack):
         raise InputError(f"'{stack}' is no way to take a stack. Give --stack {', '.join(Stack)}.")
-    listed = tuple(e.strip() for part in candidates or () for e in part.split(",") if e.strip())
     options = Declared(
         host=host,
-        candidates=listed if candidates else None,
+        candidates=listed_elements(candidates),
         high_tension_kv=high_tension_kv,
         convergence_mrad=convergence_mrad,
         inner_mrad=inner_mrad,

@@ -11,6 +11,17 @@ from rich.console import Console
 from rich.markup import escape
 
 from stemctx_core.errors import InputError
+from stemctx_core.frame_options import (
+    CandidatesOption,
+    ConvergenceOption,
+    HighTensionOption,
+    HostOption,
+    InnerOption,
+    OuterOption,
+    PixelSizeOption,
+    RecursiveOption,
+    listed_elements,
+)
 
 #: Where the page is found as long as nothing else has this port.
 PORT = 47180
@@ -39,21 +50,14 @@ def make(
         list[Path], typer.Argument(help="Micrographs, folders or patterns, of any kind that is read.")
     ],
     output: Annotated[Path, typer.Option(help="Book to make (SQLite).")],
-    host: Annotated[
-        str | None, typer.Option(help="Formula of the monolayer, such as WSe2.", show_default="of stemctx.toml")
-    ] = None,
-    candidates: Annotated[
-        list[str] | None,
-        typer.Option(help="Element looked for on the metal site; again for more, or with commas between."),
-    ] = None,
-    high_tension_kv: Annotated[float | None, typer.Option(help="Beam energy (kV).")] = None,
-    convergence_mrad: Annotated[float | None, typer.Option(help="Convergence semi-angle of the probe.")] = None,
-    inner_mrad: Annotated[float | None, typer.Option(help="Inner collection semi-angle.")] = None,
-    outer_mrad: Annotated[float | None, typer.Option(help="Outer collection semi-angle.")] = None,
-    pixel_size_angstrom: Annotated[
-        float | None, typer.Option(help="Pixel size (Å); the file's own where left out.")
-    ] = None,
-    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Folders in a folder too.")] = False,
+    host: HostOption = None,
+    candidates: CandidatesOption = None,
+    high_tension_kv: HighTensionOption = None,
+    convergence_mrad: ConvergenceOption = None,
+    inner_mrad: InnerOption = None,
+    outer_mrad: OuterOption = None,
+    pixel_size_angstrom: PixelSizeOption = None,
+    recursive: RecursiveOption = False,
     flagged: Annotated[int, typer.Option(help="Flags of each species drawn from a frame, at most.")] = 30,
     undecided: Annotated[int, typer.Option(help="Undecided sites of each sublattice, at most.")] = 20,
     passed: Annotated[int, typer.Option(help="Sites of each sublattice that passed, at most.")] = 30,
@@ -76,10 +80,9 @@ def make(
     from stemctx_core.labelling.sampling import Amounts
     from stemctx_core.reading.declared import Declared
 
-    listed = tuple(e.strip() for part in candidates or () for e in part.split(",") if e.strip())
     options = Declared(
         host=host,
-        candidates=listed if candidates else None,
+        candidates=listed_elements(candidates),
         high_tension_kv=high_tension_kv,
         convergence_mrad=convergence_mrad,
         inner_mrad=inner_mrad,

@@ -11,6 +11,14 @@ from rich.console import Console
 from rich.markup import escape
 
 from stemctx_core.errors import InputError
+from stemctx_core.frame_options import (
+    ConvergenceOption,
+    HighTensionOption,
+    HostOption,
+    InnerOption,
+    OuterOption,
+    PixelSizeOption,
+)
 
 if TYPE_CHECKING:
     from stemctx_core.comparing.comparison import Comparison
@@ -29,20 +37,12 @@ def compare(
             metavar="[SIM] EXP",
         ),
     ],
-    host: Annotated[str, typer.Option(help="Formula of the monolayer, such as WSe2.")],
-    high_tension_kv: Annotated[
-        float | None, typer.Option(help="Beam energy (kV); the file's own where left out.")
-    ] = None,
-    convergence_mrad: Annotated[float | None, typer.Option(help="Convergence semi-angle of the probe.")] = None,
-    inner_mrad: Annotated[
-        float | None, typer.Option(help="Inner collection semi-angle of the detector.")
-    ] = None,
-    outer_mrad: Annotated[
-        float | None, typer.Option(help="Outer collection semi-angle of the detector.")
-    ] = None,
-    pixel_size_angstrom: Annotated[
-        float | None, typer.Option(help="Pixel size of EXP (Å); the file's own where left out.")
-    ] = None,
+    host: HostOption = None,
+    high_tension_kv: HighTensionOption = None,
+    convergence_mrad: ConvergenceOption = None,
+    inner_mrad: InnerOption = None,
+    outer_mrad: OuterOption = None,
+    pixel_size_angstrom: PixelSizeOption = None,
     second_detector: Annotated[
         Path | None,
         typer.Option(help="Another detector's image of the scan of EXP: splits its noise into common and own."),
@@ -66,7 +66,8 @@ def compare(
     """
     # Imported here: no other command waits for them.
     from stemctx_core.comparing import comparison
-    from stemctx_core.estimating.declared import Declared, declared_frame
+    from stemctx_core.reading.declared import Declared
+    from stemctx_core.reading.described import described_frame
     from stemctx_core.simulation.library import ResponseLibrary, shipped_library
     from stemctx_core.whole_files import write_whole
 
@@ -80,13 +81,13 @@ def compare(
         outer_mrad=outer_mrad,
         pixel_size_angstrom=pixel_size_angstrom,
     )
-    measured = declared_frame(files[-1], declared)
-    made = declared_frame(files[0], declared) if len(files) == 2 else None
+    measured = described_frame(files[-1], declared)
+    made = described_frame(files[0], declared) if len(files) == 2 else None
     other = None
     if second_detector is not None:
         # Its own angles are not asked for: noise is compared, not ratios.
         unknown = Declared(host=host, high_tension_kv=high_tension_kv, convergence_mrad=convergence_mrad)
-        other = declared_frame(second_detector, unknown)
+        other = described_frame(second_detector, unknown)
     frames = comparison.Frames(
         measured=measured.image,
         context=measured.context,
@@ -97,7 +98,10 @@ def compare(
     used = ResponseLibrary(library) if library else shipped_library()
     found = comparison.compare(used, frames, fit, seed)
     name = made.name if made else "a simulation as declared"
-    _tell(Console(width=110), found, name, measured.name)
+    console = Console(width=110)
+    for words in (*measured.notes, *(made.notes if made else ())):
+        console.print(f"[yellow]note:[/] {escape(words)}")
+    _tell(console, found, name, measured.name)
     if json_file is not None:
         write_whole(json_file, json.dumps(comparison.as_json(found), indent=1) + "\n")
     if report is not None:

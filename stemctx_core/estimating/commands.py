@@ -10,6 +10,15 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from stemctx_core.frame_options import (
+    ConvergenceOption,
+    HighTensionOption,
+    HostOption,
+    InnerOption,
+    OuterOption,
+    PixelSizeOption,
+)
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -18,16 +27,12 @@ def register(app: typer.Typer) -> None:
 
 def estimate(
     file: Annotated[Path, typer.Argument(help="A micrograph, of any kind that 'stemctx analyze' reads.")],
-    host: Annotated[str, typer.Option(help="Formula of the monolayer, such as WSe2.")],
-    high_tension_kv: Annotated[
-        float | None, typer.Option(help="Beam energy (kV); the file's own where left out.")
-    ] = None,
-    convergence_mrad: Annotated[float | None, typer.Option(help="Convergence semi-angle of the probe.")] = None,
-    inner_mrad: Annotated[float | None, typer.Option(help="Inner angle, to have it checked.")] = None,
-    outer_mrad: Annotated[float | None, typer.Option(help="Outer angle, to have it checked.")] = None,
-    pixel_size_angstrom: Annotated[
-        float | None, typer.Option(help="Pixel size (Å), to have it checked; the file's own where left out.")
-    ] = None,
+    host: HostOption = None,
+    high_tension_kv: HighTensionOption = None,
+    convergence_mrad: ConvergenceOption = None,
+    inner_mrad: InnerOption = None,
+    outer_mrad: OuterOption = None,
+    pixel_size_angstrom: PixelSizeOption = None,
     rehearsals: Annotated[
         int, typer.Option(min=16, max=1000, help="Simulated frames like this one, for the intervals.")
     ] = 40,
@@ -47,9 +52,10 @@ def estimate(
         stemctx estimate frame.tif --host WSe2 --high-tension-kv 80
     """
     # Imported here: no other command waits for them.
-    from stemctx_core.estimating.declared import Declared, declared_frame
     from stemctx_core.estimating.offers import offers
     from stemctx_core.estimating.told import as_json, option_line, ridge_words, table, toml_lines
+    from stemctx_core.reading.declared import Declared
+    from stemctx_core.reading.described import described_frame
     from stemctx_core.simulation.library import ResponseLibrary, shipped_library
     from stemctx_core.whole_files import write_whole
 
@@ -62,10 +68,14 @@ def estimate(
         outer_mrad=outer_mrad,
         pixel_size_angstrom=pixel_size_angstrom,
     )
-    frame = declared_frame(file, declared)
+    frame = described_frame(file, declared)
+    for words in frame.notes:
+        console.print(f"[yellow]note:[/] {escape(words)}")
     used = ResponseLibrary(library) if library else shipped_library()
     found = offers(used, frame.image, frame.context, rehearsals, seed)
-    console.print(table(found, escape(f"{frame.name}: {host}, {len(found.lattice.features)} columns")))
+    console.print(
+        table(found, escape(f"{frame.name}: {frame.context.host}, {len(found.lattice.features)} columns"))
+    )
     console.print(ridge_words(found))
     for words in found.objections:
         console.print(f"[bold yellow]![/] {escape(words)}")

@@ -7,7 +7,6 @@ from typing import Any
 from rich.table import Table
 
 from stemctx_core.context import Known, Quantity
-from stemctx_core.estimating.declared import OPTIONS
 from stemctx_core.estimating.offers import LEVEL, Interval, Offers
 
 #: Quantity to what is said of it: name, digits after the point.
@@ -55,7 +54,7 @@ def ridge_words(found: Offers) -> str:
 
 def option_line(found: Offers) -> str:
     """Options of `stemctx analyze` with the offered values."""
-    return " ".join(f"{OPTIONS[name]} {value:g}" for name, value in offered(found).items())
+    return " ".join(f"--{name.replace('_', '-')} {value:g}" for name, value in offered(found).items())
 
 
 def toml_lines(found: Offers) -> str:

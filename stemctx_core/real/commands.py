@@ -28,7 +28,7 @@ def real(
     Precision, recall, F1, average precision, Cohen's kappa by role and the confusion matrix with bootstrap intervals,
     no label being used; what is said of frames that should be refused; the figures that are demanded beside them.
 
-    Example: stemctx real ../shared/data/real --output docs
+    stemctx real ../shared/data/real --output docs
     """
     import json
 

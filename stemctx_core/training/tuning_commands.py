@@ -53,9 +53,11 @@ def tune(
     that helps is taken. Where none does, nothing is written. Where rendered patches of other materials and
     conditions would be judged worse, the tuned model is refused with the figures (exit code 3).
 
-    Example: stemctx tune stemctx_labels.jsonl --output runs/tuned
+    stemctx tune stemctx_labels.jsonl --output runs/tuned
 
-    and then: stemctx analyze frame.tif --bundle runs/tuned
+    Then judge by it:
+
+    stemctx analyze frame.tif --host WSe2 --bundle runs/tuned
     """
     packages = {"torch": "torch", "onnx": "onnx", "onnxscript": "onnxscript"}
     missing = [name for name, module in packages.items() if importlib.util.find_spec(module) is None]
