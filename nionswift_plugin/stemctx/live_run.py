@@ -200,5 +200,7 @@ def _wait_started(service: LiveService, pressed: Interrupts) -> None:
     while service.is_starting and not pressed.noted and time.monotonic() < end:
         service.wait_started(0.1)
     status = service.status
-    if status.state is LiveState.FAILED:
+    if (
+        status.state is LiveState.FAILED and not pressed.noted
+    ):  # a server that is just starting may take Ctrl-C too
         raise ServerUnavailable(f"The live service could not start: {status.reason}")

@@ -149,6 +149,10 @@ def test_fault_58_clocks_of_two_hosts_are_not_compared(stepping: dict[str, str])
 
 def test_fault_58_no_part_of_the_live_path_asks_for_the_wall_clock() -> None:
     root = Path(__file__).parents[2] / "realtime"
-    for name in ("client", "exchange", "mailbox", "server", "sessions", "worker", "telemetry", "pipeline"):
-        text = (root / f"{name}.py").read_text().replace("monotonic_ns()", "").replace("perf_counter_ns()", "")
-        assert not any(word in text for word in ("time.time(", "time_ns()", "datetime"))
+    live = [*root.glob("client/*.py"), *root.glob("server/*.py"), root / "watching" / "telemetry.py"]
+    assert len(live) > 20
+    for path in live:
+        if path.name == "answers.py":  # says for people when an answer came
+            continue
+        text = path.read_text().replace("monotonic_ns()", "").replace("perf_counter_ns()", "")
+        assert not any(word in text for word in ("time.time(", "time_ns()", "datetime")), path.name

@@ -11,6 +11,7 @@ import typer
 from typer.main import get_command
 
 from nionswift_plugin.stemctx import live
+from realtime.files import commands as file_commands
 from realtime.keys import commands as key_commands
 from realtime.server import commands
 from realtime.wire.limits import Limits
@@ -24,7 +25,7 @@ COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) fo
 def app() -> typer.Typer:
     """The commands that the page names."""
     made = typer.Typer()
-    for room in (commands, key_commands, live):
+    for room in (commands, file_commands, key_commands, live):
         room.register(made)
     return made
 
