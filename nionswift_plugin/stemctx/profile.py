@@ -40,15 +40,17 @@ def open_profile(folder: pathlib.Path, project: str, event_loop: asyncio.Abstrac
     last = profile.last_project_reference
     reference = profile.get_project_reference(last) if last else None
     if reference is None or not reference.is_valid:
-        reference = profile.create_project(_free(folder, project), project)
+        # One that was thrown away is still known to the profile, which takes no second one at its place.
+        known = {reference.path.parent for reference in profile.project_references if reference.path}
+        reference = profile.create_project(_free(folder, project, known), project)
         profile.last_project_reference = reference.uuid
     return profile
 
 
-def _free(folder: pathlib.Path, project: str) -> pathlib.Path:
-    """A folder that holds no project yet, so that none is written over."""
+def _free(folder: pathlib.Path, project: str, known: set[pathlib.Path]) -> pathlib.Path:
+    """A folder that holds no project and is not known to hold one, so that none is written over."""
     place, number = folder / project, 1
-    while place.exists():
+    while place.exists() or place in known:
         number += 1
         place = folder / f"{project} {number}"
     return place

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import inspect
 import json
 import zipfile
 from collections.abc import Callable
@@ -36,8 +37,11 @@ def _item(pixels: Any) -> DataItem.DataItem:
 def _write_handled(handler: Any, pixels: Any) -> None:
     now = datetime.datetime(2026, 1, 1)
     item = _item(pixels)
+    # From Nion Swift 16.18 on a handler is told what the axes are.
+    described = "data_descriptor" in inspect.signature(handler.write_data).parameters
+    axes = [DataAndMetadata.DataDescriptor(pixels.ndim == 3, 0, 2)] if described else []
     try:
-        handler.write_data(pixels, now)
+        handler.write_data(pixels, *axes, now)
         handler.write_properties(item.write_to_dict(), now)
     finally:
         handler.close()
