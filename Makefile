@@ -4,7 +4,8 @@
 # make docs       the documentation as a site, in site/
 # make test-lowest  a part of the tests with the lowest versions that the project allows
 # make test-release  wheel and source archive, installed into an empty environment, flag a simulated frame
-# make test-host  the tests that need neither PyTorch nor abTEM, for a newer Python and the Nion Swift it brings
+# make test-host  the tests that need neither PyTorch nor abTEM, without the slow ones and the pages, for a newer Python
+#                 and the Nion Swift it brings
 #
 # PYTHON= chooses the interpreter a new environment is made with, VENV= where it is made.
 PYTHON ?= python3
@@ -40,7 +41,8 @@ lint: $(VENV)/.installed-test
 	$(BIN)/lint-imports
 
 test-host: $(VENV)/.installed-host
-	STEMCTX_REQUIRE="$(REQUIRE)" $(BIN)/python -m pytest -m "not torch and not abtem" $(PYTEST_OPTIONS)
+	STEMCTX_REQUIRE="$(REQUIRE)" $(BIN)/python -m pytest -m "not torch and not abtem and (not slow or window)" \
+	  --ignore tests/docs --ignore tests/bench $(PYTEST_OPTIONS)
 
 LOWEST_TESTS := $(addprefix tests/,core/test_fixed_frame.py core/test_lattice.py core/test_analysis.py core/test_reading.py \
   realtime/test_client.py realtime/test_recorder.py sim/test_headless.py plugin/test_plug_in.py plugin/test_panel.py)
