@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from stemctx_core.classes import Candidate, Sublattice
 from stemctx_core.evidence import SiteEvidence
+from stemctx_core.robust import robust_sd
 
 #: Correlation where too few columns are there to measure it.
 _TYPICAL_CORRELATION: Final = 0.5
@@ -70,16 +71,12 @@ def _factor(ratios: NDArray[np.float64]) -> float:
     count = len(ratios)
     if ratios.shape[1] < _FEWEST_SITES:
         return 1 / (1 + (count - 1) * _TYPICAL_CORRELATION)
-    spread = np.array([_robust_sd(r) for r in ratios])
+    spread = np.array([robust_sd(r) for r in ratios])
     if not (spread > 0).all():
         return 1.0
     correlation = np.eye(count)
     for i in range(count):
         for j in range(i):
-            both, apart = (_robust_sd(ratios[i] / spread[i] + s * ratios[j] / spread[j]) ** 2 for s in (1, -1))
+            both, apart = (robust_sd(ratios[i] / spread[i] + s * ratios[j] / spread[j]) ** 2 for s in (1, -1))
             correlation[i, j] = correlation[j, i] = max(0.0, (both - apart) / (both + apart))
     return float(np.sum(spread**2) / (spread @ correlation @ spread))
-
-
-def _robust_sd(values: NDArray[np.float64]) -> float:
-    return 1.4826 * float(np.median(np.abs(values - np.median(values))))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from stemctx_core.classes import Candidate, Role, Sublattice
 from stemctx_core.encoding import Nuisance, Predictions
+from stemctx_core.robust import robust_sd
 
 #: Spreads of the host's columns that a candidate must be away from them to be called.
 LEAST_SEPARATION: Final = 3.0
@@ -60,7 +61,7 @@ def withheld_by_features(
             away = predictions.candidates[row].mean - host.mean
             best = np.linalg.solve(covariance, away)
             values = seen @ best.astype(np.float32)
-            spread = 1.4826 * float(np.median(np.abs(values - np.median(values))))
+            spread = robust_sd(values)
             separation[row] = float(away @ best) / max(spread, 1e-12)
     return withheld_of(candidates, separation)
 

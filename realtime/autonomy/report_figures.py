@@ -1,4 +1,4 @@
-"""Pictures of a report, each a PNG: the map of flags over the frames, the map of dose, and small pieces of frames."""
+"""Pictures of a report, each a PNG: the map of flags over the frames, and the map of dose."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.image import imsave
 from matplotlib.lines import Line2D
 from matplotlib.transforms import Affine2D
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from realtime.autonomy.report_data import Flag, ReportData, corners_nm
 from stemctx_core.classes import Role
 from stemctx_core.colours import GRID, MISSED, ROLE_COLOURS, UNDECIDED
 from stemctx_core.pictures import ROLE_STYLE
+from stemctx_core.pieces import grey_levels
 
 _DPI: Final = 160
 _WIDTH_INCHES: Final = 8.6
@@ -30,8 +30,6 @@ _TALLEST_INCHES: Final = 11.0
 _MOSAIC_PIXELS: Final = 1 << 22
 _FRAME_PIXELS: Final = 360
 _DOSE_CELLS: Final = 900
-_TILE_PIXELS: Final = 168
-_CONTRAST: Final = (0.5, 99.7)
 
 
 def map_png(data: ReportData, frames: Iterable[tuple[ScanRequest, NDArray[Any]]], count: int) -> bytes:
@@ -92,30 +90,6 @@ def dose_png(data: ReportData) -> bytes:
     return _png(figure)
 
 
-def piece_png(image: NDArray[Any], centre_px: tuple[float, float], side_px: float) -> bytes:
-    """Cut a square out of a frame, the given point in its middle; black beyond the border."""
-    low, high = contrast(image)
-    if not image.size:
-        image = np.full((1, 1), low)
-    steps = (np.arange(_TILE_PIXELS) + 0.5) / _TILE_PIXELS - 0.5
-    rows, columns = (np.rint(c + steps * side_px).astype(int) for c in centre_px)
-    inside = np.ix_((rows >= 0) & (rows < image.shape[0]), (columns >= 0) & (columns < image.shape[1]))
-    piece = np.full((_TILE_PIXELS, _TILE_PIXELS), low, np.float32)
-    piece[inside] = image[
-        np.ix_(np.clip(rows, 0, image.shape[0] - 1), np.clip(columns, 0, image.shape[1] - 1))
-    ][inside]
-    png = io.BytesIO()
-    imsave(png, np.nan_to_num(piece, nan=low), cmap="gray", vmin=low, vmax=high, format="png")
-    return png.getvalue()
-
-
-def contrast(image: NDArray[Any]) -> tuple[float, float]:
-    """Grey levels that show a frame well."""
-    finite = image[np.isfinite(image)]
-    low, high = np.percentile(finite, _CONTRAST) if finite.size else (0.0, 1.0)
-    return float(low), float(max(high, low + 1e-6))
-
-
 def _figure(exposures: Sequence[Any], beside: float = 0.0) -> tuple[Figure, Any]:
     corners = np.concatenate([corners_nm(e.intended.request) for e in exposures])
     (y0, x0), (y1, x1) = corners.min(axis=0), corners.max(axis=0)
@@ -133,7 +107,7 @@ def _figure(exposures: Sequence[Any], beside: float = 0.0) -> tuple[Figure, Any]
 
 
 def _draw_frame(axes: Any, request: ScanRequest, image: NDArray[np.float32]) -> None:
-    low, high = contrast(image)
+    low, high = grey_levels(image)
     height, width = (s / 2 for s in request.extent_nm)
     drawn = axes.imshow(
         image, cmap="gray", vmin=low, vmax=high + 0.6 * (high - low), extent=(-width, width, height, -height),

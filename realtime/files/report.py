@@ -16,6 +16,8 @@ from stemctx_core.results import Decision, FrameResult
 from stemctx_core.whole_files import write_whole
 
 _PIECE_NM: Final = 2.0
+#: Along a side of a flag's picture.
+_TILE_PIXELS: Final = 96
 _MAP_DPI: Final = 100
 _NM2_PER_CM2: Final = 1e14
 _SPOKEN: Final = {
@@ -169,7 +171,7 @@ def _section(outcome: Outcome, number: int, thumbnails: int) -> Html:
 
 
 def _flags(outcome: Outcome, most: int) -> list[Html]:
-    from realtime.files.figures import Thumbnails
+    from stemctx_core.pieces import grey_levels, piece_png
 
     result, image = outcome.result, outcome.image
     assert result is not None
@@ -180,7 +182,7 @@ def _flags(outcome: Outcome, most: int) -> list[Html]:
     probability, entropy = result.sites.probability, result.sites.entropy_nats
     shown = sorted(flagged, key=lambda i: -probability[i])[:most]
     pixel_nm = result.calibration.pixel_size_angstrom / 10
-    cut = Thumbnails(image, _PIECE_NM / pixel_nm)
+    levels = grey_levels(image)
     pieces: list[Html] = []
     for i in sorted(shown, key=lambda i: (result.species(int(i)), -probability[i])):
         y, x = float(result.sites.y_px[i]), float(result.sites.x_px[i])
@@ -190,7 +192,8 @@ def _flags(outcome: Outcome, most: int) -> list[Html]:
              f"entropy {formats.entropy(entropy[i])}")
         )  # fmt: skip
         colour = ROLE_COLOURS[result.role(int(i))]
-        pieces.append(piece(cut.png(y, x), colour, caption, f"{species} at {y:.0f}, {x:.0f}"))
+        png = piece_png(image, (y, x), _PIECE_NM / pixel_nm, levels, _TILE_PIXELS)
+        pieces.append(piece(png, colour, caption, f"{species} at {y:.0f}, {x:.0f}"))
     left = len(flagged) - len(shown)
     more = f" The {len(shown)} surest; {left} more stand in the table." if left else ""
     note = f"Each piece is {_PIECE_NM:g} nm wide, with the site in the ring.{more}"

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from realtime.server.commands import BundleOption
 from stemctx_core.errors import InputError
 from stemctx_core.frame_options import (
     CandidatesOption,
@@ -62,9 +63,7 @@ def make(
     undecided: Annotated[int, typer.Option(help="Undecided sites of each sublattice, at most.")] = 20,
     passed: Annotated[int, typer.Option(help="Sites of each sublattice that passed, at most.")] = 30,
     seed: Annotated[int, typer.Option(help="What is drawn follows from this number.")] = 0,
-    bundle: Annotated[
-        Path | None, typer.Option(help="Folder of a model bundle; the shipped model where left out.")
-    ] = None,
+    bundle: BundleOption = None,
 ) -> None:
     """Draw sites of micrographs by chance, flagged ones and others, and make a book of them.
 

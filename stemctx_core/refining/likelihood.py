@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemctx_core.classes import Candidate, Sublattice
+from stemctx_core.robust import robust_sd
 
 #: Error of a simulated amplitude, in units of the host's column: measured on real frames of WSe2.
 CLASS_ERROR: Final = 0.06
@@ -106,4 +107,4 @@ def _correlation(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _robust_sd(values: NDArray[np.float64]) -> float:
-    return max(1.4826 * float(np.median(np.abs(values - np.median(values)))), 1e-6)
+    return max(robust_sd(values), 1e-6)

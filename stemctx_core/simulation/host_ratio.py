@@ -16,6 +16,7 @@ from scipy.sparse.linalg import spsolve
 
 from stemctx_core.lattice import SiteGrid
 from stemctx_core.materials import Host
+from stemctx_core.robust import robust_sd
 from stemctx_core.simulation.library import ResponseLibrary
 from stemctx_core.simulation.render import REACH_ANGSTROM, SQUARED_STEP, Optics, response_tables
 
@@ -91,12 +92,8 @@ def fitted_ratio(
     counted = inside & (grid.coherence > _LEAST_COHERENCE)
     metal, pair = (amplitude[counted & (grid.sublattice == s)] for s in (0, 1))
     ratio = float(np.median(pair) / np.median(metal))
-    relative = np.hypot(*(1.2533 * _spread(a) / np.median(a) / np.sqrt(len(a)) for a in (metal, pair)))
+    relative = np.hypot(*(1.2533 * robust_sd(a) / np.median(a) / np.sqrt(len(a)) for a in (metal, pair)))
     return HostRatio(ratio, float(ratio * relative), float(residual.std()), int(counted.sum()))
-
-
-def _spread(values: NDArray[np.float64]) -> float:
-    return float(1.4826 * np.median(np.abs(values - np.median(values))))
 
 
 def _templates(shape: tuple[int, ...], grid: SiteGrid, tables: NDArray[np.float32]) -> sparse.csc_matrix:

@@ -18,7 +18,6 @@ from realtime.autonomy.microscope import ScannedFrame, ScanRequest
 from realtime.autonomy.record import Recorder, read_record
 from realtime.autonomy.report import write_report
 from realtime.autonomy.report_data import ReportData, corners_nm, gather, pixel_of, positions_nm
-from realtime.autonomy.report_figures import piece_png
 from sim.generator import FrameGenerator
 from sim.geometry import FrameGeometry
 from sim.specimen import Specimen
@@ -26,6 +25,7 @@ from stemctx_core.analysis import FrameAnalyzer
 from stemctx_core.classes import L7, Role
 from stemctx_core.context import ImagingContext, Known, Source
 from stemctx_core.errors import InputError
+from stemctx_core.pieces import piece_png
 from stemctx_core.report_page import Html, duration, power, table, text
 from stemctx_core.results import FrameIdentity, FrameResult, Refusal, SiteTable
 from stemctx_core.simulation.render import Optics
