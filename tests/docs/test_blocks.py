@@ -96,7 +96,7 @@ def test_make_knows_every_target_that_a_page_names() -> None:
 
 
 @pytest.mark.slow  # a page is what a reader does in its first minutes: servers start, models load
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(REPOSITORY).as_posix())
 def test_a_page_can_be_followed(page: Path, tmp_path: Path) -> None:
     here = tmp_path / "here"
@@ -110,8 +110,9 @@ def test_a_page_can_be_followed(page: Path, tmp_path: Path) -> None:
         "PYTHONPATH": str(REPOSITORY),
         "NUMBA_CACHE_DIR": os.environ.get("NUMBA_CACHE_DIR", str(Path.home() / ".cache" / "stemctx-tests-numba")),
     }  # fmt: skip
+    name = page.relative_to(REPOSITORY).as_posix()
     given = subprocess.run(
-        [sys.executable, str(GIVEN)], cwd=here, env=environment, capture_output=True, text=True
+        [sys.executable, str(GIVEN), name], cwd=here, env=environment, capture_output=True, text=True
     )
     assert given.returncode == 0, given.stderr
     for number, block in enumerate(blocks(page)):
@@ -126,5 +127,5 @@ def test_a_page_can_be_followed(page: Path, tmp_path: Path) -> None:
             command = [sys.executable, script.name]
         else:
             command = [shutil.which("bash") or "sh", "-euc", "\n".join(block.commands)]
-        ended = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True, timeout=400)
+        ended = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True, timeout=600)
         assert ended.returncode == 0, f"{block.place}\n{ended.stdout[-2000:]}\n{ended.stderr[-3000:]}"

@@ -92,6 +92,7 @@ def test_a_notebook_shows_it_as_a_table(found: Findings) -> None:
     shown = found._repr_html_()
     assert shown.count("<tr>") == 1 + len(found.outcomes)
     assert "not judged" in shown
+    assert repr(found) == "Findings(2 images judged, 1 not)"
 
 
 def test_the_prior_of_the_settings_is_judged_by(folder: Path) -> None:
