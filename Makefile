@@ -44,8 +44,9 @@ test-host: $(VENV)/.installed-host
 	STEMCTX_REQUIRE="$(REQUIRE)" $(BIN)/python -m pytest -m "not torch and not abtem and (not slow or window)" \
 	  --ignore tests/docs --ignore tests/bench $(PYTEST_OPTIONS)
 
-LOWEST_TESTS := $(addprefix tests/,core/test_fixed_frame.py core/test_lattice.py core/test_analysis.py core/test_reading.py \
-  realtime/test_client.py realtime/test_recorder.py sim/test_headless.py plugin/test_plug_in.py plugin/test_panel.py)
+LOWEST_TESTS := $(addprefix tests/,core/judging/test_fixed_frame.py core/judging/test_analysis.py core/lattice core/reading/test_reading.py \
+  realtime/client/test_client.py realtime/recording/test_recorder.py sim/test_headless.py \
+  plugin/window/test_plug_in.py plugin/panel/test_panel.py)
 
 test-lowest: $(VENV)/.installed-lowest
 	$(BIN)/stemctx --help >/dev/null

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sim.geometry import FrameGeometry
 from sim.specimen import ColumnField, Specimen
-from stemctx_core.classes import HOST_ROLES
+from stemctx_core.chemistry.classes import HOST_ROLES
 from stemctx_core.errors import LibraryError
 from stemctx_core.simulation.library import ResponseLibrary, shipped_library
 from stemctx_core.simulation.render import (

@@ -15,7 +15,7 @@ from sim.generator import FrameGenerator, dose_e_per_angstrom2
 from sim.geometry import FrameGeometry, Pair, ScanArea
 from sim.sample import SampleHolder
 from sim.specimen import Specimen
-from stemctx_core.classes import Role
+from stemctx_core.chemistry.classes import Role
 from stemctx_core.simulation.render import Optics
 
 INSTRUMENT_ID: Final = "stemctx_simulated_stem"

@@ -11,30 +11,30 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from stemctx_core import materials
-from stemctx_core.classes import Candidate
-from stemctx_core.classifier import Classifier, load_bundle
-from stemctx_core.conformal import ConformalSets
+from stemctx_core.calibration.frame_checks import check_image
+from stemctx_core.chemistry import materials
+from stemctx_core.chemistry.classes import Candidate
+from stemctx_core.chemistry.prevalence import check_prevalence
+from stemctx_core.classifier.classifier import Classifier, load_bundle
+from stemctx_core.classifier.engine import Engine
 from stemctx_core.context import ImagingContext, Known
-from stemctx_core.decision import Thresholds
-from stemctx_core.encoding import Nuisance, host_columns
-from stemctx_core.engine import Engine
+from stemctx_core.contrast.patches import SAMPLES, CutPatches, PatchRoom
+from stemctx_core.encoding.encode import Nuisance, host_columns
+from stemctx_core.encoding.knowledge import Knowledge, knowledge
 from stemctx_core.errors import FrameError, InputError, LibraryError
-from stemctx_core.evidence import EvidenceMaker, SiteEvidence, timed
-from stemctx_core.frame_checks import check_image
-from stemctx_core.knowledge import Knowledge, knowledge
+from stemctx_core.judging.conformal import ConformalSets
+from stemctx_core.judging.decision import Thresholds
+from stemctx_core.judging.evidence import EvidenceMaker, SiteEvidence, timed
+from stemctx_core.judging.observation import FrameScale, Observation
+from stemctx_core.judging.pairing import combine
+from stemctx_core.judging.trained import TrainedRanges
+from stemctx_core.judging.verdict import refused, verdict
+from stemctx_core.judging.verdict import site_prior as site_prior
+from stemctx_core.judging.view import Sites, View, lattice, view
 from stemctx_core.lattice import SiteGrid
-from stemctx_core.observation import FrameScale, Observation
-from stemctx_core.pairing import combine
-from stemctx_core.patches import SAMPLES, CutPatches, PatchRoom
-from stemctx_core.prevalence import check_prevalence
 from stemctx_core.results import EngineInfo, FrameIdentity, FrameResult, Refusal
 from stemctx_core.simulation.library import ResponseLibrary, shipped_library
 from stemctx_core.simulation.render import response_tables
-from stemctx_core.trained import TrainedRanges
-from stemctx_core.verdict import refused, verdict
-from stemctx_core.verdict import site_prior as site_prior
-from stemctx_core.view import Sites, View, lattice, view
 
 
 class FrameAnalyzer:
@@ -53,7 +53,7 @@ class FrameAnalyzer:
     nuisance
         Uncertainties that a frame cannot show itself.
     estimate_prevalence
-        Whether every frame's own rates are found first, from those; see `stemctx_core.prevalence`.
+        Whether every frame's own rates are found first, from those; see `stemctx_core.chemistry.prevalence`.
     """
 
     def __init__(

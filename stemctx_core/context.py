@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import msgspec
 
-from stemctx_core import classes
+from stemctx_core.chemistry import classes
 from stemctx_core.errors import InputError
 
 

@@ -14,9 +14,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from stemctx_core.classes import Candidate, Role, Sublattice, priors
+from stemctx_core.chemistry.classes import Candidate, Role, Sublattice, priors
+from stemctx_core.chemistry.prevalence import reweighted, uniform
 from stemctx_core.context import ImagingContext
-from stemctx_core.prevalence import reweighted, uniform
 
 CSV_COLUMNS = (
     "y_px", "x_px", "y_nm", "x_nm", "sublattice", "role", "species", "probability", "entropy_nats",

@@ -14,9 +14,10 @@ from sim.crystal import IMPERFECTIONS
 from sim.generator import FrameGenerator
 from sim.instrument import SimulatedInstrument
 from sim.specimen import DEFAULT_PREVALENCE, Specimen
-from stemctx_core import formats, materials
-from stemctx_core.classes import Role
+from stemctx_core.chemistry import materials
+from stemctx_core.chemistry.classes import Role
 from stemctx_core.errors import InputError
+from stemctx_core.look import formats
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from realtime.autonomy.drift import SHIFT_ERROR
 from realtime.autonomy.limits import LimitReached, Stop
 from realtime.autonomy.microscope import Pair, ScannedFrame, ScanRequest
 from realtime.autonomy.views import SessionEvent, View
-from stemctx_core import formats
 from stemctx_core.context import ImagingContext
 from stemctx_core.errors import InputError
+from stemctx_core.look import formats
 from stemctx_core.results import FrameIdentity, FrameResult, Refusal, SiteTable
 
 if TYPE_CHECKING:

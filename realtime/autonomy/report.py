@@ -12,7 +12,7 @@ from realtime.autonomy.record_events import SessionEnded
 from realtime.autonomy.record_reader import RecordedExposure, RecordReader, read_record
 from realtime.autonomy.report_data import ReportData, gather
 from stemctx_core.context import Known
-from stemctx_core.report_page import (
+from stemctx_core.look.report_page import (
     Html,
     duration,
     page,

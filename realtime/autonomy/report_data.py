@@ -18,10 +18,10 @@ from realtime.autonomy.microscope import Pair, ScanRequest
 from realtime.autonomy.policies.sites import Fraction, fraction
 from realtime.autonomy.record_events import DecisionTaken
 from realtime.autonomy.record_reader import RecordedExposure, RecordReader
-from stemctx_core import materials
-from stemctx_core.classes import Candidate, Role
+from stemctx_core.chemistry import materials
+from stemctx_core.chemistry.classes import Candidate, Role
 from stemctx_core.context import ImagingContext
-from stemctx_core.decision import NO_LATTICE_HERE, UNKNOWN
+from stemctx_core.judging.decision import NO_LATTICE_HERE, UNKNOWN
 from stemctx_core.results import EDGE, SUBLATTICES, Decision, FrameResult
 
 #: Fields at least this wide, as a share of the widest, are the survey; narrower ones are looks at chosen places.

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from realtime.autonomy.microscope import ScanRequest
 from realtime.autonomy.report_data import Flag, ReportData, corners_nm
-from stemctx_core.classes import Role
-from stemctx_core.colours import GRID, MISSED, ROLE_COLOURS, UNDECIDED
-from stemctx_core.pictures import ROLE_STYLE
-from stemctx_core.pieces import grey_levels
+from stemctx_core.chemistry.classes import Role
+from stemctx_core.look.colours import GRID, MISSED, ROLE_COLOURS, UNDECIDED
+from stemctx_core.look.pictures import ROLE_STYLE
+from stemctx_core.look.pieces import grey_levels
 
 _DPI: Final = 160
 _WIDTH_INCHES: Final = 8.6

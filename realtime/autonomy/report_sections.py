@@ -10,11 +10,11 @@ from realtime.autonomy.record_events import DecisionTaken
 from realtime.autonomy.record_reader import RecordReader
 from realtime.autonomy.report_data import DecidedSite, Flag, ReportData, pixel_of
 from realtime.autonomy.report_figures import dose_png, map_png
-from stemctx_core.classes import Role
-from stemctx_core.colours import ROLE_COLOURS, UNDECIDED
-from stemctx_core.pictures import ROLE_STYLE
-from stemctx_core.pieces import piece_png
-from stemctx_core.report_page import BREAK, Html, join, picture, piece, place, power, table, tag, text
+from stemctx_core.chemistry.classes import Role
+from stemctx_core.look.colours import ROLE_COLOURS, UNDECIDED
+from stemctx_core.look.pictures import ROLE_STYLE
+from stemctx_core.look.pieces import piece_png
+from stemctx_core.look.report_page import BREAK, Html, join, picture, piece, place, power, table, tag, text
 
 #: A page stays one that a browser opens quickly; the record holds the rest.
 MAX_PIECES: Final = 60

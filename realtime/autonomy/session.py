@@ -20,7 +20,7 @@ from realtime.autonomy.locating import Locator, TargetLost
 from realtime.autonomy.microscope import Microscope, Pair, ScanRequest
 from realtime.autonomy.targets import wanted_sites
 from realtime.autonomy.views import Events, SessionEvent, SessionTarget, View, target_of
-from stemctx_core.classes import Role
+from stemctx_core.chemistry.classes import Role
 from stemctx_core.errors import InputError, StemctxError
 
 __all__ = [

@@ -8,9 +8,9 @@ from collections.abc import Collection
 import msgspec
 import numpy as np
 
-from stemctx_core.classes import Candidate, Role
-from stemctx_core.decision import OBSTACLES
+from stemctx_core.chemistry.classes import Candidate, Role
 from stemctx_core.errors import InputError
+from stemctx_core.judging.decision import OBSTACLES
 from stemctx_core.results import Decision, FrameIdentity, FrameResult
 
 

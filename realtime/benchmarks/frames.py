@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stemctx_core import materials
-from stemctx_core.classes import Role
+from stemctx_core.chemistry import materials
+from stemctx_core.chemistry.classes import Role
 from stemctx_core.context import ImagingContext, Known, Source
 from stemctx_core.dataset.crystal import Crystal, CrystalRecipe, grow_crystal
 from stemctx_core.results import FrameIdentity

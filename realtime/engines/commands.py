@@ -43,7 +43,7 @@ def list_engines(bundle: BundleOption = None, as_json: JsonOption = False) -> No
     # Imported here: no other command waits for them.
     from realtime.engines.inventory import working_engines
     from realtime.engines.plans import PlanCache, PlanCacheError, plans_folder
-    from stemctx_core.classifier import load_bundle
+    from stemctx_core.classifier.classifier import load_bundle
 
     states, engines = working_engines(load_bundle(bundle).onnx_bytes)
     for engine in engines.values():

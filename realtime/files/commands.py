@@ -10,7 +10,7 @@ from rich.console import Console
 
 from realtime.server.commands import BundleOption, EngineOption, given_keys
 from stemctx_core.errors import InputError
-from stemctx_core.frame_options import (
+from stemctx_core.reading.frame_options import (
     CandidatesOption,
     ConvergenceOption,
     HighTensionOption,

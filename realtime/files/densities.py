@@ -9,8 +9,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from scipy.stats import chi2
 
-from stemctx_core import materials
-from stemctx_core.classes import Role, Sublattice
+from stemctx_core.chemistry import materials
+from stemctx_core.chemistry.classes import Role, Sublattice
 from stemctx_core.results import DECISIONS, SUBLATTICES, Decision, FrameResult
 
 LEVEL: Final = 0.95

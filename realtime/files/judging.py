@@ -33,7 +33,7 @@ class JudgeSettings(msgspec.Struct, frozen=True):
     key_files
         Secret key file of this client and public one of that server, where it is one with keys.
     prevalence, estimate_prevalence
-        How often roles or species are expected, as `stemctx_core.prevalence.parse_prevalence` reads it, and whether
+        How often roles or species are expected, as `stemctx_core.chemistry.prevalence.parse_prevalence` reads it, and whether
         each image's own rates are found.
     thorough
         Whether single images and scans of several detectors are solved for all columns at once.
@@ -111,7 +111,7 @@ class Judge:
         if self._settings.server is not None:
             raise InputError("A stack is followed by the model of this process only. Leave --server out.")
         from realtime.server.pipeline import FramePipeline
-        from stemctx_core.field_memory import FieldMemory
+        from stemctx_core.following.field_memory import FieldMemory
 
         analyzer = self._loaded()
         pipeline = FramePipeline(analyzer, lambda _: FieldMemory(analyzer))
@@ -130,7 +130,7 @@ class Judge:
         if self._analyzer is None:
             from realtime.engines.select import load_classifier
             from stemctx_core.analysis import FrameAnalyzer
-            from stemctx_core.prevalence import parse_prevalence
+            from stemctx_core.chemistry.prevalence import parse_prevalence
 
             self._analyzer = FrameAnalyzer(
                 load_classifier(self._settings.bundle, self._settings.engine),

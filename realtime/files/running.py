@@ -181,7 +181,7 @@ def _report(request: Request) -> Any:
 def _overlay(request: Request, outcome: Outcome) -> bytes | None:
     if request.overlay is None or outcome.image is None or outcome.result is None:
         return None
-    from stemctx_core.pictures import overlay_png
+    from stemctx_core.look.pictures import overlay_png
 
     return overlay_png(outcome.image, outcome.result, outcome.label)
 

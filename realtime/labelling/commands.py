@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from realtime.server.commands import BundleOption
 from stemctx_core.errors import InputError
-from stemctx_core.frame_options import (
+from stemctx_core.reading.frame_options import (
     CandidatesOption,
     ConvergenceOption,
     HighTensionOption,

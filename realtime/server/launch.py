@@ -19,11 +19,11 @@ from realtime.keys.certificates import load_server_keys
 from realtime.server.defect_server import DefectServer
 from realtime.server.endpoint import Endpoint
 from realtime.server.pipeline import Analyzer, FramePipeline
+from realtime.server.prometheus import metrics_page
 from realtime.watching.json_logs import LOG_VARIABLE, json_log
-from realtime.watching.prometheus import metrics_page
 from stemctx_core.analysis import FrameAnalyzer
 from stemctx_core.errors import InputError, StemctxError
-from stemctx_core.field_memory import FieldMemory
+from stemctx_core.following.field_memory import FieldMemory
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from realtime.server.pipeline import Analyzer, FramePipeline
 from realtime.wire.codec import AnyArray
-from stemctx_core import materials
+from stemctx_core.chemistry import materials
 from stemctx_core.context import ImagingContext, Known, Source
 from stemctx_core.results import FrameIdentity
 from stemctx_core.simulation.library import shipped_library

@@ -15,13 +15,13 @@ from scipy.special import logsumexp, ndtri
 
 from stemctx_core.bayes import model
 from stemctx_core.bayes.knowledge import Knowledge, told_by
-from stemctx_core.classes import Sublattice
+from stemctx_core.chemistry.classes import Sublattice
+from stemctx_core.contrast.neighbourhood import neighbourhood
+from stemctx_core.contrast.patches import sample_offsets
 from stemctx_core.dataset.groups import Group
 from stemctx_core.dataset.patches import neighbour_defects
-from stemctx_core.encoding import Scene, host_rows
+from stemctx_core.encoding.encode import Scene, host_rows
 from stemctx_core.errors import InputError
-from stemctx_core.neighbourhood import neighbourhood
-from stemctx_core.patches import sample_offsets
 from stemctx_core.simulation.library import ResponseLibrary
 from stemctx_core.simulation.render import REACH_ANGSTROM, SQUARED_STEP
 

@@ -23,10 +23,10 @@ from stemctx_core.bayes import evidence, model
 from stemctx_core.bayes.configurations import Changes, changes_for
 from stemctx_core.bayes.knowledge import Knowledge, told_by
 from stemctx_core.bayes.likelihood import Patch, Work, log_joint, work_for
-from stemctx_core.classes import Role, Sublattice
+from stemctx_core.chemistry.classes import Role, Sublattice
+from stemctx_core.contrast.neighbourhood import neighbourhood
 from stemctx_core.dataset.groups import Group
-from stemctx_core.encoding import Scene
-from stemctx_core.neighbourhood import neighbourhood
+from stemctx_core.encoding.encode import Scene
 from stemctx_core.simulation.library import ResponseLibrary
 
 #: Pairs of importance samples for each hypothesis that matters.

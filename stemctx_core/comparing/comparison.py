@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from stemctx_core.calibration import FITTING_RATIO
+from stemctx_core.calibration.calibrate import FITTING_RATIO
 from stemctx_core.comparing.fitting import Fit, declared_knobs, fit, recipe_of, simulated
 from stemctx_core.comparing.gap import Gap, gap
 from stemctx_core.comparing.host_summary import HostSummary, host_summary

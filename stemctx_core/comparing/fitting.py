@@ -14,18 +14,19 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from stemctx_core.classes import Role
+from stemctx_core.chemistry.classes import Role
 from stemctx_core.comparing.host_summary import HostSummary, host_summary
 from stemctx_core.comparing.views import FrameView, frame_view
 from stemctx_core.context import ImagingContext, Known
 from stemctx_core.dataset.cases import Case
 from stemctx_core.dataset.crystal import CrystalRecipe
 from stemctx_core.dataset.frames import FrameRecipe, labelled_frame
+from stemctx_core.encoding.plausible import host_ratio
 from stemctx_core.errors import FrameError, InputError, LibraryError
 from stemctx_core.estimating.host_lattice import HostLattice, host_lattice
 from stemctx_core.estimating.rehearsal import named_by_truth
 from stemctx_core.estimating.ridge import find_ridge
-from stemctx_core.plausible import host_ratio
+from stemctx_core.judging.view import lattice as site_grid
 from stemctx_core.simulation.imaging import (
     AmplitudeNoise,
     Contamination,
@@ -36,7 +37,6 @@ from stemctx_core.simulation.imaging import (
 )
 from stemctx_core.simulation.library import ResponseLibrary
 from stemctx_core.simulation.optics import TYPICAL_SIGMA_ANGSTROM
-from stemctx_core.view import lattice as site_grid
 
 ROUNDS: Final = 4
 _DAMPINGS: Final = 4

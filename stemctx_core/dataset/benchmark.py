@@ -18,14 +18,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from stemctx_core.contrast.neighbourhood import neighbourhood
+from stemctx_core.contrast.patches import PITCH, sample_offsets
 from stemctx_core.dataset.cases import benchmark_cases
 from stemctx_core.dataset.crystal import CrystalRecipe, grow_crystal
 from stemctx_core.dataset.patches import neighbour_defects, render_patches
 from stemctx_core.dataset.recipe import DatasetRecipe
 from stemctx_core.dataset.scenes import scene_truth
-from stemctx_core.encoding import Scene, host_rows
-from stemctx_core.neighbourhood import neighbourhood
-from stemctx_core.patches import PITCH, sample_offsets
+from stemctx_core.encoding.encode import Scene, host_rows
 from stemctx_core.simulation.library import PROFILE_RADII_ANGSTROM, ResponseLibrary, shipped_library
 from stemctx_core.simulation.render import Optics, count_electrons, render_columns, response_tables
 

@@ -14,8 +14,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from stemctx_core.contrast.patches import HALF_WIDTH, SIDE, sample_offsets
 from stemctx_core.dataset.counting import poisson, stream
-from stemctx_core.patches import HALF_WIDTH, SIDE, sample_offsets
 from stemctx_core.simulation.render import REACH_ANGSTROM, SQUARED_STEP
 
 _CENTRE: Final = np.float32((SIDE - 1) / 2)

@@ -9,8 +9,8 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from stemctx_core import classes, materials
-from stemctx_core.classes import Candidate
+from stemctx_core.chemistry import classes, materials
+from stemctx_core.chemistry.classes import Candidate
 from stemctx_core.dataset.cases import (
     BENCHMARK_CONVERGENCE_MRAD,
     BENCHMARK_DETECTORS_MRAD,

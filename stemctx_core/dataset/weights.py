@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stemctx_core.classes import REAL_PREVALENCE, Candidate, Role, Sublattice, priors
+from stemctx_core.chemistry.classes import REAL_PREVALENCE, Candidate, Role, Sublattice, priors
 from stemctx_core.dataset.kinds import Sampling
 from stemctx_core.errors import InputError
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
-from stemctx_core.classes import L7
+from stemctx_core.chemistry.classes import L7
 from stemctx_core.dataset.cases import benchmark_cases
 from stemctx_core.evaluation.judging import Judge, Task, joined
 from stemctx_core.evaluation.judging import physics_log_likelihood as physics_log_likelihood

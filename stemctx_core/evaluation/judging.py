@@ -14,9 +14,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stemctx_core.classifier import Classifier, load_bundle
+from stemctx_core.classifier.classifier import Classifier, load_bundle
+from stemctx_core.classifier.engine import OnnxRuntimeEngine
+from stemctx_core.contrast.features import projection
 from stemctx_core.dataset.groups import Group
-from stemctx_core.engine import OnnxRuntimeEngine
 from stemctx_core.evaluation.cache import Arrays, Cache
 from stemctx_core.evaluation.less_context import LessContext
 from stemctx_core.evaluation.scenes import (
@@ -29,7 +30,6 @@ from stemctx_core.evaluation.scenes import (
     first_repeats,
     part_of,
 )
-from stemctx_core.features import projection
 from stemctx_core.simulation.library import ResponseLibrary, shipped_library
 
 #: Scenes that are stored together, and that one process takes at a time.

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemctx_core import metrics
-from stemctx_core.classes import L5, L7, Role
+from stemctx_core.chemistry.classes import L5, L7, Role
 from stemctx_core.dataset.groups import Group
 from stemctx_core.errors import BundleError
 from stemctx_core.evaluation.cache import Arrays
@@ -46,9 +46,9 @@ class LessContext:
     @classmethod
     def beside(cls, bundle: Path | None) -> LessContext:
         """The models in the folder `baselines` in or beside a bundle, or the shipped ones."""
-        if importlib.util.find_spec("stemctx_core.baselines") is None:
+        if importlib.util.find_spec("stemctx_core.classifier.baselines") is None:
             return cls({}, "this version has no baselines")
-        from stemctx_core.baselines import load_baselines
+        from stemctx_core.classifier.baselines import load_baselines
 
         near = [] if bundle is None else [bundle / "baselines", bundle.parent / "baselines"]
         try:
@@ -61,7 +61,7 @@ class LessContext:
         return {PREFIX + name: self._figures(model, group) for name, model in self.models.items()}
 
     def _figures(self, model: Any, group: Group) -> NDArray[np.float32]:
-        from stemctx_core.species import SPECIES, species_rows
+        from stemctx_core.chemistry.species import SPECIES, species_rows
 
         log_posterior = np.asarray(model.log_posterior(group.patches, group.encoded), np.float64)
         listed = group.scene.candidates

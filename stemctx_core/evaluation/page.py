@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from stemctx_core import colours, formats
 from stemctx_core.evaluation import plots_dose, plots_patches
 from stemctx_core.evaluation.report import WORST_CASES
 from stemctx_core.evaluation.scenes import Mode
-from stemctx_core.report_page import Html, page, picture, power, table, tag, text, tile
+from stemctx_core.look import colours, formats
+from stemctx_core.look.report_page import Html, page, picture, power, table, tag, text, tile
 
 _MINUS: Final = "\u2212"
 Told = dict[str, Any]

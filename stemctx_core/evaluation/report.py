@@ -7,8 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from stemctx_core import metrics
-from stemctx_core.classes import L7
-from stemctx_core.decision import Thresholds
+from stemctx_core.chemistry.classes import L7
 from stemctx_core.evaluation import abstention, conditions, embedding
 from stemctx_core.evaluation.ablation import IMAGE_ONLY, ablation
 from stemctx_core.evaluation.cache import Arrays
@@ -17,6 +16,7 @@ from stemctx_core.evaluation.prevalence import prevalence_figures
 from stemctx_core.evaluation.rows import LABEL_SETS, answers, case_table, distance
 from stemctx_core.evaluation.scenes import DOSES, Mode
 from stemctx_core.evaluation.stages import Measured
+from stemctx_core.judging.decision import Thresholds
 from stemctx_core.simulation.library import shipped_library
 
 #: Changes when the meaning of a key does.

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemctx_core import metrics
-from stemctx_core.classes import L5, L7, Role
+from stemctx_core.chemistry.classes import L5, L7, Role
 from stemctx_core.dataset.cases import Case, benchmark_cases
 from stemctx_core.evaluation.cache import Arrays
 from stemctx_core.evaluation.less_context import normalised
@@ -187,7 +187,7 @@ def case_name(case: Case) -> str:
 
 
 def _confused(counts: NDArray[np.float64], case: Case) -> str:
-    from stemctx_core import classes
+    from stemctx_core.chemistry import classes
 
     off = counts - np.diag(np.diag(counts))
     if not off.any():

@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from stemctx_core import classes
+from stemctx_core.chemistry import classes
 from stemctx_core.dataset.cases import Case
 from stemctx_core.dataset.groups import Group, make_group, tell
 from stemctx_core.scene import Missing, Nuisance, Scene, without

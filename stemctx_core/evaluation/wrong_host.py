@@ -10,8 +10,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stemctx_core import materials, metrics
+from stemctx_core import metrics
 from stemctx_core.analysis import FrameAnalyzer
+from stemctx_core.chemistry import materials
 from stemctx_core.context import ImagingContext, Source, known
 from stemctx_core.dataset.cases import (
     BENCHMARK_CONVERGENCE_MRAD,

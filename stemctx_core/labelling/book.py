@@ -20,7 +20,7 @@ from typing import Any, Final, Self
 
 import msgspec
 
-from stemctx_core.classes import Sublattice
+from stemctx_core.chemistry.classes import Sublattice
 from stemctx_core.errors import InputError
 from stemctx_core.labelling.records import OTHER, Annotator, Answer, FrameRecord, Kind, SiteRecord, offered
 from stemctx_core.labelling.schema import APPLICATION_ID, FORMAT, SCHEMA

@@ -12,9 +12,9 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from stemctx_core import formats
 from stemctx_core.context import ImagingContext, Known, Missing, Quantity, Source
 from stemctx_core.errors import InputError
+from stemctx_core.look import formats
 from stemctx_core.reading.values import FileValues
 
 FOLDER_FILE: Final = "stemctx.toml"

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stemctx_core.classes import Role
+from stemctx_core.chemistry.classes import Role
 from stemctx_core.context import ImagingContext, Quantity, Source, known
 from stemctx_core.errors import InputError
 from stemctx_core.reading import read_micrograph

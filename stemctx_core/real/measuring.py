@@ -10,12 +10,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stemctx_core import materials
 from stemctx_core.analysis import FrameAnalyzer
-from stemctx_core.classes import Role
+from stemctx_core.chemistry import materials
+from stemctx_core.chemistry.classes import Role
 from stemctx_core.context import ImagingContext
-from stemctx_core.decision import OBSTACLES, not_told_apart
-from stemctx_core.knowledge import knowledge
+from stemctx_core.encoding.knowledge import knowledge
+from stemctx_core.judging.decision import OBSTACLES, not_told_apart
 from stemctx_core.lattice import SiteGrid
 from stemctx_core.metrics import rounded
 from stemctx_core.real.data import (

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import spsolve
 
+from stemctx_core.chemistry.materials import Host
+from stemctx_core.kernels.robust import robust_sd
 from stemctx_core.lattice import SiteGrid
-from stemctx_core.materials import Host
-from stemctx_core.robust import robust_sd
 from stemctx_core.simulation.library import ResponseLibrary
 from stemctx_core.simulation.render import REACH_ANGSTROM, SQUARED_STEP, Optics, response_tables
 

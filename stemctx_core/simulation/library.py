@@ -20,8 +20,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from stemctx_core.chemistry import columns
 from stemctx_core.errors import LibraryError
-from stemctx_core.simulation import columns
 from stemctx_core.simulation.answerable import (
     CONVERGENCE_TOLERANCE_MRAD as CONVERGENCE_TOLERANCE_MRAD,
 )
@@ -188,7 +188,7 @@ class ResponseLibrary:
         Parameters
         ----------
         column
-            Key as in `stemctx_core.simulation.columns`.
+            Key as in `stemctx_core.chemistry.columns`.
         optics
             Probe, detector and effective source; thermal motion is added to the source here.
 

@@ -24,8 +24,8 @@ import periodictable
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from stemctx_core import materials
-from stemctx_core.classes import HOST_ROLES, Candidate, Role
+from stemctx_core.chemistry import materials
+from stemctx_core.chemistry.classes import HOST_ROLES, Candidate, Role
 
 #: Distances of the shells, in lattice constants.
 SHELLS: Final = (1 / np.sqrt(3), 1.0, 2 / np.sqrt(3), np.sqrt(7 / 3), np.sqrt(3))

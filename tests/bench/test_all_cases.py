@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from stemctx_core.analysis import FrameAnalyzer
-from stemctx_core.classes import HOST_ROLES, Role
+from stemctx_core.chemistry.classes import HOST_ROLES, Role
 from stemctx_core.dataset.cases import Case, benchmark_cases
 from stemctx_core.evaluation.benchmark import NEAR_Z
 from stemctx_core.results import DECISIONS, Decision
 from stemctx_core.simulation.render import Optics
 from tests.core.frames import FrameRecipe, make_frame
-from tests.core.test_analysis import context_of, matched
+from tests.core.judging.test_analysis import context_of, matched
 
 ALL = os.environ.get("STEMCTX_CASES") == "all"
 ON_METAL = (Role.METAL, Role.DOPANT, Role.METAL_VACANCY)

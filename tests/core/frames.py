@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 from scipy.spatial import cKDTree
 
-from stemctx_core import materials
-from stemctx_core.classes import Candidate, Role, Sublattice, candidates
+from stemctx_core.chemistry import materials
+from stemctx_core.chemistry.classes import Candidate, Role, Sublattice, candidates
 from stemctx_core.simulation.library import shipped_library
 from stemctx_core.simulation.render import Optics, count_electrons, render_columns, response_tables
 

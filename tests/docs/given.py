@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from nionswift_plugin.stemctx.context_reader import ContextReader
-from nionswift_plugin.stemctx.labels import label_of
+from nionswift_plugin.stemctx.context.context_reader import ContextReader
+from nionswift_plugin.stemctx.flags.labels import label_of
 from sim.headless import HeadlessMicroscope
 from sim.instrument import MicroscopeSettings
-from stemctx_core import hand_labels
 from stemctx_core.analysis import FrameAnalyzer
-from stemctx_core.hand_labels import Judgement
+from stemctx_core.labelling import hand_labels
+from stemctx_core.labelling.hand_labels import Judgement
 from stemctx_core.results import Decision, FrameIdentity
 
 PIXELS, FIELD_NM = 256, 5.0

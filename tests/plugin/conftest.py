@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from nionswift_plugin.stemctx.overlay import GRAPHIC_ID
+from nionswift_plugin.stemctx.overlay.composite import GRAPHIC_ID
 from realtime.client.supervisor import LocalServer
 from tests.plugin.swift import Swift, loaded, swift
 

@@ -18,8 +18,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from nionswift_plugin.stemctx import live_run
-from nionswift_plugin.stemctx.live import register
+from nionswift_plugin.stemctx.live import run as live_run
+from nionswift_plugin.stemctx.live.commands import register
 from realtime.recording.recorder import RecordingState
 from realtime.recording.recordings import RecordingReader
 from sim.instrument import MicroscopeSettings
@@ -29,7 +29,7 @@ from stemctx_core.errors import InputError, LibraryError, ServerUnavailable, Ste
 QUICK = ("--size", "320", "--fov-nm", "6.25", "--dwell-us", "4", "--probe-current-pa", "153")
 #: `stemctx` with this command alone, so that the other rooms need not be installed.
 COMMAND = (
-    "import stemctx_core.cli as cli; from nionswift_plugin.stemctx.live import register; "
+    "import stemctx_core.cli as cli; from nionswift_plugin.stemctx.live.commands import register; "
     "cli.app.command('other', hidden=True)(lambda: None); register(cli.app); cli.main()"
 )
 

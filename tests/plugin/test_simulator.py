@@ -23,7 +23,7 @@ from sim.generator import ground_truth
 from sim.geometry import ScanArea
 from sim.scan_device import shot
 from sim.specimen import Specimen
-from stemctx_core.classes import Role
+from stemctx_core.chemistry.classes import Role
 from stemctx_core.context import Known, Source
 from tests.plugin.swift import QUICK, Swift, load, loaded, swift
 from tests.sim.test_replay import recording

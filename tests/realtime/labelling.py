@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from stemctx_core.classes import Sublattice
+from stemctx_core.chemistry.classes import Sublattice
 from stemctx_core.labelling.book import Book
 from stemctx_core.labelling.crops import patch_picture
 from stemctx_core.labelling.records import FrameRecord, SiteRecord

@@ -12,7 +12,7 @@ from realtime.autonomy.microscope import Pair, ScannedFrame, ScanRequest
 from sim.generator import FrameGenerator, GroundTruth, dose_e_per_angstrom2, ground_truth
 from sim.geometry import FrameGeometry, ScanArea
 from sim.specimen import ColumnField, Specimen
-from stemctx_core.classes import Role
+from stemctx_core.chemistry.classes import Role
 from stemctx_core.context import ImagingContext, Known, Source
 from stemctx_core.results import FrameIdentity
 from stemctx_core.simulation.render import Optics

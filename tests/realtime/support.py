@@ -20,7 +20,7 @@ from realtime.server import DefectServer
 from realtime.server.endpoint import Endpoint
 from realtime.server.launch import parsed, serve
 from realtime.wire.limits import Limits
-from stemctx_core.classes import Sublattice
+from stemctx_core.chemistry.classes import Sublattice
 from stemctx_core.context import ImagingContext, Known, Missing, Source
 from stemctx_core.results import (
     DECISIONS,

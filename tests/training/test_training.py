@@ -17,13 +17,13 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 pytestmark = pytest.mark.torch
 
-from stemctx_core.baselines import load_baselines  # noqa: E402
-from stemctx_core.classifier import Classifier, load_bundle  # noqa: E402
+from stemctx_core.classifier.baselines import load_baselines  # noqa: E402
+from stemctx_core.classifier.classifier import Classifier, load_bundle  # noqa: E402
+from stemctx_core.classifier.feature_scorer import FeatureScorer  # noqa: E402
+from stemctx_core.contrast.features import projection  # noqa: E402
 from stemctx_core.dataset.groups import MISSING_RATES  # noqa: E402
-from stemctx_core.encoding import EncodedScene  # noqa: E402
+from stemctx_core.encoding.encode import EncodedScene  # noqa: E402
 from stemctx_core.errors import InputError  # noqa: E402
-from stemctx_core.feature_scorer import FeatureScorer  # noqa: E402
-from stemctx_core.features import projection  # noqa: E402
 from stemctx_core.training.bundles import write_baselines, write_bundle  # noqa: E402
 from stemctx_core.training.checkpoint import Progress  # noqa: E402
 from stemctx_core.training.config import TrainingConfig, read_config  # noqa: E402

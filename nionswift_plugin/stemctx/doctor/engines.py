@@ -77,8 +77,8 @@ def probe(kind: str) -> dict[str, Any]:
     from realtime.engines.agreement import example
     from realtime.engines.driver import probe_driver
     from realtime.engines.select import EngineKind, Precision, gpu_obstacle, start_on_gpu
-    from stemctx_core.classifier import load_bundle
-    from stemctx_core.engine import Engine, OnnxRuntimeEngine
+    from stemctx_core.classifier.classifier import load_bundle
+    from stemctx_core.classifier.engine import Engine, OnnxRuntimeEngine
 
     wanted, driver = EngineKind(kind), probe_driver()
     if obstacle := gpu_obstacle(wanted, driver):

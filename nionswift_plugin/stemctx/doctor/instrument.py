@@ -67,7 +67,7 @@ def ask_controls(stem_controller: Any, channels: tuple[str, ...]) -> dict[str, A
     dict
         ``answers``: what, from which control, in words; ``silent``: what no control gives, with those tried.
     """
-    from nionswift_plugin.stemctx.context_reader import ContextReader
+    from nionswift_plugin.stemctx.context.context_reader import ContextReader
     from stemctx_core.context import Known
 
     answers, silent = {}, {}

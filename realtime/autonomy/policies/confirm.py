@@ -25,7 +25,7 @@ from realtime.autonomy.policies.survey import Fields
 from realtime.autonomy.policies.tally import Counts, Findings
 from realtime.autonomy.session import Session
 from realtime.autonomy.views import SessionTarget, View, target_of
-from stemctx_core.classes import Role
+from stemctx_core.chemistry.classes import Role
 from stemctx_core.errors import InputError
 
 

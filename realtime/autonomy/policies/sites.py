@@ -13,9 +13,9 @@ from realtime.autonomy.limits import Stopped
 from realtime.autonomy.microscope import Pair
 from realtime.autonomy.session import Session
 from realtime.autonomy.views import SessionTarget, View
-from stemctx_core import classes
-from stemctx_core.classes import Candidate, Role
-from stemctx_core.decision import NO_LATTICE_HERE, UNKNOWN
+from stemctx_core.chemistry import classes
+from stemctx_core.chemistry.classes import Candidate, Role
+from stemctx_core.judging.decision import NO_LATTICE_HERE, UNKNOWN
 from stemctx_core.results import EDGE, FrameResult
 
 #: Two views show the same site within this distance: a little less than half of the shortest distance of two sites

@@ -13,8 +13,8 @@ from realtime.autonomy.policies.area import Area
 from realtime.autonomy.policies.sites import SAME_SITE_NM, Finding, Fraction, distance_nm, fraction, judged
 from realtime.autonomy.session import Session
 from realtime.autonomy.views import SessionTarget, View
-from stemctx_core import materials
-from stemctx_core.classes import Candidate
+from stemctx_core.chemistry import materials
+from stemctx_core.chemistry.classes import Candidate
 from stemctx_core.errors import InputError
 from stemctx_core.results import SUBLATTICES
 

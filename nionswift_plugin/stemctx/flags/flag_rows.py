@@ -1,0 +1,125 @@
+"""The rows of the list of flags: what each says, and in which order they stand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from nionswift_plugin.stemctx.overlay.markers import label
+from nionswift_plugin.stemctx.service.passes import ShownFlag, is_whole
+from stemctx_core.chemistry import materials
+from stemctx_core.chemistry.classes import Role
+from stemctx_core.look import formats
+from stemctx_core.results import FrameResult
+
+#: More are not read; the title says how many there are.
+MOST_ROWS: Final = 500
+_SAME_SITE: Final = 0.3
+
+
+@dataclass(frozen=True, eq=False)
+class FlagRow:
+    """One flag of the list.
+
+    Attributes
+    ----------
+    flag
+        Where it stands.
+    role, species, probability, entropy_nats
+        What was found.
+    y_px, x_px
+        Array index in the frame.
+    dose_e_per_angstrom2
+        What the site has been exposed to in this field so far; NaN where the frame does not tell its dose.
+    """
+
+    flag: ShownFlag
+    role: Role
+    species: str
+    probability: float
+    entropy_nats: float
+    y_px: float
+    x_px: float
+    dose_e_per_angstrom2: float
+
+    def text(self, mark: str = "") -> str:
+        """The row in words; a mark says what the operator judged."""
+        result, site, older = self.flag
+        parts = (
+            f"{mark} {label(result, site)}".strip(),
+            f"H {formats.entropy(self.entropy_nats)}",
+            f"y {self.y_px:.1f} x {self.x_px:.1f}",
+            formats.dose(self.dose_e_per_angstrom2),
+            *(("older",) if older else ()),
+        )
+        return "  ".join(parts)
+
+    def is_at(self, y_px: float, x_px: float, within: float = _SAME_SITE) -> bool:
+        """Whether it is of the site at a place, which drift moves by a part of the lattice constant."""
+        calibration = self.flag.result.calibration
+        host = materials.host(self.flag.result.context.host)
+        near = within * host.a_angstrom / calibration.pixel_size_angstrom if calibration else 2.0
+        return math.hypot(self.y_px - y_px, self.x_px - x_px) < near
+
+
+#: Names of the orders, and what is compared; the first is the one to begin with.
+ORDERS: Final[dict[str, Callable[[FlagRow], Any]]] = {
+    "Probability": lambda row: -row.probability,
+    "Class": lambda row: (list(Role).index(row.role), row.species, -row.probability),
+    "Entropy": lambda row: row.entropy_nats,
+    "Position": lambda row: (row.y_px, row.x_px),
+    "Dose": lambda row: -row.dose_e_per_angstrom2 if row.dose_e_per_angstrom2 >= 0 else 0.0,
+}
+
+
+def rows_of(flags: Sequence[ShownFlag], passes: int) -> list[FlagRow]:
+    """One row a flag.
+
+    Parameters
+    ----------
+    passes
+        How often the beam has passed the newest of their frames, see `FrameOrigin.passes`.
+    """
+    results = {id(f.result): f.result for f in flags}
+    tables = {key: (r.sites.probability, r.sites.entropy_nats) for key, r in results.items()}
+    return [
+        FlagRow(
+            flag,
+            flag.result.role(flag.site),
+            flag.result.species(flag.site),
+            float(tables[id(flag.result)][0][flag.site]),
+            float(tables[id(flag.result)][1][flag.site]),
+            float(flag.result.sites.y_px[flag.site]),
+            float(flag.result.sites.x_px[flag.site]),
+            _dose(flag.result) * (passes - flag.older),
+        )
+        for flag in flags
+    ]
+
+
+def in_order(rows: Sequence[FlagRow], order: str, backwards: bool = False) -> list[FlagRow]:
+    """Sorted by one of `ORDERS`."""
+    return sorted(rows, key=ORDERS[order], reverse=backwards)
+
+
+def title_of(result: FrameResult | None, rows: Sequence[FlagRow], hidden: int) -> str:
+    """How many flags there are, by species, and what is not in the list."""
+    if result is None:
+        return "No flags"
+    names = [row.species for row in rows]
+    counts = ", ".join(f"{names.count(name)} {name}" for name in sorted(set(names)))
+    said = f"{len(rows)} flags: {counts}" if rows else "No flags"
+    unsure = len(result.undecided())
+    more = (
+        f"{unsure} undecided" if unsure else "",
+        f"{hidden} not shown" if hidden else "",
+        "" if is_whole(result) else f"row {result.frame.valid_rows} of {result.frame.shape[0]}",
+        f"only {MOST_ROWS} in the list" if len(rows) > MOST_ROWS else "",
+    )
+    return "; ".join([said, *(part for part in more if part)])
+
+
+def _dose(result: FrameResult) -> float:
+    return result.calibration.dose_e_per_angstrom2 if result.calibration is not None else math.nan
