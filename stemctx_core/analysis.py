@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from stemctx_core.calibration.frame_checks import check_image
 from stemctx_core.chemistry import materials
 from stemctx_core.chemistry.classes import Candidate
-from stemctx_core.chemistry.prevalence import check_prevalence
 from stemctx_core.classifier.classifier import Classifier, load_bundle
 from stemctx_core.classifier.engine import Engine
 from stemctx_core.context import ImagingContext, Known
@@ -48,12 +47,8 @@ class FrameAnalyzer:
         Column responses.
     thresholds
         When a site is flagged.
-    prevalence
-        How often each role or species is met; the benchmark's real prevalence by default.
     nuisance
         Uncertainties that a frame cannot show itself.
-    estimate_prevalence
-        Whether every frame's own rates are found first, from those; see `stemctx_core.chemistry.prevalence`.
     """
 
     def __init__(
@@ -61,17 +56,13 @@ class FrameAnalyzer:
         classifier: Classifier,
         library: ResponseLibrary | None = None,
         thresholds: Thresholds | None = None,
-        prevalence: Mapping[str, float] | None = None,
         nuisance: Nuisance | None = None,
-        estimate_prevalence: bool = False,
     ) -> None:
         self.classifier = classifier
         self.library = library or shipped_library()
         self.thresholds = thresholds or Thresholds()
-        self.prevalence = prevalence
-        self.estimate_prevalence = estimate_prevalence
         self.nuisance = nuisance or Nuisance()
-        self._maker = EvidenceMaker(classifier, self.library, self.nuisance, prevalence, self.thresholds.defect)
+        self._maker = EvidenceMaker(classifier, self.library, self.nuisance, self.thresholds.defect)
         self._room = PatchRoom()
         self._sets = ConformalSets.from_card(classifier.bundle.card)
         self._trained = TrainedRanges.from_card(classifier.bundle.card)
@@ -245,7 +236,6 @@ class FrameAnalyzer:
         candidates: tuple[Candidate, ...] = ()
         try:
             candidates = context.validated().candidates
-            check_prevalence(self.prevalence or {}, candidates)
             evidence = find_evidence()
         except FrameError as error:
             refusal = Refusal(error.code, error.reason, error.fix)
@@ -342,9 +332,7 @@ class FrameAnalyzer:
         """Prior, posterior and decision for the evidence of one frame or of several of one field."""
         timing = {} if timing is None else timing
         with timed(timing, "decision"):
-            told = verdict(
-                evidence, context, self.prevalence, self.thresholds, self._sets, self.estimate_prevalence
-            )
+            told = verdict(evidence, context, self.thresholds, self._sets)
         return replace(
             told,
             frame=frame,

@@ -7,10 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nionswift_plugin.stemctx.overlay.markers import label
 from nionswift_plugin.stemctx.service.passes import ShownFlag, is_whole
 from stemctx_core.chemistry import materials
-from stemctx_core.chemistry.classes import Role
+from stemctx_core.chemistry.classes import Role, priors
+from stemctx_core.chemistry.prevalence import Expected
 from stemctx_core.look import formats
 from stemctx_core.results import FrameResult
 
@@ -29,6 +33,8 @@ class FlagRow:
         Where it stands.
     role, species, probability, entropy_nats
         What was found.
+    usual_probability
+        What the probability would be by the usual rates, where others are expected; else the same.
     y_px, x_px
         Array index in the frame.
     dose_e_per_angstrom2
@@ -39,6 +45,7 @@ class FlagRow:
     role: Role
     species: str
     probability: float
+    usual_probability: float
     entropy_nats: float
     y_px: float
     x_px: float
@@ -47,8 +54,10 @@ class FlagRow:
     def text(self, mark: str = "") -> str:
         """The row in words; a mark says what the operator judged."""
         result, site, older = self.flag
+        usual = formats.probability(self.usual_probability)
         parts = (
             f"{mark} {label(result, site)}".strip(),
+            *([f"({usual} by usual rates)"] if usual != formats.probability(self.probability) else []),
             f"H {formats.entropy(self.entropy_nats)}",
             f"y {self.y_px:.1f} x {self.x_px:.1f}",
             formats.dose(self.dose_e_per_angstrom2),
@@ -83,20 +92,8 @@ def rows_of(flags: Sequence[ShownFlag], passes: int) -> list[FlagRow]:
         How often the beam has passed the newest of their frames, see `FrameOrigin.passes`.
     """
     results = {id(f.result): f.result for f in flags}
-    tables = {key: (r.sites.probability, r.sites.entropy_nats) for key, r in results.items()}
-    return [
-        FlagRow(
-            flag,
-            flag.result.role(flag.site),
-            flag.result.species(flag.site),
-            float(tables[id(flag.result)][0][flag.site]),
-            float(tables[id(flag.result)][1][flag.site]),
-            float(flag.result.sites.y_px[flag.site]),
-            float(flag.result.sites.x_px[flag.site]),
-            _dose(flag.result) * (passes - flag.older),
-        )
-        for flag in flags
-    ]
+    tables = {key: (r.sites.probability, _usual(r), r.sites.entropy_nats) for key, r in results.items()}
+    return [_row(flag, passes, *(column[flag.site] for column in tables[id(flag.result)])) for flag in flags]
 
 
 def in_order(rows: Sequence[FlagRow], order: str, backwards: bool = False) -> list[FlagRow]:
@@ -119,6 +116,28 @@ def title_of(result: FrameResult | None, rows: Sequence[FlagRow], hidden: int) -
         f"only {MOST_ROWS} in the list" if len(rows) > MOST_ROWS else "",
     )
     return "; ".join([said, *(part for part in more if part)])
+
+
+def _row(flag: ShownFlag, passes: int, probability: float, usual: float, entropy_nats: float) -> FlagRow:
+    result, site = flag.result, flag.site
+    return FlagRow(
+        flag=flag,
+        role=result.role(site),
+        species=result.species(site),
+        probability=float(probability),
+        usual_probability=float(usual),
+        entropy_nats=float(entropy_nats),
+        y_px=float(result.sites.y_px[site]),
+        x_px=float(result.sites.x_px[site]),
+        dose_e_per_angstrom2=_dose(result) * (passes - flag.older),
+    )
+
+
+def _usual(result: FrameResult) -> NDArray[np.floating[Any]]:
+    """(n,) probability of what is named at each site by the usual rates."""
+    if result.context.expected == Expected():
+        return result.sites.probability
+    return result.probability_with(priors(result.candidates))
 
 
 def _dose(result: FrameResult) -> float:

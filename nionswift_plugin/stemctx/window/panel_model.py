@@ -65,6 +65,7 @@ class PanelModel:
         self.hosts: Any = of([*materials.hosts(), *materials.held_out_hosts()])
         self.host_index: Any = of(0)
         self.candidates: Any = of("")
+        self.expected: Any = of("")
         self.elements: Any = of([PICK, *METALS])
         self.element_index: Any = of(0)
         names = [name for name, _, _ in QUANTITIES]

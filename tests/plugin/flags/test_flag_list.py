@@ -23,6 +23,8 @@ from nionswift_plugin.stemctx.service.shown import ShownRule
 from nionswift_plugin.stemctx.window.settings import Settings, SettingsFile
 from sim.geometry import ScanArea
 from sim.scan_device import shot
+from stemctx_core.chemistry.classes import priors
+from stemctx_core.chemistry.prevalence import Expected
 from stemctx_core.labelling import hand_labels
 from stemctx_core.labelling.hand_labels import Judgement
 from stemctx_core.results import CSV_COLUMNS, Decision
@@ -82,6 +84,23 @@ def test_a_row_says_what_is_known_of_a_flag() -> None:
     (older,) = rows_of([ShownFlag(result, flag, True)], passes=3)
     assert older.dose_e_per_angstrom2 == pytest.approx(2 * result.calibration.dose_e_per_angstrom2)
     assert "older" in older.text()
+
+
+def test_a_row_says_what_the_expected_rates_did() -> None:
+    result = judged()
+    (species, *_) = result.flag_counts()
+    expected = Expected(((species, 0.9),))
+    context = msgspec.structs.replace(result.context, expected=expected)
+    prior = priors(result.candidates, expected.prevalence)
+    # As if these posteriors were found with so many of them expected: fewer make them less sure.
+    rows = rows_of(
+        shown_flags(dataclasses.replace(result, context=context, prior=prior), None, ShownRule()), passes=1
+    )
+    doubted = [row for row in rows if row.species == species and row.probability < 1]
+    assert doubted
+    assert all(row.usual_probability < row.probability for row in doubted)
+    assert "by usual rates)" in min(doubted, key=lambda row: row.probability).text()
+    assert not any("usual" in row.text() for row in rows_of(shown_flags(result, None, ShownRule()), passes=1))
 
 
 def test_the_list_follows_the_screen_and_the_choice_follows_its_site(
