@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import licences  # beside this file, where MkDocs looks while it loads a hook
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
@@ -15,11 +16,12 @@ CARD = ROOT / "stemctx_core" / "bundles" / "candidate_scorer" / "card.json"
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the changelog, the guide for contributors and the model card."""
+    """Add the changelog, the guide for contributors, the model card and the dependencies."""
     pages = {
         "changelog.md": changelog(),
         "contributing.md": _from_root((ROOT / "CONTRIBUTING.md").read_text()),
         "model_card.md": model_card(json.loads(CARD.read_text())),
+        "dependencies.md": licences.page(),
     }
     for name, text in pages.items():
         files.append(File.generated(config, name, content=text))
