@@ -153,10 +153,11 @@ def page() -> str:
     ]  # fmt: skip
     for name, dependency in asked.items():
         entry = said[name]
-        groups = ", ".join(g if g == ALWAYS else f"`{g}`" for g in dependency.groups)
-        lines.append(
-            f"| {name} | {dependency.versions} | {_shown(entry['licence'])} | {entry['for']} | {groups} |"
+        licence = _shown(entry["licence"]) + (
+            f"; older versions {_shown(entry['older'])}" if "older" in entry else ""
         )
+        groups = ", ".join(g if g == ALWAYS else f"`{g}`" for g in dependency.groups)
+        lines.append(f"| {name} | {dependency.versions} | {licence} | {entry['for']} | {groups} |")
     others: dict[str, list[str]] = {}
     for name in asked:
         for needed in brought_by(name):
