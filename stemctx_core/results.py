@@ -277,7 +277,7 @@ class FrameResult:
     def write_csv(self, path: Path) -> None:
         """Write one row a site; the file appears whole or not at all."""
         temporary = path.with_name(path.name + ".part")
-        with temporary.open("w", newline="") as file:
+        with temporary.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, CSV_COLUMNS)
             writer.writeheader()
             writer.writerows(self.rows())

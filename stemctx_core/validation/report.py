@@ -74,11 +74,11 @@ class Validation:
 
     def write(self, folder: Path) -> None:
         """Write ``validation.json``, ``validation.md`` and the pictures."""
-        (folder / "validation.json").write_text(json.dumps(self.document(), indent=1) + "\n")
+        (folder / "validation.json").write_text(json.dumps(self.document(), indent=1) + "\n", encoding="utf-8")
         _draw_errors(self.errors, folder / "site_errors.png")
         if "superposition_limits" in self.studies:
             _draw_limits(self.studies["superposition_limits"], folder / "superposition_limits.png")
-        (folder / "validation.md").write_text(self.page())
+        (folder / "validation.md").write_text(self.page(), encoding="utf-8")
 
     def document(self) -> dict[str, Any]:
         """For JSON."""
