@@ -19,7 +19,7 @@ REPOSITORY = Path(__file__).parents[1]
 #: Real micrographs are not part of the project; they lie beside the repository or where this variable says.
 REAL_DATA = Path(os.environ.get("STEMCTX_REAL_DATA", REPOSITORY.parent / "shared" / "data" / "real"))
 #: How long a thread that was told to stop may take to end.
-GRACE_S = 3.0
+GRACE_S = 30.0
 
 
 def _no_module(name: str) -> Callable[[], str | None]:
