@@ -257,6 +257,20 @@ def test_a_listener_that_fails_does_not_end_the_client() -> None:
             wait_for(lambda: client.counters.answered == number)  # noqa: B023
 
 
+def test_while_a_listener_takes_its_time_the_server_is_not_lost() -> None:
+    states: list[ClientState] = []
+    with (
+        serving() as server,
+        DefectClient(
+            address(server.port), on_result=lambda *_: time.sleep(3.2), on_state=lambda s, _: states.append(s)
+        ) as client,
+    ):
+        client.submit(image(), context(), FrameIdentity("scan", 1))
+        wait_for(lambda: client.counters.answered == 1)
+        assert len(client.analyze(image(), context(), timeout_s=PATIENCE_S).sites) == 5
+    assert states == [ClientState.LIVE, ClientState.OFF]
+
+
 def test_closing_from_a_callback_and_twice_is_safe() -> None:
     with serving() as server:
         client = DefectClient(address(server.port), on_result=lambda *_: client.close())

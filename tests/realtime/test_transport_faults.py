@@ -331,22 +331,65 @@ def test_answers_older_than_the_bound_are_counted_as_stale() -> None:
         assert client.counters.stale == client.counters.answered == 1
 
 
-def test_a_frame_that_waits_too_long_for_other_clients_is_dropped_by_the_server() -> None:
+def test_an_answer_beyond_the_bound_is_dropped_and_counted_instead_of_being_shown() -> None:
+    analyzer = Held()
+    shown: list[tuple[int, float]] = []
+    told: list[str] = []
+    with (
+        serving(analyzer) as server,
+        DefectClient(
+            address(server.port),
+            on_result=lambda r, ms: shown.append((r.frame.frame_index, ms)),
+            on_error=lambda _, why: told.append(why),
+            age_limits=AgeLimits(discard_s=PATIENCE_S),
+            timeout_s=PATIENCE_S,
+        ) as client,
+    ):
+        wait_for(lambda: client.state is ClientState.LIVE)
+        client.submit(image(), context(), FrameIdentity("scan", 1), since_ns=ago_ns(PATIENCE_S - 3.0))
+        wait_for(lambda: len(analyzer.seen) == 1)
+        time.sleep(3.0)
+        analyzer.go.set()
+        wait_for(lambda: client.counters.dropped == 1)
+        client.submit(image(), context(), FrameIdentity("scan", 2), since_ns=ago_ns(PATIENCE_S))
+        wait_for(lambda: client.counters.dropped == 2)
+        client.submit(image(), context(), FrameIdentity("scan", 3))
+        wait_for(lambda: len(shown) == 1)
+        assert (client.counters.answered, client.counters.discarded, client.counters.errors) == (1, 1, 0)
+    assert [seen.frame_index for seen in analyzer.seen] == [1, 3], "what is too old already is not judged"
+    assert "too late to be shown" in told[0]
+    assert "too old when its turn came" in told[1]
+    assert shown[0][0] == 3
+    assert shown[0][1] <= 1e3 * PATIENCE_S
+
+
+def ago_ns(seconds: float) -> int:
+    return time.monotonic_ns() - round(seconds * 1e9)
+
+
+@pytest.mark.parametrize(
+    ("limits", "age_s"),
+    [(AgeLimits(wait_s=2.0), 0.0), (AgeLimits(wait_s=PATIENCE_S, discard_s=PATIENCE_S), PATIENCE_S - 2.0)],
+    ids=["waited too long", "could not be shown in time"],
+)
+def test_a_frame_that_waits_too_long_for_other_clients_is_dropped_by_the_server(
+    limits: AgeLimits, age_s: float
+) -> None:
     analyzer = Held()
     with (
         serving(analyzer) as server,
         peer(server.port) as busy,
-        DefectClient(address(server.port), age_limits=AgeLimits(wait_s=2.0)) as client,
+        DefectClient(address(server.port), age_limits=limits) as client,
     ):
         wait_for(lambda: client.state is ClientState.LIVE)
         busy.ask(frame(1, b"b" * 16), {"image": image()})
         wait_for(lambda: len(analyzer.seen) == 1)
-        client.submit(image(), context(), FrameIdentity("scan", 1))
+        client.submit(image(), context(), FrameIdentity("scan", 1), since_ns=ago_ns(age_s))
         received(server, 2)
         time.sleep(2.0)
         analyzer.go.set()
         wait_for(lambda: client.counters.dropped == 1)
-        assert client.counters.errors == 0
+        assert (client.counters.errors, client.counters.discarded) == (0, 0)
         assert client.state is ClientState.LIVE
     assert len(analyzer.seen) == 1
 
