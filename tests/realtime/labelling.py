@@ -120,7 +120,7 @@ def ask(
         headers or {}
     )
     data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
-    link = http.client.HTTPConnection(at.hostname or "", at.port or 0, timeout=60)
+    link = http.client.HTTPConnection(at.hostname or "", at.port or 0, timeout=300)
     try:
         link.putrequest(method or ("GET" if data is None else "POST"), at.path + path, skip_host=True)
         for name, value in sent.items():
