@@ -210,7 +210,7 @@ class LocalServer:
                 self._ready.set()
 
     def _became(self, state: ServerState, reason: str) -> None:
-        self._state, self._reason = state, reason
+        self._reason, self._state = reason, state  # who waits for the state finds its reason
         if self._on_state is not None:
             try:
                 self._on_state(state, reason)

@@ -41,18 +41,12 @@ def live(tmp_path: Path, server_address: str) -> Iterator[tuple[Swift, Any, Flag
         plug_in.window_opened(s.window)
         handler = FlagListHandler(plug_in.feed, Settings(SettingsFile(tmp_path)), s.window)
         plug_in.start()
-        s.pump(lambda: handler.rows, 60.0)
+        s.pump(lambda: handler.rows)
         yield s, plug_in, handler
         handler.close()
         plug_in.stop()
-        s.scan.abort_playing(sync_timeout=10.0)
+        s.scan.abort_playing(sync_timeout=60.0)
         s.window.periodic()
-
-
-def hold(s: Swift, plug_in: Any) -> None:
-    """End the scan, so that what is on the screen stays."""
-    s.scan.abort_playing(sync_timeout=10.0)
-    s.pump(lambda: plug_in.ui._pending == {})
 
 
 def test_rows_are_sorted_by_what_is_asked_for() -> None:
@@ -129,7 +123,7 @@ def test_the_list_follows_the_screen_and_the_choice_follows_its_site(
 
 def test_the_rule_of_what_is_shown_is_that_of_the_list(live: tuple[Swift, Any, FlagListHandler]) -> None:
     s, plug_in, handler = live
-    hold(s, plug_in)
+    s.hold(plug_in)
     count = len(handler.rows)
     plug_in.feed.use(ShownRule(probability=2.0))
     assert handler.rows == []
@@ -141,16 +135,16 @@ def test_the_rule_of_what_is_shown_is_that_of_the_list(live: tuple[Swift, Any, F
 def test_a_flag_is_centred_and_looked_at_closer(live: tuple[Swift, Any, FlagListHandler]) -> None:
     """Where the defect lies in the next frame is what proves every sign."""
     s, plug_in, handler = live
-    s.scan.abort_playing(sync_timeout=10.0)
+    s.scan.abort_playing(sync_timeout=60.0)
     p = s.scan.get_current_frame_parameters()
     p.rotation_rad, p.center_nm = 0.4, (2.0, -3.0)
     s.scan.set_current_frame_parameters(p)
     plug_in.start()
     old = plug_in.feed.result
     s.pump(
-        lambda: handler.rows and plug_in.feed.result is not old and plug_in.feed.origin.field[2] == -3.0, 60.0
+        lambda: handler.rows and plug_in.feed.result is not old and plug_in.feed.origin.field[2] == -3.0,
     )
-    hold(s, plug_in)
+    s.hold(plug_in)
     handler.row_chosen(None, 0)
     chosen = handler.chosen
     assert chosen is not None
@@ -172,7 +166,6 @@ def test_a_flag_is_centred_and_looked_at_closer(live: tuple[Swift, Any, FlagList
             and plug_in.feed.origin.field[4] == actions.ZOOM_NM
             and is_whole(plug_in.feed.result)  # rows that come before the middle do not show it
         ),
-        60.0,
     )
     pixel = plug_in.feed.result.calibration.pixel_size_angstrom / 10
     middle = [
@@ -186,7 +179,7 @@ def test_a_flag_is_centred_and_looked_at_closer(live: tuple[Swift, Any, FlagList
 
 def test_the_image_is_zoomed_without_a_scan(live: tuple[Swift, Any, FlagListHandler]) -> None:
     s, plug_in, handler = live
-    hold(s, plug_in)
+    s.hold(plug_in)
     handler.row_chosen(None, 0)
     handler.zoom_clicked(None)
     chosen, display = handler.chosen, s.live_display()
@@ -213,7 +206,7 @@ def test_a_subscan_around_a_flag_goes_into_the_library(live: tuple[Swift, Any, F
         new = [i for i in s.document_model.data_items if i not in before and "around" in i.title]
         return new[0] if new else None
 
-    item = s.pump(made, 60.0)
+    item = s.pump(made)
     assert item.title == f"HAADF Subscan around {chosen.species}" or chosen.species in item.title
     assert item.xdata.data_shape[0] >= 128
     sub = shot(item.xdata.metadata).geometry
@@ -236,7 +229,7 @@ def test_subscans_lie_where_they_should_whatever_the_shape_and_rotation() -> Non
 
 def test_labels_are_kept_and_marked(live: tuple[Swift, Any, FlagListHandler], tmp_path: Path) -> None:
     s, plug_in, handler = live
-    hold(s, plug_in)
+    s.hold(plug_in)
     path = tmp_path / FILE_NAME
     given = []
     for n, click in enumerate((handler.accept_clicked, handler.reject_clicked, handler.relabel_clicked)):
@@ -289,7 +282,7 @@ def test_marks_are_bounded_and_go_with_a_site_that_drifts() -> None:
 
 def test_every_site_is_exported(live: tuple[Swift, Any, FlagListHandler], tmp_path: Path) -> None:
     s, plug_in, handler = live
-    hold(s, plug_in)
+    s.hold(plug_in)
     handler._tasks.export(tmp_path / "sites.csv")
     with (tmp_path / "sites.csv").open() as file:
         rows = list(csv.DictReader(file))
