@@ -19,7 +19,6 @@ from stemctx_core.classifier.classifier import Classifier, load_bundle
 from stemctx_core.classifier.engine import Engine
 from stemctx_core.context import ImagingContext, Known
 from stemctx_core.contrast.patches import SAMPLES, CutPatches, PatchRoom
-from stemctx_core.encoding.encode import Nuisance, host_columns
 from stemctx_core.encoding.knowledge import Knowledge, knowledge
 from stemctx_core.errors import FrameError, InputError, LibraryError
 from stemctx_core.judging.conformal import ConformalSets
@@ -29,10 +28,10 @@ from stemctx_core.judging.observation import FrameScale, Observation
 from stemctx_core.judging.pairing import combine
 from stemctx_core.judging.trained import TrainedRanges
 from stemctx_core.judging.verdict import refused, verdict
-from stemctx_core.judging.verdict import site_prior as site_prior
 from stemctx_core.judging.view import Sites, View, lattice, view
 from stemctx_core.lattice import SiteGrid
 from stemctx_core.results import EngineInfo, FrameIdentity, FrameResult, Refusal
+from stemctx_core.scene import Nuisance, host_columns
 from stemctx_core.simulation.library import ResponseLibrary, shipped_library
 from stemctx_core.simulation.render import response_tables
 

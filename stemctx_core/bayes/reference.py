@@ -26,7 +26,7 @@ from stemctx_core.bayes.likelihood import Patch, Work, log_joint, work_for
 from stemctx_core.chemistry.classes import Role, Sublattice
 from stemctx_core.contrast.neighbourhood import neighbourhood
 from stemctx_core.dataset.groups import Group
-from stemctx_core.encoding.encode import Scene
+from stemctx_core.scene import Scene
 from stemctx_core.simulation.library import ResponseLibrary
 
 #: Pairs of importance samples for each hypothesis that matters.

@@ -14,9 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stemctx_core.chemistry.species import SPECIES as SPECIES
-from stemctx_core.chemistry.species import species_mask, species_rows
-from stemctx_core.chemistry.species import species_of as species_of
+from stemctx_core.chemistry.species import SPECIES, species_mask, species_rows
 from stemctx_core.classifier.classifier import (
     INPUT_VERSION,
     Bundle,

@@ -11,12 +11,8 @@ from rich.table import Table
 from stemctx_core.chemistry.classes import L7
 from stemctx_core.dataset.cases import benchmark_cases
 from stemctx_core.evaluation.judging import Judge, Task, joined
-from stemctx_core.evaluation.judging import physics_log_likelihood as physics_log_likelihood
 from stemctx_core.evaluation.rows import answers
 from stemctx_core.evaluation.scenes import DOSES, Job, Mode
-from stemctx_core.evaluation.scenes import NEAR_Z as NEAR_Z
-from stemctx_core.evaluation.scenes import NUISANCE as NUISANCE
-from stemctx_core.evaluation.scenes import benchmark_scene as benchmark_scene
 
 _PATCHES_PER_SCENE = 5
 _SHOWN = ("L7", "L5", "L5 far-Z")

@@ -18,7 +18,8 @@ from stemctx_core.chemistry.materials import Host
 from stemctx_core.kernels.robust import robust_sd
 from stemctx_core.lattice import SiteGrid
 from stemctx_core.simulation.library import ResponseLibrary
-from stemctx_core.simulation.render import REACH_ANGSTROM, SQUARED_STEP, Optics, response_tables
+from stemctx_core.simulation.optics import Optics
+from stemctx_core.simulation.render import REACH_ANGSTROM, SQUARED_STEP, response_tables
 
 _KNOTS_ANGSTROM: Final = 12.0
 _LEAST_COHERENCE: Final = 0.6

@@ -23,24 +23,19 @@ from numpy.typing import NDArray
 from stemctx_core.chemistry import columns
 from stemctx_core.errors import LibraryError
 from stemctx_core.simulation.answerable import (
-    CONVERGENCE_TOLERANCE_MRAD as CONVERGENCE_TOLERANCE_MRAD,
+    check_detector,
+    check_probe,
+    check_values,
 )
-from stemctx_core.simulation.answerable import (
-    NARROWEST_DETECTOR_MRAD as NARROWEST_DETECTOR_MRAD,
-)
-from stemctx_core.simulation.answerable import check_detector, check_probe, check_values
 from stemctx_core.simulation.interpolation import NodeGrid
 from stemctx_core.simulation.nodes import Node
 from stemctx_core.simulation.optics import Optics
 from stemctx_core.simulation.radial import (
-    PROFILE_RADII_ANGSTROM as PROFILE_RADII_ANGSTROM,
+    FineRadii,
+    blur,
+    rayleigh_weights,
 )
-from stemctx_core.simulation.radial import (
-    PROFILE_STEP_ANGSTROM as PROFILE_STEP_ANGSTROM,
-)
-from stemctx_core.simulation.radial import FineRadii, blur, rayleigh_weights
 from stemctx_core.simulation.storage import LibraryFile, unpack
-from stemctx_core.simulation.storage import write_library as write_library
 
 #: A declared energy may differ from a held one by this share.
 ENERGY_TOLERANCE: Final = 0.02

@@ -11,8 +11,8 @@ from typing import Any, Final
 import numpy as np
 
 from stemctx_core.look import colours, formats
+from stemctx_core.simulation.answerable import NARROWEST_DETECTOR_MRAD
 from stemctx_core.simulation.interpolation import INNER_MARGIN_MRAD
-from stemctx_core.simulation.library import NARROWEST_DETECTOR_MRAD
 from stemctx_core.validation.against_reference import (
     DETECTORS,
     MAXIMUM_LIMIT_PERCENT,

@@ -15,7 +15,8 @@ import pytest
 from stemctx_core import metrics
 from stemctx_core.chemistry import classes
 from stemctx_core.chemistry.classes import Role
-from stemctx_core.classifier.baselines import SPECIES, load_baselines, paper_form, species_of
+from stemctx_core.chemistry.species import SPECIES, species_of
+from stemctx_core.classifier.baselines import load_baselines, paper_form
 from stemctx_core.classifier.classifier import (
     INPUT_NAMES,
     Classifier,
@@ -29,9 +30,11 @@ from stemctx_core.contrast.features import projection
 from stemctx_core.dataset.cases import benchmark_cases
 from stemctx_core.dataset.groups import make_group
 from stemctx_core.dataset.truth import random_case
-from stemctx_core.encoding.encode import Missing, encode
+from stemctx_core.encoding.encode import encode
 from stemctx_core.errors import BundleError, InputError
-from stemctx_core.evaluation.benchmark import benchmark_scene, run_benchmark
+from stemctx_core.evaluation.benchmark import run_benchmark
+from stemctx_core.evaluation.scenes import benchmark_scene
+from stemctx_core.scene import Missing
 from stemctx_core.simulation.library import shipped_library
 
 

@@ -23,7 +23,8 @@ from stemctx_core.contrast.patches import (
 )
 from stemctx_core.lattice import SiteGrid
 from stemctx_core.simulation.library import shipped_library
-from stemctx_core.simulation.render import Optics, render_columns, response_tables
+from stemctx_core.simulation.optics import Optics
+from stemctx_core.simulation.render import render_columns, response_tables
 
 WSE2 = materials.host("WSe2")
 OPTICS = Optics(80.0, 30.0, 70.0, 200.0, 0.45)

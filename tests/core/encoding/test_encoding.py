@@ -21,10 +21,12 @@ from stemctx_core.encoding.compositions import (
     composition,
     context_slice,
 )
-from stemctx_core.encoding.encode import EncodedScene, Missing, Nuisance, Scene, encode, predict
+from stemctx_core.encoding.encode import EncodedScene, encode
+from stemctx_core.encoding.prediction import predict
 from stemctx_core.errors import InputError
-from stemctx_core.evaluation.benchmark import benchmark_scene, physics_log_likelihood
-from stemctx_core.scene import without
+from stemctx_core.evaluation.judging import physics_log_likelihood
+from stemctx_core.evaluation.scenes import benchmark_scene
+from stemctx_core.scene import Missing, Nuisance, Scene, without
 from stemctx_core.simulation.library import shipped_library
 
 

@@ -13,7 +13,7 @@ from stemctx_core.bayes.model import quantum
 from stemctx_core.bayes.reference import evaluate_many, exact_log_posterior, figures, reference
 from stemctx_core.dataset.cases import benchmark_cases
 from stemctx_core.dataset.groups import Group, make_group
-from stemctx_core.evaluation.benchmark import benchmark_scene
+from stemctx_core.evaluation.scenes import benchmark_scene
 from stemctx_core.simulation.library import shipped_library
 
 DOSES = (1e3, 1e4, 1e5, 1e6)

@@ -20,7 +20,7 @@ from stemctx_core.reading import read_micrograph
 from stemctx_core.simulation.host_ratio import HostRatio, fitted_ratio, simulated_ratio
 from stemctx_core.simulation.imaging import ImagingChain
 from stemctx_core.simulation.library import shipped_library
-from stemctx_core.simulation.render import Optics
+from stemctx_core.simulation.optics import Optics
 
 MOS2 = materials.host("MoS2")
 KV, ALPHA_MRAD = 60.0, 30.0

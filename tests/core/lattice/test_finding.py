@@ -19,7 +19,7 @@ from stemctx_core.chemistry import materials
 from stemctx_core.chemistry.classes import Role
 from stemctx_core.errors import InputError, LatticeError
 from stemctx_core.lattice import SiteGrid, find_sites
-from stemctx_core.simulation.render import Optics
+from stemctx_core.simulation.optics import Optics
 from tests.core.frames import HAADF, MAADF, Frame, FrameRecipe, expected_ratio, make_frame, score
 
 WSE2 = materials.host("WSe2")
