@@ -7,33 +7,30 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
-import numpy as np
 from numpy.typing import NDArray
 
 from stemctx_core.calibration.frame_checks import check_image
-from stemctx_core.chemistry import materials
 from stemctx_core.chemistry.classes import Candidate
 from stemctx_core.chemistry.prevalence import check_prevalence
 from stemctx_core.classifier.classifier import Classifier, load_bundle
 from stemctx_core.classifier.engine import Engine
-from stemctx_core.context import ImagingContext, Known
-from stemctx_core.contrast.patches import SAMPLES, CutPatches, PatchRoom
+from stemctx_core.context import ImagingContext
+from stemctx_core.contrast.patches import CutPatches, PatchRoom
 from stemctx_core.encoding.knowledge import Knowledge, knowledge
 from stemctx_core.errors import FrameError, InputError, LibraryError
 from stemctx_core.judging.conformal import ConformalSets
 from stemctx_core.judging.decision import Thresholds
+from stemctx_core.judging.detectors import clearest_first
 from stemctx_core.judging.evidence import EvidenceMaker, SiteEvidence, timed
 from stemctx_core.judging.observation import FrameScale, Observation
 from stemctx_core.judging.pairing import combine
 from stemctx_core.judging.trained import TrainedRanges
 from stemctx_core.judging.verdict import refused, verdict
-from stemctx_core.judging.view import Sites, View, lattice, view
+from stemctx_core.judging.view import lattice, view, view_of_patches
 from stemctx_core.lattice import SiteGrid
 from stemctx_core.results import EngineInfo, FrameIdentity, FrameResult, Refusal
-from stemctx_core.scene import Nuisance, host_columns
+from stemctx_core.scene import Nuisance
 from stemctx_core.simulation.library import ResponseLibrary, shipped_library
-from stemctx_core.simulation.render import response_tables
 
 
 class FrameAnalyzer:
@@ -158,7 +155,7 @@ class FrameAnalyzer:
         used = [context]
 
         def evidence() -> SiteEvidence:
-            ordered = self._clearest_first(seen)
+            ordered = clearest_first(self.library, seen, self._known)
             image, used[0] = ordered[0]
             context = used[0]
             with timed(timing, "sites"):
@@ -188,27 +185,6 @@ class FrameAnalyzer:
             frames = [Seen(image, c, self._known(c), e) for (image, c), e in zip(seen, each, strict=True)]
             return refine(self.library, frames, merged).evidence
 
-    def _clearest_first(
-        self, seen: Sequence[tuple[NDArray[Any], ImagingContext]]
-    ) -> list[tuple[NDArray[Any], ImagingContext]]:
-        """Detectors of one scan, the one that shows the fainter sublattice best before the others."""
-        image, context = seen[0]
-        clearness = []
-        for other_image, other in seen:
-            same = _as_of(other, context)
-            if other_image.shape != image.shape or same != context:
-                raise FrameError(
-                    "different_scans",
-                    "The detectors' images differ in shape, or their contexts in more than angles and channel.",
-                    "Give images of one scan, each with the context of its detector.",
-                )
-            check_image(other_image)
-            columns = host_columns(materials.host(other.host))
-            peaks = response_tables(self.library, columns, self._known(other).optics)[:, 0]
-            clearness.append(float(peaks.min() / np.sqrt(peaks.mean())))
-        order = sorted(range(len(seen)), key=lambda k: -clearness[k])
-        return [seen[k] for k in order]
-
     def analyze_patches(
         self,
         patches: CutPatches,
@@ -217,18 +193,9 @@ class FrameAnalyzer:
     ) -> FrameResult:
         """Judge lattice-registered patches that somebody else cut."""
         timing: dict[str, float] = {}
-        pixel = context.pixel_size_angstrom
-        positions_px = np.stack([patches.y_px, patches.x_px], axis=1).astype(np.float64)
-        pixel_size = pixel.value if isinstance(pixel, Known) else float("nan")
-        sites = Sites(positions_px, np.asarray(patches.sublattice, np.int8), pixel_size)
-        values = np.ascontiguousarray(patches.patches, np.float32).reshape(len(positions_px), SAMPLES)
 
         def evidence() -> SiteEvidence:
-            known = self._known(context)
-            if not np.isfinite(values).all():
-                raise FrameError("not_finite", "Some patches hold NaN or infinity.", "Leave those patches out.")
-            obstacle = np.zeros(len(values), np.int8)
-            return self._maker.evidence(View(values, sites, obstacle, context, known, None), timing)
+            return self._maker.evidence(view_of_patches(patches, context, self._known(context)), timing)
 
         return self.judge(evidence, context, frame, timing)
 
@@ -352,13 +319,6 @@ class FrameAnalyzer:
             timing_ms=timing,
             frames_accumulated=frames_accumulated,
         )
-
-
-def _as_of(one: ImagingContext, other: ImagingContext) -> ImagingContext:
-    """A context with the detector of another one."""
-    return msgspec.structs.replace(
-        one, inner_mrad=other.inner_mrad, outer_mrad=other.outer_mrad, channel=other.channel
-    )
 
 
 def _rows(image: NDArray[Any]) -> int:
