@@ -9,32 +9,30 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from stemctx_core.calibration.frame_checks import check_image
 from stemctx_core.chemistry.classes import Candidate
 from stemctx_core.chemistry.prevalence import check_prevalence
 from stemctx_core.classifier.classifier import Classifier, load_bundle
 from stemctx_core.classifier.engine import Engine
 from stemctx_core.context import ImagingContext
-from stemctx_core.contrast.patches import CutPatches, PatchRoom
-from stemctx_core.encoding.knowledge import Knowledge, knowledge
+from stemctx_core.contrast.patches import CutPatches
 from stemctx_core.errors import FrameError, InputError, LibraryError
 from stemctx_core.judging.conformal import ConformalSets
 from stemctx_core.judging.decision import Thresholds
 from stemctx_core.judging.detectors import clearest_first
 from stemctx_core.judging.evidence import EvidenceMaker, SiteEvidence, timed
-from stemctx_core.judging.observation import FrameScale, Observation
+from stemctx_core.judging.frame_evidence import FrameEvidence
 from stemctx_core.judging.pairing import combine
 from stemctx_core.judging.trained import TrainedRanges
 from stemctx_core.judging.verdict import refused, verdict
-from stemctx_core.judging.view import lattice, view, view_of_patches
+from stemctx_core.judging.view import view_of_patches
 from stemctx_core.lattice import SiteGrid
 from stemctx_core.results import EngineInfo, FrameIdentity, FrameResult, Refusal
 from stemctx_core.scene import Nuisance
 from stemctx_core.simulation.library import ResponseLibrary, shipped_library
 
 
-class FrameAnalyzer:
-    """Judges frames.
+class FrameAnalyzer(FrameEvidence):
+    """Judges frames: what they show is found as by `FrameEvidence`, and what is said of it here.
 
     Parameters
     ----------
@@ -62,15 +60,15 @@ class FrameAnalyzer:
         estimate_prevalence: bool = False,
     ) -> None:
         self.classifier = classifier
-        self.library = library or shipped_library()
         self.thresholds = thresholds or Thresholds()
         self.prevalence = prevalence
         self.estimate_prevalence = estimate_prevalence
         self.nuisance = nuisance or Nuisance()
-        self._maker = EvidenceMaker(classifier, self.library, self.nuisance, prevalence, self.thresholds.defect)
-        self._room = PatchRoom()
-        self._sets = ConformalSets.from_card(classifier.bundle.card)
-        self._trained = TrainedRanges.from_card(classifier.bundle.card)
+        library = library or shipped_library()
+        card = classifier.bundle.card
+        maker = EvidenceMaker(classifier, library, self.nuisance, prevalence, self.thresholds.defect)
+        super().__init__(library, maker, TrainedRanges.from_card(card))
+        self._sets = ConformalSets.from_card(card)
 
     @classmethod
     def shipped(
@@ -122,8 +120,8 @@ class FrameAnalyzer:
         timing: dict[str, float] = {}
 
         def evidence() -> SiteEvidence:
-            told = self.evidence(image, context, timing, previous)
-            return self._refined([(image, context)], [told], told, timing) if thorough else told
+            found = self.evidence(image, context, timing, previous)
+            return self._refined([(image, context)], [found], found, timing) if thorough else found
 
         return self.judge(evidence, context, identity, timing)
 
@@ -156,16 +154,9 @@ class FrameAnalyzer:
 
         def evidence() -> SiteEvidence:
             ordered = clearest_first(self.library, seen, self._known)
-            image, used[0] = ordered[0]
-            context = used[0]
-            with timed(timing, "sites"):
-                grid = lattice(image, context, self._known(context))
-            each = []
-            for seen_image, seen_context in ordered:
-                with timed(timing, "patches"):
-                    viewed = view(seen_image, grid, seen_context, self._known(seen_context), self._room)
-                each.append(self._maker.evidence(viewed, timing))
-            merged = combine(each, context.candidates)
+            used[0] = ordered[0][1]
+            each = self._of_detectors(ordered, timing)
+            merged = combine(each, used[0].candidates)
             return self._refined(ordered, each, merged, timing) if thorough else merged
 
         result = self.judge(evidence, context, identity, timing)
@@ -223,79 +214,6 @@ class FrameAnalyzer:
             return self.conclude(evidence, context, frame, timing, frames_accumulated)
         told = refused(refusal, context, candidates, frame)
         return replace(told, engine=self.engine_info, model=self.model_name, timing_ms=timing)
-
-    def evidence(
-        self,
-        image: NDArray[Any],
-        context: ImagingContext,
-        timing: dict[str, float] | None = None,
-        previous: SiteGrid | None = None,
-    ) -> SiteEvidence:
-        """Sites of a frame with the likelihood of every candidate.
-
-        Parameters
-        ----------
-        timing
-            Milliseconds of each step are added to it.
-        previous
-            Lattice of the frame before it (`SiteEvidence.grid`), followed where it still fits; else, and without
-            one, the lattice is found anew.
-
-        Raises
-        ------
-        FrameError, LibraryError, InputError
-            Why the frame cannot be judged.
-        """
-        timing = {} if timing is None else timing
-        return self._maker.likelihood(self.observe(image, context, timing, previous), timing)
-
-    def observe(
-        self,
-        image: NDArray[Any],
-        context: ImagingContext,
-        timing: dict[str, float],
-        previous: SiteGrid | None = None,
-    ) -> Observation:
-        """What a frame shows of each site; parameters and errors as of `evidence`."""
-        grid = self.sites(image, context, timing, previous)
-        with timed(timing, "patches"):
-            viewed = view(image, grid, context, self._known(context), self._room)
-        return self._maker.observe(viewed, timing)
-
-    def likelihood(self, seen: Observation, timing: dict[str, float]) -> SiteEvidence:
-        """Likelihood of every candidate for what was seen in one frame or in several of one field."""
-        return self._maker.likelihood(seen, timing)
-
-    def sites(
-        self,
-        image: NDArray[Any],
-        context: ImagingContext,
-        timing: dict[str, float],
-        previous: SiteGrid | None = None,
-    ) -> SiteGrid:
-        """The lattice of a frame; parameters and errors as of `evidence`."""
-        known = self._known(context)
-        check_image(image)
-        with timed(timing, "sites"):
-            return lattice(image, context, known, previous)
-
-    def evidence_by(
-        self,
-        scale: FrameScale,
-        image: NDArray[Any],
-        grid: SiteGrid,
-        context: ImagingContext,
-        timing: dict[str, float],
-    ) -> SiteEvidence:
-        """Likelihood of every candidate at the sites of a grid, by what the frame has said of itself before."""
-        with timed(timing, "patches"):
-            viewed = view(image, grid, context, self._known(context), self._room)
-        return self._maker.evidence(viewed, timing, scale)
-
-    def _known(self, context: ImagingContext) -> Knowledge:
-        known = knowledge(self.library, context)
-        self._trained.check(known.optics, known.missing)
-        return known
 
     def conclude(
         self,
