@@ -48,18 +48,6 @@ class HostRatio:
     sites: int
 
 
-def simulated_ratio(library: ResponseLibrary, host: Host, optics: Optics) -> float:
-    """Peak of an isolated chalcogen pair over that of an isolated metal column.
-
-    Raises
-    ------
-    LibraryError
-        Where the library cannot answer for these optics.
-    """
-    metal, pair = response_tables(library, (host.metal, f"{host.chalcogen}+{host.chalcogen}"), optics)
-    return float(pair[0] / metal[0])
-
-
 def fitted_ratio(
     image: NDArray[Any], grid: SiteGrid, library: ResponseLibrary, host: Host, optics: Optics
 ) -> HostRatio:
