@@ -38,8 +38,9 @@ from stemctx_core.training.tuning.commands import register  # noqa: E402
 from stemctx_core.training.tuning.figures import Rendered  # noqa: E402
 from stemctx_core.training.tuning.labels import LabelSet, read_labels  # noqa: E402
 from stemctx_core.training.tuning.plan import TuningPlan  # noqa: E402
-from stemctx_core.training.tuning.rungs import LADDER, Tunable, log_posterior  # noqa: E402
+from stemctx_core.training.tuning.rungs import LADDER  # noqa: E402
 from stemctx_core.training.tuning.shares import Drawn  # noqa: E402
+from stemctx_core.training.tuning.tunable import Tunable, log_posterior  # noqa: E402
 from stemctx_core.training.tuning.tune import Outcome, judge_labels, tune  # noqa: E402
 from tests.training.tuning_support import (  # noqa: E402
     context,
