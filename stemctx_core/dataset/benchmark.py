@@ -26,9 +26,11 @@ from stemctx_core.dataset.crystal import CrystalRecipe, grow_crystal
 from stemctx_core.dataset.patches import neighbour_defects, render_patches
 from stemctx_core.dataset.recipe import DatasetRecipe
 from stemctx_core.dataset.scenes import scene_truth
-from stemctx_core.encoding.encode import Scene, host_rows
-from stemctx_core.simulation.library import PROFILE_RADII_ANGSTROM, ResponseLibrary, shipped_library
-from stemctx_core.simulation.render import Optics, count_electrons, render_columns, response_tables
+from stemctx_core.scene import Scene, host_rows
+from stemctx_core.simulation.library import ResponseLibrary, shipped_library
+from stemctx_core.simulation.optics import Optics
+from stemctx_core.simulation.radial import PROFILE_RADII_ANGSTROM
+from stemctx_core.simulation.render import count_electrons, render_columns, response_tables
 
 _SITES: Final = 55_000_000
 _SIDE_PX: Final = 1024

@@ -20,20 +20,20 @@ from stemctx_core.classifier.classifier import Classifier
 from stemctx_core.context import ImagingContext
 from stemctx_core.contrast.features import FEATURES, projection
 from stemctx_core.contrast.mean_patches import OWN_COLUMN, flatten, host_means
-from stemctx_core.encoding.encode import Nuisance, Predictions, Scene, assemble, host_rows, predict
+from stemctx_core.encoding.encode import assemble
 from stemctx_core.encoding.knowledge import Knowledge
+from stemctx_core.encoding.prediction import Predictions, predict
 from stemctx_core.errors import FrameError
 from stemctx_core.judging import unknown
 from stemctx_core.judging.decision import OBSTACLES, TWIN, UNKNOWN
 from stemctx_core.judging.observation import FrameScale, Observation
 from stemctx_core.judging.separation import hidden_defects
 from stemctx_core.judging.twins import twin_sites
-from stemctx_core.judging.view import Sites as Sites
-from stemctx_core.judging.view import View as View
+from stemctx_core.judging.view import Sites, View
 from stemctx_core.judging.withheld import Withheld, withheld_by_features
 from stemctx_core.kernels.sharing import shared
 from stemctx_core.lattice import SiteGrid
-from stemctx_core.scene import Missing
+from stemctx_core.scene import Missing, Nuisance, Scene, host_rows
 from stemctx_core.simulation.library import ResponseLibrary
 
 _ROUNDING: Final = 0.0025

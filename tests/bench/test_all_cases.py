@@ -14,9 +14,9 @@ import pytest
 from stemctx_core.analysis import FrameAnalyzer
 from stemctx_core.chemistry.classes import HOST_ROLES, Role
 from stemctx_core.dataset.cases import Case, benchmark_cases
-from stemctx_core.evaluation.benchmark import NEAR_Z
+from stemctx_core.evaluation.scenes import NEAR_Z
 from stemctx_core.results import DECISIONS, Decision
-from stemctx_core.simulation.render import Optics
+from stemctx_core.simulation.optics import Optics
 from tests.core.frames import FrameRecipe, make_frame
 from tests.core.judging.test_analysis import context_of, matched
 

@@ -15,7 +15,7 @@ from sim.specimen import ColumnField, Specimen
 from stemctx_core.chemistry.classes import Role
 from stemctx_core.context import ImagingContext, Known, Source
 from stemctx_core.results import FrameIdentity
-from stemctx_core.simulation.render import Optics
+from stemctx_core.simulation.optics import Optics
 
 HAADF = (70.0, 200.0)
 #: What passes between two scans.

@@ -20,7 +20,7 @@ from sim.headless import HeadlessMicroscope
 from sim.instrument import MicroscopeSettings
 from sim.scan_device import shot
 from sim.specimen import Specimen
-from stemctx_core.simulation.render import Optics
+from stemctx_core.simulation.optics import Optics
 
 HAADF = Optics(80.0, 30.0, 70.0, 200.0, 0.45)
 SLOW = MicroscopeSettings(size=(256, 256), fov_nm=6.0, dwell_us=6.0, probe_current_pa=300.0)

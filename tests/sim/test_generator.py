@@ -10,7 +10,7 @@ from sim.generator import FrameGenerator, GroundTruth, dose_e_per_angstrom2, gro
 from sim.geometry import FrameGeometry, ScanArea
 from sim.specimen import Specimen
 from stemctx_core.errors import InputError, LibraryError
-from stemctx_core.simulation.render import Optics
+from stemctx_core.simulation.optics import Optics
 
 HAADF = Optics(80.0, 30.0, 70.0, 200.0, 0.45)
 MAADF = Optics(80.0, 30.0, 50.0, 120.0, 0.45)

@@ -19,7 +19,8 @@ from stemctx_core.context import ImagingContext, Known, Source
 from stemctx_core.judging.pairing import combine
 from stemctx_core.results import FrameResult
 from stemctx_core.simulation.library import shipped_library
-from stemctx_core.simulation.render import Optics, count_electrons, render_columns, response_tables
+from stemctx_core.simulation.optics import Optics
+from stemctx_core.simulation.render import count_electrons, render_columns, response_tables
 from tests.core.frames import _draw_candidates, _honeycomb
 
 PREVALENCE = {

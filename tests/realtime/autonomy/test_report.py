@@ -28,7 +28,7 @@ from stemctx_core.errors import InputError
 from stemctx_core.look.pieces import piece_png
 from stemctx_core.look.report_page import Html, duration, power, table, text
 from stemctx_core.results import FrameIdentity, FrameResult, Refusal, SiteTable
-from stemctx_core.simulation.render import Optics
+from stemctx_core.simulation.optics import Optics
 from tests.realtime.recording import DOSE, frame, request, verdict
 
 SURVEY_NM, SURVEY_DOSE = 8.0, 1.0e5
