@@ -27,7 +27,7 @@ from realtime.autonomy.record_events import ExposureDone, ExposureIntended, Sess
 from stemctx_core.errors import InputError
 from stemctx_core.results import Refusal
 from tests.conftest import REPOSITORY
-from tests.realtime.recording import DOSE, frame, request, same_frame, same_result, verdict
+from tests.realtime.exposures import DOSE, frame, request, same_frame, same_result, verdict
 from tests.realtime.support import wait_for
 
 
@@ -230,7 +230,7 @@ COUNT = 120
 
 
 def _start(path: Path, log: Path, what: str = str(COUNT)) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "tests.realtime.recording", str(path), str(log), what]
+    command = [sys.executable, "-m", "tests.realtime.exposures", str(path), str(log), what]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, cwd=REPOSITORY, env=environment)
 

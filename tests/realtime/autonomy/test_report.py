@@ -29,7 +29,7 @@ from stemctx_core.look.pieces import piece_png
 from stemctx_core.look.report_page import Html, duration, power, table, text
 from stemctx_core.results import FrameIdentity, FrameResult, Refusal, SiteTable
 from stemctx_core.simulation.render import Optics
-from tests.realtime.recording import DOSE, frame, request, verdict
+from tests.realtime.exposures import DOSE, frame, request, verdict
 
 SURVEY_NM, SURVEY_DOSE = 8.0, 1.0e5
 CENTRES = [(y, x) for y in (0.0, 6.5) for x in (0.0, 6.5)]
