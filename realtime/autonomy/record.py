@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from realtime.autonomy.microscope import ScannedFrame, ScanRequest
@@ -49,6 +48,7 @@ from realtime.storage.record_file import (
 )
 from realtime.storage.results import entry_name, read_result
 from realtime.storage.text import to_text
+from stemctx_core.closing import Closing
 from stemctx_core.errors import InputError, StemctxError
 from stemctx_core.results import FrameResult
 
@@ -69,7 +69,7 @@ class RecordState(StrEnum):
     CLOSED = "closed"
 
 
-class Recorder:
+class Recorder(Closing):
     """Writes a record, from any thread. A context manager; `Recorder.open` makes one.
 
     Once a write failed, `state` is FAILED with the `reason`, the file stays as it was before that write, and every
@@ -270,14 +270,6 @@ class Recorder:
                     self._state = RecordState.CLOSED
             finally:
                 self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _require_recording(self) -> None:
         if self._state is RecordState.FAILED:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 import numpy as np
@@ -36,6 +35,7 @@ from realtime.storage.record_file import (
 from realtime.storage.results import entry_name, packed_result, read_result
 from realtime.storage.text import from_text, to_text
 from realtime.wire.codec import AnyArray
+from stemctx_core.closing import Closing
 from stemctx_core.context import ImagingContext
 from stemctx_core.errors import InputError
 from stemctx_core.results import FrameIdentity, FrameResult
@@ -79,7 +79,7 @@ class RecordedExposure:
         return electrons(self.intended.request, self.intended.dose_e_per_angstrom2)
 
 
-class RecordReader:
+class RecordReader(Closing):
     """A record that is open to be read. A context manager.
 
     Attributes
@@ -103,14 +103,6 @@ class RecordReader:
             self._done = {e.number: e for e in self._of(ExposureDone)}
             if not self._done.keys() <= {e.number for e in intended}:
                 raise ValueError("an exposure is done that was never intended")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Let go of the file."""

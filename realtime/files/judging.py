@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from numpy.typing import NDArray
 
+from stemctx_core.closing import Closing
 from stemctx_core.context import ImagingContext
 from stemctx_core.errors import InputError
 from stemctx_core.results import FrameIdentity, FrameResult
@@ -54,7 +54,7 @@ class JudgeSettings(msgspec.Struct, frozen=True):
         return bool(self.prevalence) or self.estimate_prevalence or self.thorough
 
 
-class Judge:
+class Judge(Closing):
     """Judges images; to be closed, or used in a ``with``.
 
     Parameters
@@ -81,14 +81,6 @@ class Judge:
             )
         self._analyzer: FrameAnalyzer | None = None
         self._client: DefectClient | None = None
-
-    def __enter__(self) -> Judge:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Let go of the server, where there is one."""

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -28,6 +27,7 @@ from realtime.storage.record_file import (
 from realtime.storage.results import entry_name, packed_result, read_result
 from realtime.storage.text import from_text, to_text
 from realtime.wire.codec import AnyArray
+from stemctx_core.closing import Closing
 from stemctx_core.context import ImagingContext
 from stemctx_core.errors import InputError
 from stemctx_core.results import FrameIdentity, FrameResult
@@ -137,7 +137,7 @@ def write_frame(file: RecordFile, recorded: RecordedFrame) -> None:
     group["image"].attrs["axes"] = np.bytes_(b"y, x")
 
 
-class RecordingReader:
+class RecordingReader(Closing):
     """A recording that is open to be read. A context manager.
 
     Parameters
@@ -167,14 +167,6 @@ class RecordingReader:
 
     def __iter__(self) -> Iterator[RecordedFrame]:
         return (self.frame(name) for name in self._names)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def entries(self) -> tuple[str, ...]:
