@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from realtime.autonomy.microscope import ScannedFrame, ScanRequest
-from realtime.autonomy.record import Recorder
+from realtime.autonomy.record.recorder import Recorder
 from stemctx_core.results import FrameIdentity, FrameResult
 from tests.realtime.support import context, refused, result
 

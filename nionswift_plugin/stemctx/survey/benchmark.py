@@ -24,7 +24,8 @@ from realtime.autonomy.policies.area import Area, FieldScan
 from realtime.autonomy.policies.confirm import Revisit, confirm
 from realtime.autonomy.policies.sites import Finding
 from realtime.autonomy.policies.survey import survey_grid
-from realtime.autonomy.session import Session, SessionEvent
+from realtime.autonomy.session import Session
+from realtime.autonomy.views import SessionEvent
 from sim.scoring import MATCH_ANGSTROM
 from sim.specimen import Specimen
 from stemctx_core.analysis import FrameAnalyzer

@@ -25,7 +25,7 @@ from nionswift_plugin.stemctx.survey.benchmark import (
     settings_of,
 )
 from nionswift_plugin.stemctx.survey.commands import register
-from realtime.autonomy.record import read_record
+from realtime.autonomy.record.reader import read_record
 from stemctx_core.errors import InputError
 
 FILE = """
