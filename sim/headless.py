@@ -15,7 +15,8 @@ from nion.utils import Registry
 from sim.generator import GroundTruth
 from sim.geometry import FrameGeometry
 from sim.instrument import CHANNELS, MicroscopeSettings, SimulatedInstrument
-from sim.scan_device import SimulatedScanModule, shot
+from sim.scan_device import SimulatedScanModule
+from sim.shot import shot
 from sim.specimen import Specimen
 from stemctx_core.closing import Closing
 from stemctx_core.errors import InputError, LibraryError

@@ -25,7 +25,7 @@ from realtime.autonomy.views import SessionEvent, SessionTarget, View, target_of
 from realtime.client import DefectClient
 from sim.headless import HeadlessMicroscope
 from sim.instrument import MicroscopeSettings
-from sim.scan_device import shot
+from sim.shot import shot
 from stemctx_core.analysis import FrameAnalyzer
 from stemctx_core.chemistry.classes import Role
 from stemctx_core.errors import InputError
