@@ -14,7 +14,8 @@ from nionswift_plugin.stemctx.service.one_run import OneRun
 from nionswift_plugin.stemctx.service.own_server import OwnServer
 from nionswift_plugin.stemctx.service.standing import after_answer, refusal_of, standing
 from nionswift_plugin.stemctx.service.status import FlagAge, FrameOrigin, LiveSettings, LiveState, LiveStatus
-from nionswift_plugin.stemctx.service.tap import FrameTap, TappedFrame
+from nionswift_plugin.stemctx.service.tap import FrameTap
+from nionswift_plugin.stemctx.service.tapped_frame import TappedFrame
 from nionswift_plugin.stemctx.threads.throttle import Throttle
 from realtime.client import DefectClient
 from realtime.keys.certificates import load_client_keys
