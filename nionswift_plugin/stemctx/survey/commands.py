@@ -19,7 +19,7 @@ from stemctx_core.whole_files import write_whole
 
 if TYPE_CHECKING:
     from nionswift_plugin.stemctx.scripting.survey_microscope import SurveySettings
-    from nionswift_plugin.stemctx.survey.benchmark import BenchmarkReport, PolicyScore
+    from nionswift_plugin.stemctx.survey.scores import BenchmarkReport, PolicyScore
     from realtime.autonomy.policies.survey_file import SurveyFile
     from realtime.autonomy.session import Session
     from realtime.autonomy.views import SessionEvent
@@ -199,7 +199,7 @@ def _score_line(score: PolicyScore) -> str:
 
 
 def _benchmark_lines(report: BenchmarkReport) -> list[str]:
-    from nionswift_plugin.stemctx.survey.benchmark import POLICIES
+    from nionswift_plugin.stemctx.survey.scores import POLICIES
 
     doses = report.doses
     lines = [
