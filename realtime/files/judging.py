@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from numpy.typing import NDArray
 
 from stemctx_core.chemistry.prevalence import Expected, parse_prevalence
+from stemctx_core.closing import Closing
 from stemctx_core.context import ImagingContext
 from stemctx_core.errors import InputError
 from stemctx_core.results import FrameIdentity, FrameResult
@@ -56,7 +56,7 @@ class JudgeSettings(msgspec.Struct, frozen=True):
         return Expected(tuple(parse_prevalence(self.prevalence).items()), self.estimate_prevalence)
 
 
-class Judge:
+class Judge(Closing):
     """Judges images; to be closed, or used in a ``with``.
 
     Parameters
@@ -81,14 +81,6 @@ class Judge:
             raise InputError("A server judges in one go. Leave --thorough out with --server.")
         self._analyzer: FrameAnalyzer | None = None
         self._client: DefectClient | None = None
-
-    def __enter__(self) -> Judge:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Let go of the server, where there is one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from functools import lru_cache
 from importlib import resources
 from typing import Final
@@ -33,6 +34,11 @@ class Host(msgspec.Struct, frozen=True):
     chalcogen: str
     a_angstrom: float
     separation_angstrom: float
+
+    @property
+    def cell_angstrom2(self) -> float:
+        """Area of a unit cell (Å²), which holds one metal and one chalcogen site: a²√3/2."""
+        return math.sqrt(3) / 2 * self.a_angstrom**2
 
 
 #: Dopants that no model is trained on; they measure how it generalises.

@@ -19,14 +19,14 @@ from nionswift_plugin.stemctx_simulator import exchange
 from nionswift_plugin.stemctx_simulator import plug_in as simulator
 from nionswift_plugin.stemctx_simulator.panel import PANEL_ID, PANEL_NAME
 from nionswift_plugin.stemctx_simulator.truth_graphic import GRAPHIC_ID, Square, TruthGraphic, squares
-from sim.generator import ground_truth
 from sim.geometry import ScanArea
-from sim.scan_device import shot
+from sim.shot import shot
 from sim.specimen import Specimen
 from stemctx_core.chemistry.classes import Role
 from stemctx_core.context import Known, Source
 from tests.plugin.swift import QUICK, Swift, load, loaded, swift
 from tests.sim.test_replay import recording
+from tests.sim.truth import ground_truth
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from sim.generator import FrameGenerator
 from sim.geometry import ScanArea
 from sim.headless import HeadlessMicroscope
 from sim.instrument import MicroscopeSettings
-from sim.scan_device import shot
+from sim.shot import shot
 from sim.specimen import Specimen
 from stemctx_core.simulation.optics import Optics
 

@@ -15,7 +15,7 @@ from scipy.ndimage import map_coordinates
 
 from sim.headless import HeadlessMicroscope
 from sim.instrument import MicroscopeSettings
-from sim.scan_device import shot
+from sim.shot import shot
 from stemctx_core.errors import InputError, LibraryError
 
 QUICK = MicroscopeSettings(size=(192, 192), fov_nm=6.0, dwell_us=2.0, probe_current_pa=10_000.0)

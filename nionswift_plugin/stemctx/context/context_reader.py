@@ -26,10 +26,9 @@ from nionswift_plugin.stemctx.context.geometry import ANGLES, Geometry, geometry
 from nionswift_plugin.stemctx.threads.throttle import Throttle
 from stemctx_core.chemistry.prevalence import Expected
 from stemctx_core.context import ImagingContext, Known, Missing, Quantity, Source
+from stemctx_core.dose import dose_e_per_angstrom2
 
 logger = logging.getLogger(__name__)
-
-ELEMENTARY_CHARGE_C = 1.602176634e-19
 
 #: Quantities that a user may enter where neither frame nor instrument has them.
 USER_QUANTITIES = ("high_tension_kv", "convergence_semi_angle_mrad", "inner_mrad", "outer_mrad")
@@ -189,8 +188,8 @@ class ContextReader:
         for name in self.controls.beam_current:
             current_a, _ = self._control(name)
             if current_a is not None and current_a > 0:
-                electrons = current_a * dwell_us * 1e-6 / ELEMENTARY_CHARGE_C
-                return Known(electrons / pixel.value**2, Source.INSTRUMENT, f"control {name} times dwell time")
+                dose = dose_e_per_angstrom2(current_a, dwell_us, pixel.value)
+                return Known(dose, Source.INSTRUMENT, f"control {name} times dwell time")
         return Missing("no control gives the beam current")
 
     def _control(self, name: str) -> tuple[float | None, str]:

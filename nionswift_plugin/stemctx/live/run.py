@@ -16,7 +16,8 @@ from typing import Final
 from nionswift_plugin.stemctx.live.report import JudgedFrame, LiveReport
 from nionswift_plugin.stemctx.service.live_service import LiveService
 from nionswift_plugin.stemctx.service.status import LiveSettings, LiveState
-from nionswift_plugin.stemctx.service.tap import FrameTap, TappedFrame
+from nionswift_plugin.stemctx.service.tap import FrameTap
+from nionswift_plugin.stemctx.service.tapped_frame import TappedFrame
 from nionswift_plugin.stemctx.threads.interrupts import Interrupts, interrupts
 from realtime.recording.recorder import FrameRecorder
 from sim.headless import HeadlessMicroscope

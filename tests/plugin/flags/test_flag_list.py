@@ -22,7 +22,7 @@ from nionswift_plugin.stemctx.service.passes import ShownFlag, is_whole, shown_f
 from nionswift_plugin.stemctx.service.shown import ShownRule
 from nionswift_plugin.stemctx.window.settings import Settings, SettingsFile
 from sim.geometry import ScanArea
-from sim.scan_device import shot
+from sim.shot import shot
 from stemctx_core.chemistry.classes import priors
 from stemctx_core.chemistry.prevalence import Expected
 from stemctx_core.labelling import hand_labels

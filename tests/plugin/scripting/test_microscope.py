@@ -17,7 +17,7 @@ from realtime.autonomy.limits import Stopped
 from realtime.autonomy.microscope import Microscope, ScanRequest
 from sim.headless import HeadlessMicroscope
 from sim.instrument import MicroscopeSettings
-from sim.scan_device import shot
+from sim.shot import shot
 from stemctx_core.context import Known, Source
 from stemctx_core.errors import InputError
 

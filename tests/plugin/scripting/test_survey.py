@@ -16,16 +16,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from nionswift_plugin.stemctx.survey.benchmark import (
-    DRIFT_ANGSTROM_PER_S,
-    BenchmarkDoses,
-    BenchmarkReport,
-    PolicyScore,
-    run_benchmark,
-    settings_of,
-)
+from nionswift_plugin.stemctx.survey.benchmark import DRIFT_ANGSTROM_PER_S, run_benchmark, settings_of
 from nionswift_plugin.stemctx.survey.commands import register
-from realtime.autonomy.record import read_record
+from nionswift_plugin.stemctx.survey.scores import BenchmarkDoses, BenchmarkReport, PolicyScore
+from realtime.autonomy.record.reader import read_record
 from stemctx_core.errors import InputError
 
 FILE = """

@@ -15,7 +15,8 @@ from nion.data import DataAndMetadata
 from nion.instrumentation import HardwareSource
 from numpy.typing import NDArray
 
-from nionswift_plugin.stemctx.service.tap import FrameTap, TappedFrame
+from nionswift_plugin.stemctx.service.tap import FrameTap
+from nionswift_plugin.stemctx.service.tapped_frame import TappedFrame
 from sim.headless import HeadlessMicroscope
 from sim.instrument import MicroscopeSettings
 from tests.plugin.swift import PATIENCE_S

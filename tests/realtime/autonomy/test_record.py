@@ -22,12 +22,14 @@ import msgspec
 import numpy as np
 import pytest
 
-from realtime.autonomy.record import Recorder, RecordError, RecordState, read_record
-from realtime.autonomy.record_events import ExposureDone, ExposureIntended, SessionEnded, SessionStarted
+from realtime.autonomy.record.event_log import RecordError, RecordState
+from realtime.autonomy.record.events import ExposureDone, ExposureIntended, SessionEnded, SessionStarted
+from realtime.autonomy.record.reader import read_record
+from realtime.autonomy.record.recorder import Recorder
 from stemctx_core.errors import InputError
 from stemctx_core.results import Refusal
 from tests.conftest import REPOSITORY
-from tests.realtime.recording import DOSE, frame, request, same_frame, same_result, verdict
+from tests.realtime.exposures import DOSE, frame, request, same_frame, same_result, verdict
 from tests.realtime.support import wait_for
 
 
@@ -105,7 +107,6 @@ def test_events_are_in_order_with_their_times(written: Path) -> None:
 def test_an_exposure_that_was_begun_is_spent_and_has_no_view(written: Path) -> None:
     with recorder(written, resume=True) as r:
         assert r.intended_keys() == {"k1", "k2", "k3"}
-        assert r.done_keys() == {"k1", "k2"}
         assert list(r.spent()) == [(request(n), DOSE) for n in (1, 2, 3)]
         assert r.load_view("k3") is None
         assert r.load_view("k4") is None
@@ -230,7 +231,7 @@ COUNT = 120
 
 
 def _start(path: Path, log: Path, *what: object) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "tests.realtime.recording", str(path), str(log), *map(str, what)]
+    command = [sys.executable, "-m", "tests.realtime.exposures", str(path), str(log), *map(str, what)]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, cwd=REPOSITORY, env=environment)
 
@@ -323,7 +324,7 @@ def _check_record_against(path: Path, lines: list[str]) -> None:
 def test_a_process_that_ends_without_closing_ends_well(tmp_path: Path) -> None:
     script = (
         "import sys, pathlib\n"
-        "from realtime.autonomy.record import Recorder\n"
+        "from realtime.autonomy.record.recorder import Recorder\n"
         "r = Recorder.open(pathlib.Path(sys.argv[1]), session={})\n"
         "r.note('here')\n"
         "sys.exit(3)\n"
@@ -374,7 +375,6 @@ def test_a_full_disk_is_visible_and_raised(written: Path, more: int, caplog: pyt
     r.close()
     assert r.state is RecordState.FAILED
     with recorder(written, resume=True) as again:
-        assert again.done_keys() == {"k1", "k2"}
         assert again.intended_keys() == {"k1", "k2", "k3", "k4"}
         view = again.load_view("k1")
         assert view is not None

@@ -16,14 +16,16 @@ from nion.utils import Geometry
 
 from nionswift_plugin.stemctx.scripting.microscope import NionMicroscope
 from realtime.autonomy.limits import LimitReached, Limits, Stopped
+from realtime.autonomy.locating import TargetLost
 from realtime.autonomy.microscope import ScannedFrame, ScanRequest
-from realtime.autonomy.record import Recorder, read_record
-from realtime.autonomy.session import Session, SessionEvent, SessionTarget, TargetLost, View
-from realtime.autonomy.views import target_of
+from realtime.autonomy.record.reader import read_record
+from realtime.autonomy.record.recorder import Recorder
+from realtime.autonomy.session import Session
+from realtime.autonomy.views import SessionEvent, SessionTarget, View, target_of
 from realtime.client import DefectClient
 from sim.headless import HeadlessMicroscope
 from sim.instrument import MicroscopeSettings
-from sim.scan_device import shot
+from sim.shot import shot
 from stemctx_core.analysis import FrameAnalyzer
 from stemctx_core.chemistry.classes import Role
 from stemctx_core.errors import InputError
@@ -531,6 +533,7 @@ def test_fields_beyond_the_scan_range_are_reached_by_shifting(
         assert headless.stem_controller.GetVal2D("CSH").y * 1e9 == pytest.approx(reach + 50.0)
         with pytest.raises(InputError, match="wider than the microscope scans"):
             session.look(msgspec.structs.replace(FIELD, field_of_view_nm=3 * reach))
+        assert session.spent.acquisitions == 2
 
 
 def test_the_beam_rests_on_the_target_on_all_channels_and_for_a_callback(

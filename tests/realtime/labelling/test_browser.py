@@ -28,7 +28,7 @@ from stemctx_core.labelling.sampling import Amounts
 from stemctx_core.reading.declared import Declared
 from tests.core.frames import MAADF, FrameRecipe, make_frame
 from tests.realtime.browser import Annotator, chromium
-from tests.realtime.labelling import free_port, make_book, serving
+from tests.realtime.label_book import free_port, make_book, serving
 
 pytestmark = pytest.mark.browser
 

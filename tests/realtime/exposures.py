@@ -1,6 +1,6 @@
 """Exposures with known content, and a process that records them until it is killed.
 
-``python -m tests.realtime.recording RECORD LOG COUNT`` exposes what the record does not hold yet; with ``survey`` for
+``python -m tests.realtime.exposures RECORD LOG COUNT`` exposes what the record does not hold yet; with ``survey`` for
 COUNT a whole session does, by its policy. The log stands for the specimen: what was done to it is there even where the
 process dies in the next instant. A number after COUNT is how many exposures it makes before it waits to be killed.
 """
@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from realtime.autonomy.microscope import ScannedFrame, ScanRequest
-from realtime.autonomy.record import Recorder
+from realtime.autonomy.record.recorder import Recorder
 from stemctx_core.results import FrameIdentity, FrameResult
 from tests.realtime.support import context, refused, result
 
