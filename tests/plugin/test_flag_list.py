@@ -12,8 +12,10 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from nion.ui import Declarative
 
 from nionswift_plugin.stemctx import actions
+from nionswift_plugin.stemctx.feed import LiveFeed
 from nionswift_plugin.stemctx.flag_list import FlagListHandler
 from nionswift_plugin.stemctx.flag_rows import ORDERS, in_order, rows_of
 from nionswift_plugin.stemctx.labels import FILE_NAME
@@ -21,6 +23,7 @@ from nionswift_plugin.stemctx.marks import MOST_FIELDS, MOST_OF_A_FIELD, Mark, M
 from nionswift_plugin.stemctx.passes import ShownFlag, is_whole, shown_flags
 from nionswift_plugin.stemctx.settings import Settings, SettingsFile
 from nionswift_plugin.stemctx.shown import ShownRule
+from nionswift_plugin.stemctx.status import FrameOrigin
 from sim.geometry import ScanArea
 from sim.scan_device import shot
 from stemctx_core import hand_labels
@@ -61,8 +64,8 @@ def test_rows_are_sorted_by_what_is_asked_for() -> None:
         assert sorted(map(id, ordered)) == sorted(map(id, rows))
         if order != "Dose":  # of one frame it is the same everywhere
             assert in_order(rows, order, backwards=True) != ordered
-    by_probability = [r.probability for r in in_order(rows, "Probability")]
-    assert by_probability == sorted(by_probability, reverse=True)
+    by_probability = [(-round(r.probability, 2), r.y_px, r.x_px) for r in in_order(rows, "Probability")]
+    assert by_probability == sorted(by_probability), "what is shown alike keeps the order of its place"
     by_place = [(r.y_px, r.x_px) for r in in_order(rows, "Position")]
     assert by_place == sorted(by_place)
     classes = [r.species for r in in_order(rows, "Class")]
@@ -82,6 +85,29 @@ def test_a_row_says_what_is_known_of_a_flag() -> None:
     (older,) = rows_of([ShownFlag(result, flag, True)], passes=3)
     assert older.dose_e_per_angstrom2 == pytest.approx(2 * result.calibration.dose_e_per_angstrom2)
     assert "older" in older.text()
+
+
+def test_a_click_chooses_a_row(tmp_path: Path) -> None:
+    """What a click changes is the selection of the list that Nion makes."""
+    result = judged()
+    drifted = dataclasses.replace(result, sites=dataclasses.replace(result.sites, y_px=result.sites.y_px + 0.2))
+    with swift(tmp_path) as s:
+        feed = LiveFeed()
+        handler = FlagListHandler(feed, Settings(SettingsFile(None)), s.window)
+        widget = Declarative.DeclarativeWidget(s.window.ui, s.window.event_loop, handler)
+        feed.show(result, FrameOrigin("some_scan", "a", ("field",), 1, 1))
+        assert not handler.can_act.value
+        handler.list_box.set_selected_index(1)
+        chosen = handler.rows[1]
+        assert handler.chosen is chosen
+        assert handler.can_act.value
+        feed.show(drifted, FrameOrigin("some_scan", "a", ("field",), 2, 2))
+        assert handler.chosen is not None
+        assert handler.chosen.y_px == pytest.approx(chosen.y_px + 0.2)
+        assert handler.list_box.selected_items == {1}
+        handler.list_box.set_selected_index(0)
+        assert handler.chosen is handler.rows[0]
+        widget.close()
 
 
 def test_the_list_follows_the_screen_and_the_choice_follows_its_site(
@@ -228,7 +254,8 @@ def test_labels_are_kept_and_marked(live: tuple[Swift, Any, FlagListHandler], tm
         given.append((chosen, handler.species.value))
         click(None)
         s.pump(lambda n=n: path.exists() and len(hand_labels.read(path).labels) == n + 1)
-        s.pump(lambda: handler.said.value.startswith("Kept"))
+        s.pump(lambda n=n: handler.texts.value[n].split()[0] == "✓✗→"[n])  # marked once it is in the file
+        assert handler.said.value.startswith("Kept")
     labels = hand_labels.read(path).labels
     assert [label.judgement for label in labels] == list(Judgement)
     for label, (row, species) in zip(labels, given, strict=True):
