@@ -73,12 +73,15 @@ class FlagRow:
         return math.hypot(self.y_px - y_px, self.x_px - x_px) < near
 
 
-#: Names of the orders, and what is compared; the first is the one to begin with.
+#: Digits that a row shows of probability and entropy. What they do not tell apart keeps the order of its place: rows
+#: must not change places with every frame, or nobody could click one.
+_DIGITS: Final = 2
+#: Names of the orders, and what is compared before the place; the first is the one to begin with.
 ORDERS: Final[dict[str, Callable[[FlagRow], Any]]] = {
-    "Probability": lambda row: -row.probability,
-    "Class": lambda row: (list(Role).index(row.role), row.species, -row.probability),
-    "Entropy": lambda row: row.entropy_nats,
-    "Position": lambda row: (row.y_px, row.x_px),
+    "Probability": lambda row: -round(row.probability, _DIGITS),
+    "Class": lambda row: (list(Role).index(row.role), row.species, -round(row.probability, _DIGITS)),
+    "Entropy": lambda row: round(row.entropy_nats, _DIGITS),
+    "Position": lambda row: (),
     "Dose": lambda row: -row.dose_e_per_angstrom2 if row.dose_e_per_angstrom2 >= 0 else 0.0,
 }
 
@@ -97,8 +100,8 @@ def rows_of(flags: Sequence[ShownFlag], passes: int) -> list[FlagRow]:
 
 
 def in_order(rows: Sequence[FlagRow], order: str, backwards: bool = False) -> list[FlagRow]:
-    """Sorted by one of `ORDERS`."""
-    return sorted(rows, key=ORDERS[order], reverse=backwards)
+    """Sorted by one of `ORDERS`, and by place."""
+    return sorted(rows, key=lambda row: (ORDERS[order](row), row.y_px, row.x_px), reverse=backwards)
 
 
 def title_of(result: FrameResult | None, rows: Sequence[FlagRow], hidden: int) -> str:
@@ -107,7 +110,7 @@ def title_of(result: FrameResult | None, rows: Sequence[FlagRow], hidden: int) -
         return "No flags"
     names = [row.species for row in rows]
     counts = ", ".join(f"{names.count(name)} {name}" for name in sorted(set(names)))
-    said = f"{len(rows)} flags: {counts}" if rows else "No flags"
+    said = f"{formats.count(len(rows), 'flag')}: {counts}" if rows else "No flags"
     unsure = len(result.undecided())
     more = (
         f"{unsure} undecided" if unsure else "",

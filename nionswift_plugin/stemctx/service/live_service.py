@@ -140,10 +140,11 @@ class LiveService(Closing):
     def stop(self) -> None:
         """Stop judging; a server of its own is kept for the next start."""
         with self._lock:
+            said = self.status  # with what the run has counted
             run, self._run = self._run, None
             if run is not None:
                 run.stopped = True
-                self._said = replace(self.status, state=LiveState.OFF, reason="stopped", flags=FlagAge.GONE)
+                self._said = replace(said, state=LiveState.OFF, reason="stopped", flags=FlagAge.GONE)
         if run is not None:
             # Outside the lock, because closing waits for threads that may want it.
             run.close()

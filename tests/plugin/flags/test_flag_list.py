@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from nion.ui import Declarative
 
 from nionswift_plugin.stemctx.flags import actions
 from nionswift_plugin.stemctx.flags.flag_list import FlagListHandler
@@ -20,6 +21,8 @@ from nionswift_plugin.stemctx.flags.labels import FILE_NAME
 from nionswift_plugin.stemctx.flags.marks import MOST_FIELDS, MOST_OF_A_FIELD, Mark, Marks
 from nionswift_plugin.stemctx.service.passes import ShownFlag, is_whole, shown_flags
 from nionswift_plugin.stemctx.service.shown import ShownRule
+from nionswift_plugin.stemctx.service.status import FrameOrigin
+from nionswift_plugin.stemctx.window.feed import LiveFeed
 from nionswift_plugin.stemctx.window.settings import Settings, SettingsFile
 from sim.geometry import ScanArea
 from sim.shot import shot
@@ -57,8 +60,8 @@ def test_rows_are_sorted_by_what_is_asked_for() -> None:
         assert sorted(map(id, ordered)) == sorted(map(id, rows))
         if order != "Dose":  # of one frame it is the same everywhere
             assert in_order(rows, order, backwards=True) != ordered
-    by_probability = [r.probability for r in in_order(rows, "Probability")]
-    assert by_probability == sorted(by_probability, reverse=True)
+    by_probability = [(-round(r.probability, 2), r.y_px, r.x_px) for r in in_order(rows, "Probability")]
+    assert by_probability == sorted(by_probability), "what is shown alike keeps the order of its place"
     by_place = [(r.y_px, r.x_px) for r in in_order(rows, "Position")]
     assert by_place == sorted(by_place)
     classes = [r.species for r in in_order(rows, "Class")]
@@ -95,6 +98,29 @@ def test_a_row_says_what_the_expected_rates_did() -> None:
     assert all(row.usual_probability < row.probability for row in doubted)
     assert "by usual rates)" in min(doubted, key=lambda row: row.probability).text()
     assert not any("usual" in row.text() for row in rows_of(shown_flags(result, None, ShownRule()), passes=1))
+
+
+def test_a_click_chooses_a_row(tmp_path: Path) -> None:
+    """What a click changes is the selection of the list that Nion makes."""
+    result = judged()
+    drifted = dataclasses.replace(result, sites=dataclasses.replace(result.sites, y_px=result.sites.y_px + 0.2))
+    with swift(tmp_path) as s:
+        feed = LiveFeed()
+        handler = FlagListHandler(feed, Settings(SettingsFile(None)), s.window)
+        widget = Declarative.DeclarativeWidget(s.window.ui, s.window.event_loop, handler)
+        feed.show(result, FrameOrigin("some_scan", "a", ("field",), 1, 1))
+        assert not handler.can_act.value
+        handler.list_box.set_selected_index(1)
+        chosen = handler.rows[1]
+        assert handler.chosen is chosen
+        assert handler.can_act.value
+        feed.show(drifted, FrameOrigin("some_scan", "a", ("field",), 2, 2))
+        assert handler.chosen is not None
+        assert handler.chosen.y_px == pytest.approx(chosen.y_px + 0.2)
+        assert handler.list_box.selected_items == {1}
+        handler.list_box.set_selected_index(0)
+        assert handler.chosen is handler.rows[0]
+        widget.close()
 
 
 def test_the_list_follows_the_screen_and_the_choice_follows_its_site(
@@ -240,7 +266,8 @@ def test_labels_are_kept_and_marked(live: tuple[Swift, Any, FlagListHandler], tm
         given.append((chosen, handler.species.value))
         click(None)
         s.pump(lambda n=n: path.exists() and len(hand_labels.read(path).labels) == n + 1)
-        s.pump(lambda: handler.said.value.startswith("Kept"))
+        s.pump(lambda n=n: handler.texts.value[n].split()[0] == "✓✗→"[n])  # marked once it is in the file
+        assert handler.said.value.startswith("Kept")
     labels = hand_labels.read(path).labels
     assert [label.judgement for label in labels] == list(Judgement)
     for label, (row, species) in zip(labels, given, strict=True):

@@ -74,6 +74,7 @@ def test_results_come_with_context_latency_and_states(
         service.stop()
         assert service.status.state is LiveState.OFF
         assert service.status.flags is FlagAge.GONE
+        assert service.status.scanned >= status.scanned, "what was counted still stands there"
     assert states[0].state is LiveState.CONNECTING
     assert LiveState.LIVE in {s.state for s in states}
 
