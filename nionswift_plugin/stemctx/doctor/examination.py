@@ -18,7 +18,7 @@ from nionswift_plugin.stemctx.doctor import (
     server,
 )
 from nionswift_plugin.stemctx.doctor.finding import Finding, Status, trouble
-from stemctx_core import formats
+from stemctx_core.look import formats
 
 Check = Callable[[], list[Finding]]
 _AT_ONCE: Final = 3

@@ -301,7 +301,7 @@ def test_numbers_and_texts_as_they_are_written() -> None:
     assert (duration(4.25), duration(125), duration(7260)) == ("4.2 s", "2 min 05 s", "2 h 01 min")
     assert text("a<b") == "a&lt;b"
     assert text(Html("<b>")) == "<b>"
-    assert '<td class="n">&lt;1</td>' in table(("n>",), [("<1",)])
+    assert '<td class="n" data-head="n">&lt;1</td>' in table(("n>",), [("<1",)])
 
 
 def test_fields_of_another_material_are_left_out_of_the_counts(tmp_path: Path) -> None:
