@@ -11,7 +11,7 @@ import pytest
 from realtime.files import Declared, Findings, JudgeSettings, analyze_files
 from realtime.files.densities import densities
 from stemctx_core.chemistry.classes import priors
-from stemctx_core.classifier import load_bundle
+from stemctx_core.classifier.classifier import load_bundle
 from stemctx_core.errors import BundleError, InputError
 from stemctx_core.results import CSV_COLUMNS
 from tests.core.frames import FrameRecipe, make_frame
