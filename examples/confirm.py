@@ -3,10 +3,10 @@
 Runs as it is in a terminal (python confirm.py), in Nion Swift (File > Scripts) and in a notebook.
 """
 
-from nionswift_plugin.stemctx.scripting import open_session
+from nionswift_plugin.stemctx.scripting.opening import open_session
 from realtime.autonomy.limits import Limits
 from realtime.autonomy.policies import Area, FieldScan, Revisit, confirm
-from stemctx_core.planner import dose_to_tell
+from stemctx_core.planning.planner import dose_to_tell
 from stemctx_core.simulation.library import shipped_library
 
 AREA = Area(size_nm=(9.0, 4.5))

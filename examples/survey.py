@@ -3,10 +3,10 @@
 Runs as it is in a terminal (python survey.py), in Nion Swift (File > Scripts) and in a notebook.
 """
 
-from nionswift_plugin.stemctx.scripting import open_session
+from nionswift_plugin.stemctx.scripting.opening import open_session
 from realtime.autonomy.limits import Limits
 from realtime.autonomy.policies import Area, FieldScan, survey_grid
-from stemctx_core import formats
+from stemctx_core.look import formats
 
 AREA = Area(size_nm=(9.0, 4.5))
 SCAN = FieldScan(dose_e_per_angstrom2=20_000, field_of_view_nm=5.6, pixels=224)

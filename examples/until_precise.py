@@ -3,7 +3,7 @@
 Runs as it is in a terminal (python until_precise.py), in Nion Swift (File > Scripts) and in a notebook.
 """
 
-from nionswift_plugin.stemctx.scripting import open_session
+from nionswift_plugin.stemctx.scripting.opening import open_session
 from realtime.autonomy.limits import Limits
 from realtime.autonomy.policies import Area, FieldScan, until_precise
 

@@ -14,10 +14,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stemctx_core import classes, materials
-from stemctx_core.classes import Candidate, Role, Sublattice
+from stemctx_core.chemistry import classes, materials
+from stemctx_core.chemistry.classes import Candidate, Role, Sublattice
+from stemctx_core.chemistry.site_labels import SiteLabels
 from stemctx_core.errors import InputError
-from stemctx_core.site_labels import SiteLabels
 
 #: More dopant than the benchmark's real prevalence, so that a field of 10 nm shows a score of them.
 DEFAULT_PREVALENCE: Final = {**classes.REAL_PREVALENCE, Role.DOPANT: 0.02}

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from stemctx_core.classes import Candidate, Sublattice
+from stemctx_core.chemistry.classes import Candidate, Sublattice
+from stemctx_core.chemistry.materials import Host
 from stemctx_core.errors import InputError
-from stemctx_core.materials import Host
 from stemctx_core.simulation.optics import Optics
 
 #: What a value is taken to be where nothing is known of it: middle and standard deviation. Source size (Å) and

@@ -13,7 +13,8 @@ from typing import Any, Final
 from nion.swift import Application, Facade
 from nion.ui import Application as ApplicationUI
 
-from nionswift_plugin.stemctx import demo, opening, plug_in
+from nionswift_plugin.stemctx import opening, plug_in
+from nionswift_plugin.stemctx.demo import operator as demo
 from nionswift_plugin.stemctx.profile import open_profile
 
 logger = logging.getLogger(__name__)

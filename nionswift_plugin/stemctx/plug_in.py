@@ -9,17 +9,17 @@ from typing import Any, Final
 
 from nion.swift import Workspace
 
-from nionswift_plugin.stemctx import demo
-from nionswift_plugin.stemctx.control import LiveControl
-from nionswift_plugin.stemctx.editing import FieldEditor
-from nionswift_plugin.stemctx.feed import LiveFeed
+from nionswift_plugin.stemctx.demo import operator as demo
 from nionswift_plugin.stemctx.loading import Loaded
-from nionswift_plugin.stemctx.panel import PANEL_ID, PANEL_NAME, FlagsPanel
-from nionswift_plugin.stemctx.panel_model import PanelModel
-from nionswift_plugin.stemctx.script_sessions import OPEN_SESSIONS
-from nionswift_plugin.stemctx.service import LiveService
-from nionswift_plugin.stemctx.settings import Remembered, Settings, SettingsFile
-from nionswift_plugin.stemctx.ui_thread import UiThread
+from nionswift_plugin.stemctx.panel.panel import PANEL_ID, PANEL_NAME, FlagsPanel
+from nionswift_plugin.stemctx.scripting.sessions import OPEN_SESSIONS
+from nionswift_plugin.stemctx.service.live_service import LiveService
+from nionswift_plugin.stemctx.threads.ui_thread import UiThread
+from nionswift_plugin.stemctx.window.control import LiveControl
+from nionswift_plugin.stemctx.window.editing import FieldEditor
+from nionswift_plugin.stemctx.window.feed import LiveFeed
+from nionswift_plugin.stemctx.window.panel_model import PanelModel
+from nionswift_plugin.stemctx.window.settings import Remembered, Settings, SettingsFile
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from nion.swift import Workspace
 
 from nionswift_plugin.stemctx.loading import Loaded
-from nionswift_plugin.stemctx.ui_thread import UiThread
+from nionswift_plugin.stemctx.threads.ui_thread import UiThread
 from nionswift_plugin.stemctx_simulator import exchange
 from nionswift_plugin.stemctx_simulator.form import CONTROLS, Control, Form, put
 from nionswift_plugin.stemctx_simulator.panel import PANEL_ID, PANEL_NAME, SpecimenPanel
@@ -20,9 +20,9 @@ from nionswift_plugin.stemctx_simulator.witness import LiveScore, Sight, Witness
 from sim.crystal import IMPERFECTIONS
 from sim.instrument import CHANNELS
 from sim.replay import Replay, open_replay
-from stemctx_core import formats
 from stemctx_core.context import ImagingContext, Known
 from stemctx_core.errors import InputError, StemctxError
+from stemctx_core.look import formats
 
 logger = logging.getLogger(__name__)
 

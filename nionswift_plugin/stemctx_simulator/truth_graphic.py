@@ -13,11 +13,11 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from nion.utils import Geometry
 
-from nionswift_plugin.stemctx.one_graphic import Drawing, OneGraphic, live_displays, put_on, take_off
+from nionswift_plugin.stemctx.overlay.one_graphic import Drawing, OneGraphic, live_displays, put_on, take_off
 from sim.generator import GroundTruth
-from stemctx_core import materials
-from stemctx_core.classes import Role
-from stemctx_core.colours import ROLE_COLOURS
+from stemctx_core.chemistry import materials
+from stemctx_core.chemistry.classes import Role
+from stemctx_core.look.colours import ROLE_COLOURS
 
 GRAPHIC_ID: Final = "stemctx_truth"
 #: No more are drawn: a window that draws many thousands stands still.

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from nionswift_plugin.stemctx.throttle import Throttle
+from nionswift_plugin.stemctx.threads.throttle import Throttle
 from nionswift_plugin.stemctx_simulator.truth_graphic import Square, squares
 from sim.calibration import FlagCalibration, calibration
 from sim.sample import SampleHolder

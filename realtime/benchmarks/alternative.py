@@ -16,9 +16,9 @@ from skimage.feature import peak_local_max
 from skimage.filters import gaussian
 
 from realtime.benchmarks.frames import PIXEL_ANGSTROM
-from stemctx_core.classifier import Bundle
-from stemctx_core.encoding import encode
-from stemctx_core.patches import SIDE
+from stemctx_core.classifier.classifier import Bundle
+from stemctx_core.contrast.patches import SIDE
+from stemctx_core.encoding.encode import encode
 from stemctx_core.scene import Scene
 from stemctx_core.simulation.library import shipped_library
 

@@ -8,14 +8,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stemctx_core import materials
-from stemctx_core.classes import Role
+from stemctx_core.chemistry import materials
+from stemctx_core.chemistry.classes import Role
 from stemctx_core.context import ImagingContext, Known, Source
 from stemctx_core.dataset.crystal import Crystal, CrystalRecipe, grow_crystal
 from stemctx_core.results import FrameIdentity
 from stemctx_core.scene import Nuisance, Scene
 from stemctx_core.simulation.library import shipped_library
-from stemctx_core.simulation.render import Optics, count_electrons, render_columns, response_tables
+from stemctx_core.simulation.optics import Optics
+from stemctx_core.simulation.render import count_electrons, render_columns, response_tables
 
 PIXEL_ANGSTROM: Final = 0.2
 DOSE_E_PER_ANGSTROM2: Final = 1e5

@@ -26,8 +26,8 @@ from realtime.client.supervisor import LocalServer
 from realtime.wire import protocol
 from realtime.wire.limits import SESSION_BYTES
 from realtime.wire.messages import FrameRequest
-from stemctx_core.classes import Role
-from stemctx_core.classifier import load_bundle
+from stemctx_core.chemistry.classes import Role
+from stemctx_core.classifier.classifier import load_bundle
 from stemctx_core.errors import ServerUnavailable, StemctxError
 from stemctx_core.results import Decision, FrameResult
 

@@ -7,8 +7,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stemctx_core.classifier import posterior_from
-from stemctx_core.engine import Arrays, Engine
+from stemctx_core.classifier.classifier import posterior_from
+from stemctx_core.classifier.engine import Arrays, Engine
 
 #: Greatest difference of a probability that is taken as the same answer: the same graph, float32 and float16.
 TOLERANCE: Final = {"fp32": 1e-3, "fp16": 5e-2}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -12,12 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from realtime.engines.options import BundleOption
 from realtime.engines.select import EngineKind, Precision, precision_of
 from stemctx_core.errors import InputError
 
-BundleOption = Annotated[
-    Path | None, typer.Option(help="Folder of a model bundle; the shipped model where left out.")
-]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -43,7 +40,7 @@ def list_engines(bundle: BundleOption = None, as_json: JsonOption = False) -> No
     # Imported here: no other command waits for them.
     from realtime.engines.inventory import working_engines
     from realtime.engines.plans import PlanCache, PlanCacheError, plans_folder
-    from stemctx_core.classifier import load_bundle
+    from stemctx_core.classifier.classifier import load_bundle
 
     states, engines = working_engines(load_bundle(bundle).onnx_bytes)
     for engine in engines.values():

@@ -10,8 +10,8 @@ from realtime.engines.agreement import example
 from realtime.engines.inventory import EngineState, working_engines
 from realtime.engines.select import EngineKind, Precision
 from realtime.engines.timing import EngineTiming, time_engine
-from stemctx_core.classifier import load_bundle
-from stemctx_core.engine import Arrays, Engine, OnnxRuntimeEngine
+from stemctx_core.classifier.classifier import load_bundle
+from stemctx_core.classifier.engine import Arrays, Engine, OnnxRuntimeEngine
 
 
 class ComparedTiming(msgspec.Struct, frozen=True):

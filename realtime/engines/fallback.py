@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realtime.engines.builder import TensorRtError
-from stemctx_core.engine import Arrays, Engine, OnnxRuntimeEngine
+from stemctx_core.classifier.engine import Arrays, Engine, OnnxRuntimeEngine
 from stemctx_core.results import EngineInfo
 
 logger = logging.getLogger(__name__)

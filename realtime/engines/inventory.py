@@ -8,7 +8,7 @@ import msgspec
 
 from realtime.engines.driver import probe_driver
 from realtime.engines.select import GPU_KINDS, TITLES, EngineKind, Precision, gpu_obstacle, start_on_gpu
-from stemctx_core.engine import Engine, OnnxRuntimeEngine
+from stemctx_core.classifier.engine import Engine, OnnxRuntimeEngine
 from stemctx_core.errors import StemctxError
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from realtime.engines.builder import TensorRtError
 from realtime.engines.device import Cuda, Staged
-from stemctx_core.engine import Arrays
+from stemctx_core.classifier.engine import Arrays
 
 if TYPE_CHECKING:
     # Types only: a test checks them against NVIDIA's own bindings.

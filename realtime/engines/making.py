@@ -16,7 +16,7 @@ from realtime.engines.driver import probe_driver
 from realtime.engines.plans import PlanCache, PlanRecord
 from realtime.engines.select import GPU_KINDS, TITLES, EngineKind, Precision, gpu_obstacle
 from realtime.engines.tensorrt import plan_key, plan_target
-from stemctx_core.classifier import load_bundle
+from stemctx_core.classifier.classifier import load_bundle
 from stemctx_core.errors import InputError
 
 

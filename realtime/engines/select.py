@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Final
 
 from realtime.engines.driver import DriverProbe, probe_driver
 from realtime.engines.fallback import FallbackEngine
-from stemctx_core.engine import Engine, OnnxRuntimeEngine
+from stemctx_core.classifier.engine import Engine, OnnxRuntimeEngine
 from stemctx_core.errors import InputError, StemctxError
 
 if TYPE_CHECKING:
     from realtime.engines.plans import PlanCache
-    from stemctx_core.classifier import Classifier
+    from stemctx_core.classifier.classifier import Classifier
 
 logger = logging.getLogger(__name__)
 
@@ -59,11 +59,11 @@ def load_classifier(bundle: Path | None = None, engine: str = "auto", threads: i
     Raises
     ------
     BundleError
-        See `stemctx_core.classifier.load_bundle`.
+        See `stemctx_core.classifier.classifier.load_bundle`.
     InputError
         See `select_engine`.
     """
-    from stemctx_core.classifier import Classifier, load_bundle
+    from stemctx_core.classifier.classifier import Classifier, load_bundle
 
     kind, _, precision = engine.partition(":")
     wanted = precision_of(precision or Precision.FP32)

@@ -1,4 +1,4 @@
-"""TensorRT 10 and 11 and TensorRT-RTX behind the interface of `stemctx_core.engine.Engine`.
+"""TensorRT 10 and 11 and TensorRT-RTX behind the interface of `stemctx_core.classifier.engine.Engine`.
 
 Never made where `realtime.engines.driver` finds no device.
 """
@@ -21,7 +21,7 @@ from realtime.engines.lane import Lane, Shapes
 from realtime.engines.plans import PlanCache, PlanKey
 from realtime.engines.rtx import RtxKernels
 from realtime.engines.trt_log import new_logger
-from stemctx_core.engine import Arrays
+from stemctx_core.classifier.engine import Arrays
 from stemctx_core.results import EngineInfo
 
 logger = logging.getLogger(__name__)

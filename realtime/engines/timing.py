@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from stemctx_core.engine import Arrays, Engine
+from stemctx_core.classifier.engine import Arrays, Engine
 
 #: Runs of a batch at least, whatever time was given.
 _FEWEST_RUNS: Final = 3

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from stemctx_core import materials
-from stemctx_core.classes import Role, Sublattice
+from stemctx_core.chemistry import materials
+from stemctx_core.chemistry.classes import Role, Sublattice
 from stemctx_core.results import DECISIONS, SUBLATTICES, Decision, FrameResult
 
 LEVEL: Final = 0.95
@@ -69,8 +68,8 @@ def pooled(found: Iterable[Density]) -> list[Density]:
 
 
 def cell_cm2(host: str) -> float:
-    """Area of the unit cell of a monolayer (cm²), which holds one metal and one chalcogen site: a²√3/2."""
-    return math.sqrt(3) / 2 * materials.host(host).a_angstrom ** 2 * _CM2_PER_ANGSTROM2
+    """Area of the unit cell of a monolayer (cm²)."""
+    return materials.host(host).cell_angstrom2 * _CM2_PER_ANGSTROM2
 
 
 def decided_cm2(result: FrameResult) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from stemctx_core.colours import SERIES
+from stemctx_core.look.colours import SERIES
 from stemctx_core.results import SUBLATTICES, Decision, FrameResult
 
 _DPI: Final = 90

@@ -11,10 +11,22 @@ from typing import Any, Final, NamedTuple
 
 from realtime.files.densities import Density, decided_cm2, densities, pooled
 from realtime.files.outcome import Outcome
-from stemctx_core import formats
-from stemctx_core.colours import ROLE_COLOURS, ROLE_WORDS
 from stemctx_core.context import Known
-from stemctx_core.report_page import BREAK, Html, join, page, picture, piece, place, power, table, tag, tile
+from stemctx_core.look import formats
+from stemctx_core.look.colours import ROLE_COLOURS, ROLE_WORDS
+from stemctx_core.look.report_page import (
+    BREAK,
+    Html,
+    join,
+    page,
+    picture,
+    piece,
+    place,
+    power,
+    table,
+    tag,
+    tile,
+)
 from stemctx_core.results import Decision, FrameResult
 from stemctx_core.whole_files import write_whole
 
@@ -206,7 +218,7 @@ def _section(outcome: Outcome, number: int, thumbnails: int) -> Html:
     if result is None or image is None:
         return join(parts)
     from realtime.files.figures import entropy_png
-    from stemctx_core.pictures import overlay_png
+    from stemctx_core.look.pictures import overlay_png
 
     if outcome.judged:
         drawn = overlay_png(image, result, dpi=_MAP_DPI), entropy_png(result, image.shape)
@@ -225,7 +237,7 @@ def _section(outcome: Outcome, number: int, thumbnails: int) -> Html:
 
 
 def _flags(outcome: Outcome, most: int) -> list[Html]:
-    from stemctx_core.pieces import grey_levels, piece_png
+    from stemctx_core.look.pieces import grey_levels, piece_png
 
     result, image = outcome.result, outcome.image
     assert result is not None

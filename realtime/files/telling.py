@@ -10,8 +10,8 @@ from rich.table import Table
 
 from realtime.files.densities import densities
 from realtime.files.outcome import Outcome
+from stemctx_core.calibration.frame_checks import PIXEL_SIZE_TOLD
 from stemctx_core.context import Missing
-from stemctx_core.frame_checks import PIXEL_SIZE_TOLD
 from stemctx_core.results import Decision, FrameResult
 
 

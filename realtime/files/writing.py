@@ -130,7 +130,7 @@ def _report(answers: Answers) -> Report | None:
 def _overlay(answers: Answers, outcome: Outcome | None) -> bytes | None:
     if answers.overlay is None or outcome is None or outcome.image is None or outcome.result is None:
         return None
-    from stemctx_core.pictures import overlay_png
+    from stemctx_core.look.pictures import overlay_png
 
     return overlay_png(outcome.image, outcome.result, outcome.label)
 

@@ -6,11 +6,11 @@ from typing import Final
 
 import msgspec
 
-from stemctx_core.classes import HOST_ROLES, Sublattice
-from stemctx_core.colours import NO_ROLE, ROLE_COLOURS, ROLE_WORDS
+from stemctx_core.chemistry.classes import HOST_ROLES, Sublattice
 from stemctx_core.context import ImagingContext, Known
 from stemctx_core.labelling.book import Book
 from stemctx_core.labelling.records import OTHER, Kind, offered
+from stemctx_core.look.colours import NO_ROLE, ROLE_COLOURS, ROLE_WORDS
 
 _SITES: Final = {Sublattice.METAL: "metal site", Sublattice.CHALCOGEN: "chalcogen site"}
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from stemctx_core.classes import Candidate
+from stemctx_core.chemistry.classes import Candidate
 from stemctx_core.results import FrameResult
 
 #: Two sites of one sublattice are the same one when they are as close as this (px).

@@ -15,7 +15,7 @@ import numba
 
 from realtime.wire.codec import AnyArray
 from stemctx_core.context import ImagingContext
-from stemctx_core.patches import CutPatches
+from stemctx_core.contrast.patches import CutPatches
 from stemctx_core.results import EngineInfo, FrameIdentity, FrameResult
 
 #: Below so many pixels a second thread gains less than waiting for it costs where another program has its core.

@@ -14,7 +14,7 @@ from realtime.server.pipeline import PatchesUnsupported
 from realtime.server.sessions import Job
 from realtime.wire.codec import AnyArray
 from realtime.wire.messages import PatchesRequest, Status
-from stemctx_core.patches import CutPatches
+from stemctx_core.contrast.patches import CutPatches
 from stemctx_core.results import FrameResult
 
 logger = logging.getLogger(__name__)

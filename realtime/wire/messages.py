@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 
 from realtime.wire.limits import DTYPES, MAX_ARRAYS, MAX_AXIS, MAX_RANK, MINOR, SESSION_BYTES, Limits
-from stemctx_core.classes import Candidate
+from stemctx_core.chemistry.classes import Candidate
 from stemctx_core.context import ImagingContext
 from stemctx_core.errors import ProtocolError
 from stemctx_core.results import CalibrationSummary, EngineInfo, FrameIdentity, Refusal

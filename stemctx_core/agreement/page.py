@@ -12,8 +12,8 @@ from matplotlib.figure import Figure as Plot
 from stemctx_core.agreement.measuring import Figure, Measured
 from stemctx_core.agreement.ratings import DECIDED, MODEL
 from stemctx_core.agreement.report import Kind, Pair, Panel, Report
-from stemctx_core.colours import GRID, SERIES
-from stemctx_core.report_page import Html, join, page, picture, table, tag, tile
+from stemctx_core.look.colours import GRID, SERIES
+from stemctx_core.look.report_page import Html, join, page, picture, table, tag, tile
 
 _INK: Final = {"model": SERIES[0], "people": SERIES[4]}
 _METHODS: Final = (

@@ -11,8 +11,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stemctx_core import hand_labels
 from stemctx_core.errors import InputError
+from stemctx_core.labelling import hand_labels
 from stemctx_core.labelling.book import open_book
 from stemctx_core.labelling.sheet import Row, read_sheet, row_of_label, rows_of_book
 from stemctx_core.results import Decision

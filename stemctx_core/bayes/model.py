@@ -35,11 +35,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemctx_core.bayes.knowledge import SCORES, Knowledge
-from stemctx_core.classes import Sublattice
+from stemctx_core.chemistry.classes import Sublattice
+from stemctx_core.contrast.neighbourhood import neighbourhood
+from stemctx_core.contrast.patches import HALF_WIDTH, PITCH, sample_offsets
 from stemctx_core.dataset.patches import neighbour_defects
-from stemctx_core.encoding import Scene, host_rows, scene_tables
-from stemctx_core.neighbourhood import neighbourhood
-from stemctx_core.patches import HALF_WIDTH, PITCH, sample_offsets
+from stemctx_core.encoding.scene_columns import scene_tables
+from stemctx_core.scene import Scene, host_rows
 from stemctx_core.simulation.library import ResponseLibrary
 from stemctx_core.simulation.render import REACH_ANGSTROM, SQUARED_STEP
 

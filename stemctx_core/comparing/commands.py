@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from stemctx_core.errors import InputError
-from stemctx_core.frame_options import (
+from stemctx_core.reading.frame_options import (
     ConvergenceOption,
     HighTensionOption,
     HostOption,

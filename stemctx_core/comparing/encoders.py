@@ -11,9 +11,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from stemctx_core.classifier import Classifier, load_bundle
+from stemctx_core.classifier.classifier import Classifier, load_bundle
 from stemctx_core.comparing.views import FrameView
-from stemctx_core.encoding import EncodedScene, assemble
+from stemctx_core.encoding.encode import EncodedScene, assemble
 
 Points = tuple[NDArray[np.float64], NDArray[np.intp]]
 """(n, d) points, and the (n,) block of each."""

@@ -6,7 +6,7 @@ from stemctx_core.comparing import plots
 from stemctx_core.comparing.comparison import Comparison
 from stemctx_core.comparing.permutation import BLOCK_ANGSTROM, PERMUTATIONS
 from stemctx_core.comparing.told import change_words, gap_rows, summary_rows
-from stemctx_core.report_page import Html, join, page, picture, table, tag, tile
+from stemctx_core.look.report_page import Html, join, page, picture, table, tag, tile
 
 
 def comparison_page(found: Comparison, simulated: str, measured: str) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from stemctx_core import formats
 from stemctx_core.comparing.comparison import DISTANCES, Comparison
 from stemctx_core.comparing.permutation import Distance
+from stemctx_core.look import formats
 
 #: Number of the summary: what it is, digits, and what of a simulation moves it.
 SUMMARY: Final = {

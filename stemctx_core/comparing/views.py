@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from stemctx_core.classes import Sublattice
-from stemctx_core.column_features import NODES, column_maps
+from stemctx_core.chemistry.classes import Sublattice
 from stemctx_core.comparing.permutation import BLOCK_ANGSTROM, block_index
+from stemctx_core.contrast.mean_patches import OWN_COLUMN
+from stemctx_core.encoding.column_features import NODES, column_maps
 from stemctx_core.estimating.host_lattice import HostLattice
 from stemctx_core.estimating.noise import Residual, residual
-from stemctx_core.mean_patches import OWN_COLUMN
 from stemctx_core.scene import host_columns
 from stemctx_core.simulation.library import ResponseLibrary
 from stemctx_core.simulation.render import response_tables

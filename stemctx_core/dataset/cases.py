@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from stemctx_core import materials
-from stemctx_core.materials import Host
+from stemctx_core.chemistry import materials
+from stemctx_core.chemistry.materials import Host
 
 BENCHMARK_ENERGIES_KV: Final = (60.0, 80.0, 200.0)
 BENCHMARK_DETECTORS_MRAD: Final = ((50.0, 120.0), (70.0, 200.0))

@@ -9,15 +9,15 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from stemctx_core import classes
-from stemctx_core.classes import Candidate, Role
+from stemctx_core.chemistry import classes
+from stemctx_core.chemistry.classes import Candidate, Role
+from stemctx_core.chemistry.materials import Host
+from stemctx_core.chemistry.site_labels import SiteLabels
 from stemctx_core.dataset.population import populate
 from stemctx_core.dataset.regions import GrainBoundary, Hole, Line, SecondLayer
 from stemctx_core.dataset.sites import DISTURBED, MARGIN_ANGSTROM, honeycomb, with_boundary, with_second_layer
 from stemctx_core.errors import InputError
-from stemctx_core.materials import Host
 from stemctx_core.simulation.relaxation import relaxation_angstrom
-from stemctx_core.site_labels import SiteLabels
 
 
 class CrystalRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

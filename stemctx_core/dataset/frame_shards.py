@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stemctx_core.classes import priors
+from stemctx_core.chemistry.classes import priors
 from stemctx_core.dataset.crystal import CrystalRecipe
 from stemctx_core.dataset.frames import FrameRecipe, LabelledFrame, labelled_frame
 from stemctx_core.dataset.kinds import Imperfections

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stemctx_core.classes import REAL_PREVALENCE, Candidate, Role, Sublattice
+from stemctx_core.chemistry.classes import REAL_PREVALENCE, Candidate, Role, Sublattice
+from stemctx_core.contrast.neighbourhood import neighbourhood
+from stemctx_core.contrast.patches import PITCH, SAMPLES
 from stemctx_core.dataset.patch_kernel import count_patches, sample_spans
-from stemctx_core.encoding import Scene, host_rows, scene_tables
+from stemctx_core.encoding.scene_columns import scene_tables
 from stemctx_core.errors import InputError
-from stemctx_core.neighbourhood import neighbourhood
-from stemctx_core.patches import PITCH, SAMPLES
+from stemctx_core.scene import Scene, host_rows
 from stemctx_core.simulation.library import ResponseLibrary
 
 #: Chalcogen columns nearest to a metal site; a candidate with `vacancy_beside` lacks an atom in one of them.

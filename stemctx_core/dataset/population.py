@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from stemctx_core.classes import Candidate, Role, Sublattice
+from stemctx_core.chemistry.classes import Candidate, Role, Sublattice
 from stemctx_core.dataset.sites import LatticeSites
 
 

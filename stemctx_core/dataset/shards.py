@@ -34,13 +34,13 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import numpy as np
 
+from stemctx_core.contrast.patches import SIDE
 from stemctx_core.dataset.frame_shards import write_frames
 from stemctx_core.dataset.kinds import Kind
 from stemctx_core.dataset.recipe import DatasetRecipe
 from stemctx_core.dataset.scenes import CONTEXT, labelled_scene
 from stemctx_core.dataset.zarr_arrays import SceneRecord, add_array, attributes, case_attributes
 from stemctx_core.errors import InputError
-from stemctx_core.patches import SIDE
 from stemctx_core.simulation.library import ResponseLibrary
 
 if TYPE_CHECKING:

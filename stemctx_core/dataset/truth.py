@@ -8,17 +8,16 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from stemctx_core import classes, materials
-from stemctx_core.classes import Candidate
+from stemctx_core.chemistry import classes, columns, materials
+from stemctx_core.chemistry.classes import Candidate
 from stemctx_core.dataset.cases import (
     BENCHMARK_CONVERGENCE_MRAD,
     BENCHMARK_DETECTORS_MRAD,
     BENCHMARK_ENERGIES_KV,
     Case,
 )
-from stemctx_core.encoding import Nuisance, Scene
 from stemctx_core.errors import LibraryError
-from stemctx_core.simulation import columns
+from stemctx_core.scene import Nuisance, Scene
 from stemctx_core.simulation.library import ResponseLibrary
 from stemctx_core.simulation.optics import Optics
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from numpy.typing import NDArray
 
-from stemctx_core.classes import Candidate
+from stemctx_core.chemistry.classes import Candidate
 from stemctx_core.dataset.recipe import DatasetRecipe
 
 if TYPE_CHECKING:

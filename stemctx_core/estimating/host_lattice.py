@@ -9,20 +9,21 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from stemctx_core import materials
-from stemctx_core.calibration import FrameCalibration, calibrate
+from stemctx_core.calibration.calibrate import FrameCalibration, calibrate
+from stemctx_core.calibration.frame_checks import check_image
+from stemctx_core.calibration.scatter import Scatter, measure_scatter
+from stemctx_core.chemistry import materials
+from stemctx_core.chemistry.materials import Host
 from stemctx_core.context import ImagingContext, Missing
-from stemctx_core.encoding import Nuisance, Predictions, Scene, host_rows, predict
-from stemctx_core.features import projection
-from stemctx_core.frame_checks import check_image
-from stemctx_core.knowledge import Knowledge, knowledge
+from stemctx_core.contrast.features import projection
+from stemctx_core.contrast.mean_patches import OWN_COLUMN, HostMeans, flatten, host_means
+from stemctx_core.encoding.knowledge import Knowledge, knowledge
+from stemctx_core.encoding.prediction import Predictions, predict
+from stemctx_core.judging.view import lattice, view
 from stemctx_core.lattice import SiteGrid
-from stemctx_core.materials import Host
-from stemctx_core.mean_patches import OWN_COLUMN, HostMeans, flatten, host_means
-from stemctx_core.scatter import Scatter, measure_scatter
+from stemctx_core.scene import Nuisance, Scene, host_rows
 from stemctx_core.simulation.library import ResponseLibrary
 from stemctx_core.simulation.optics import Optics
-from stemctx_core.view import lattice, view
 
 #: A column stands out of its sublattice from so many robust standard deviations.
 _STANDS_OUT: Final = 3.0

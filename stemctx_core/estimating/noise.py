@@ -15,7 +15,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from stemctx_core.estimating.host_lattice import HostLattice
-from stemctx_core.view import LEAST_COHERENCE
+from stemctx_core.judging.view import LEAST_COHERENCE
 
 #: Bins along each side of the mean cell, and the width (Å) of what counts as slow.
 _BINS: Final = 36

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from stemctx_core.calibration import FITTING_RATIO
+from stemctx_core.calibration.calibrate import FITTING_RATIO
+from stemctx_core.calibration.frame_checks import PIXEL_SIZE_TOLD
 from stemctx_core.context import ImagingContext, Known, Missing
+from stemctx_core.encoding.knowledge import typical
 from stemctx_core.estimating.host_lattice import HostLattice, host_lattice
 from stemctx_core.estimating.rehearsal import Quantities, Rehearsals, measured, rehearse, witnesses
 from stemctx_core.estimating.ridge import Ridge, find_ridge
-from stemctx_core.frame_checks import PIXEL_SIZE_TOLD
-from stemctx_core.knowledge import typical
 from stemctx_core.simulation.library import ResponseLibrary
 
 #: Nominal coverage of every interval.

@@ -15,15 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from stemctx_core.classes import Role
+from stemctx_core.chemistry.classes import Role
 from stemctx_core.dataset.cases import Case
 from stemctx_core.dataset.crystal import CrystalRecipe
 from stemctx_core.dataset.frames import FrameRecipe, SiteTruth, labelled_frame
+from stemctx_core.encoding.plausible import host_ratio
 from stemctx_core.errors import FrameError, LibraryError
 from stemctx_core.estimating.host_lattice import HostLattice, host_lattice
 from stemctx_core.estimating.noise import residual
+from stemctx_core.judging.view import lattice as site_grid
 from stemctx_core.lattice import SiteGrid
-from stemctx_core.plausible import host_ratio
 from stemctx_core.simulation.imaging import (
     Afterglow,
     AmplitudeNoise,
@@ -41,7 +42,6 @@ from stemctx_core.simulation.imaging import (
 )
 from stemctx_core.simulation.library import ResponseLibrary
 from stemctx_core.simulation.optics import Optics
-from stemctx_core.view import lattice as site_grid
 
 _LOG = logging.getLogger(__name__)
 
@@ -84,11 +84,6 @@ class Quantities:
         values = [self.ratio, self.sigma_angstrom, self.dose_e_per_angstrom2, self.pixel_size_angstrom]
         logs: NDArray[np.float64] = np.log(values)
         return logs
-
-    @classmethod
-    def from_logarithms(cls, logs: NDArray[np.float64]) -> Quantities:
-        """Undo `logarithms`."""
-        return cls(*(float(v) for v in np.exp(logs)))
 
 
 def measured(lattice: HostLattice) -> Quantities:

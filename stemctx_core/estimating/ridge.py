@@ -13,9 +13,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from stemctx_core.chemistry.materials import Host
+from stemctx_core.encoding.plausible import host_ratio
 from stemctx_core.errors import LibraryError
-from stemctx_core.materials import Host
-from stemctx_core.plausible import host_ratio
 from stemctx_core.simulation.library import ResponseLibrary
 from stemctx_core.simulation.optics import Optics
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from stemctx_core.classes import L7
+from stemctx_core.chemistry.classes import L7
 from stemctx_core.dataset.cases import benchmark_cases
 from stemctx_core.evaluation import less_context
 from stemctx_core.evaluation.cache import Arrays

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemctx_core import metrics
-from stemctx_core.conformal import ConformalSets
 from stemctx_core.errors import BundleError
 from stemctx_core.evaluation.cache import Arrays
 from stemctx_core.evaluation.less_context import normalised
+from stemctx_core.judging.conformal import ConformalSets
 
 #: Accuracy that the answered patches must have, and the coverages that prediction sets are asked for.
 WANTED_ACCURACY: Final = 0.98

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from stemctx_core import metrics
-from stemctx_core.classes import L7, Role
+from stemctx_core.chemistry.classes import L7, Role
 from stemctx_core.dataset.cases import Case, benchmark_cases
 from stemctx_core.evaluation.abstention import prediction_sets
 from stemctx_core.evaluation.cache import Arrays

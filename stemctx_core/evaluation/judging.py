@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -14,9 +13,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stemctx_core.classifier import Classifier, load_bundle
+from stemctx_core.classifier.classifier import Classifier, load_bundle
+from stemctx_core.classifier.engine import OnnxRuntimeEngine
+from stemctx_core.contrast.features import projection
 from stemctx_core.dataset.groups import Group
-from stemctx_core.engine import OnnxRuntimeEngine
 from stemctx_core.evaluation.cache import Arrays, Cache
 from stemctx_core.evaluation.less_context import LessContext
 from stemctx_core.evaluation.scenes import (
@@ -29,7 +29,6 @@ from stemctx_core.evaluation.scenes import (
     first_repeats,
     part_of,
 )
-from stemctx_core.features import projection
 from stemctx_core.simulation.library import ResponseLibrary, shipped_library
 
 #: Scenes that are stored together, and that one process takes at a time.
@@ -117,11 +116,6 @@ def _white(group: Group) -> NDArray[np.float32]:
         "ckj,ncj->nck", group.encoded.whiten, features[:, None] - group.encoded.mean, optimize=True
     )
     return white
-
-
-def has_reference() -> bool:
-    """Whether this installation has the Bayes reference."""
-    return importlib.util.find_spec("stemctx_core.bayes") is not None
 
 
 def _reference(group: Group, library: ResponseLibrary, mode: Mode) -> NDArray[np.float32]:

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from stemctx_core import formats
 from stemctx_core.evaluation.ablation import SCORER
 from stemctx_core.evaluation.conditions import HONESTLY_TOLD, SET_COVERAGE
 from stemctx_core.evaluation.scenes import Mode
+from stemctx_core.look import formats
 
 Figure = dict[str, float | None]
 _NO_REFERENCE: Final = "the Bayes reference"

@@ -10,8 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatterSciNotation, NullFormatter
 
-from stemctx_core import formats
-from stemctx_core.colours import AXIS, GRID, INK, SERIES, SOFT
+from stemctx_core.look import formats
+from stemctx_core.look.colours import AXIS, GRID, INK, SERIES, SOFT
 
 #: What stands for what in every plot.
 SCORER: Final = SERIES[0]

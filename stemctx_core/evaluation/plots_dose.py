@@ -6,10 +6,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from stemctx_core import colours
 from stemctx_core.evaluation import plots
 from stemctx_core.evaluation.ablation import IMAGE_ONLY, PREDICTIONS, SCORER
 from stemctx_core.evaluation.scenes import Mode
+from stemctx_core.look import colours
 
 _SHOWN: Final = ("L5", "L7", "L7 near-Z")
 _FIGURES: Final = (("accuracy", "accuracy"), ("entropy_nats", "posterior entropy (nats)"))

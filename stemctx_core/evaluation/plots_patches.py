@@ -8,10 +8,10 @@ import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, PowerNorm
 
-from stemctx_core.classes import Role
-from stemctx_core.colours import AXIS, INK, ROLE_COLOURS, SERIES
+from stemctx_core.chemistry.classes import Role
 from stemctx_core.evaluation import plots
 from stemctx_core.evaluation.scenes import DOSES, Mode
+from stemctx_core.look.colours import AXIS, INK, ROLE_COLOURS, SERIES
 
 #: On the map both host columns are shown, which share a colour elsewhere.
 _MAP_COLOURS: Final = {**ROLE_COLOURS, Role.METAL: INK, Role.CHALCOGEN_PAIR: AXIS}

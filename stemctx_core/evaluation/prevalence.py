@@ -11,8 +11,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stemctx_core import classes, metrics
-from stemctx_core.classes import Role
+from stemctx_core import metrics
+from stemctx_core.chemistry import classes
+from stemctx_core.chemistry.classes import Role
 from stemctx_core.evaluation.cache import Arrays
 from stemctx_core.evaluation.less_context import normalised
 

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from stemctx_core.classifier import load_bundle
+from stemctx_core.classifier.classifier import load_bundle
 from stemctx_core.evaluation import speed, wrong_host
 from stemctx_core.evaluation.cache import Cache
 from stemctx_core.evaluation.judging import Advance, bench

@@ -10,13 +10,13 @@ from typing import Any, Final
 import numpy as np
 from scipy.stats import multivariate_normal
 
-from stemctx_core.classifier import Classifier, load_bundle
+from stemctx_core.classifier.classifier import Classifier, load_bundle
+from stemctx_core.classifier.engine import OnnxRuntimeEngine
+from stemctx_core.contrast.features import projection
 from stemctx_core.dataset.cases import benchmark_cases
 from stemctx_core.dataset.groups import Group, make_group
-from stemctx_core.engine import OnnxRuntimeEngine
 from stemctx_core.evaluation.plan import Plan
 from stemctx_core.evaluation.scenes import benchmark_scene
-from stemctx_core.features import projection
 from stemctx_core.simulation.library import shipped_library
 
 THREADS: Final = 2

@@ -12,13 +12,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from stemctx_core import formats
-from stemctx_core.classifier import Bundle, load_bundle
+from stemctx_core.classifier.classifier import Bundle, load_bundle
 from stemctx_core.evaluation import conditions, embedding, jobs
 from stemctx_core.evaluation.cache import Arrays, Cache
-from stemctx_core.evaluation.judging import Advance, Bench, Task, has_reference
+from stemctx_core.evaluation.judging import Advance, Bench, Task
 from stemctx_core.evaluation.plan import Plan
 from stemctx_core.evaluation.scenes import DOSES, Job, Mode
+from stemctx_core.look import formats
 from stemctx_core.simulation.library import shipped_library
 
 #: Starts a stage of so many steps; what it gives back is told how many are done.
@@ -88,15 +88,15 @@ def code_hash() -> str:
     """Hash of the source that draws scenes, renders and encodes them; results of other code are not taken up."""
     root = Path(__file__).parents[1]
     digest = hashlib.sha256()
-    folders = ("dataset", "simulation", "bayes")
-    named = (
-        "encoding", "scene", "features", "patches", "neighbourhood", "classes", "baselines", "species",
-        "evaluation/scenes", "evaluation/jobs", "evaluation/judging", "evaluation/less_context",
-    )  # fmt: skip
-    paths = [p for f in folders for p in sorted((root / f).rglob("*.py"))]
-    for path in [*paths, *(root / f"{n}.py" for n in named)]:
-        if path.is_file():
-            digest.update(path.read_bytes())
+    folders = ("bayes", "chemistry", "contrast", "dataset", "encoding", "simulation")
+    files = (
+        "scene",
+        "classifier/baselines",
+        *(f"evaluation/{n}" for n in ("scenes", "jobs", "judging", "less_context")),
+    )
+    paths = [path for folder in folders for path in sorted((root / folder).rglob("*.py"))]
+    for path in [*paths, *(root / f"{name}.py" for name in files)]:
+        digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
@@ -117,7 +117,9 @@ def measure(settings: Settings, bench: Bench, show: Show) -> Measured:
     measured = Measured(settings, load_bundle(settings.bundle))
     with measured.timed("benchmark"):
         _benchmark(measured, bench, show)
-    if _reference_wanted(measured):
+    if not settings.reference:
+        measured.skipped["Bayes reference"] = "left out on request (--no-reference)"
+    else:
         with measured.timed("Bayes reference"):
             _reference(measured, bench, show)
     with measured.timed("unseen conditions"):
@@ -127,14 +129,6 @@ def measure(settings: Settings, bench: Bench, show: Show) -> Measured:
     with measured.timed("map of patches"):
         _map(measured, bench, show)
     return measured
-
-
-def _reference_wanted(measured: Measured) -> bool:
-    if not has_reference():
-        measured.skipped["Bayes reference"] = "this version has no Bayes reference"
-    elif not measured.settings.reference:
-        measured.skipped["Bayes reference"] = "left out on request (--no-reference)"
-    return "Bayes reference" not in measured.skipped
 
 
 def _benchmark(measured: Measured, bench: Bench, show: Show) -> None:

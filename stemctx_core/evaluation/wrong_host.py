@@ -10,8 +10,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stemctx_core import materials, metrics
+from stemctx_core import metrics
 from stemctx_core.analysis import FrameAnalyzer
+from stemctx_core.chemistry import materials
 from stemctx_core.context import ImagingContext, Source, known
 from stemctx_core.dataset.cases import (
     BENCHMARK_CONVERGENCE_MRAD,
@@ -23,7 +24,7 @@ from stemctx_core.dataset.frames import FrameRecipe, labelled_frame
 from stemctx_core.metrics import Estimate
 from stemctx_core.results import DECISIONS, Decision, FrameResult
 from stemctx_core.simulation.library import ResponseLibrary
-from stemctx_core.simulation.render import Optics
+from stemctx_core.simulation.optics import Optics
 
 #: A frame of whose sites this share is not answered counts as abstained from.
 ABSTAINED_SHARE: Final = 0.5

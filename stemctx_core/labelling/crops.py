@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import map_coordinates
 
-from stemctx_core.patches import HALF_WIDTH, SIDE
+from stemctx_core.contrast.patches import HALF_WIDTH, SIDE
 
 #: Pixels of a picture; a browser makes it larger.
 PICTURE_PX: Final = 288

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import msgspec
 
-from stemctx_core import hand_labels, materials
-from stemctx_core.classes import HOST_ROLES
-from stemctx_core.hand_labels import HandLabel, Judgement
+from stemctx_core.chemistry import materials
+from stemctx_core.chemistry.classes import HOST_ROLES
+from stemctx_core.labelling import hand_labels
 from stemctx_core.labelling.book import Book
 from stemctx_core.labelling.crops import WIDTH, patch_picture
+from stemctx_core.labelling.hand_labels import HandLabel, Judgement
 from stemctx_core.labelling.records import OTHER, Answer, FrameRecord, Kind, SiteRecord, offered
 from stemctx_core.results import Decision
 

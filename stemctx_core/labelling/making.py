@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stemctx_core import materials
 from stemctx_core.analysis import FrameAnalyzer
+from stemctx_core.chemistry import materials
 from stemctx_core.context import ImagingContext
-from stemctx_core.evidence import SiteEvidence
-from stemctx_core.hand_labels import patch_bytes
+from stemctx_core.contrast.patches import extract_patches
+from stemctx_core.judging.evidence import SiteEvidence
 from stemctx_core.labelling.crops import SURROUNDINGS, WIDTH, crop, levels
+from stemctx_core.labelling.hand_labels import patch_bytes
 from stemctx_core.labelling.records import FrameRecord, SiteRecord
 from stemctx_core.labelling.sampling import Amounts, draw
-from stemctx_core.patches import extract_patches
 from stemctx_core.results import DECISIONS, SUBLATTICES, FrameIdentity, Refusal
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from stemctx_core.classes import Candidate, Sublattice
+from stemctx_core.chemistry.classes import Candidate, Sublattice
 from stemctx_core.context import ImagingContext
 from stemctx_core.results import CalibrationSummary, Decision, FrameIdentity
 
@@ -59,7 +59,7 @@ class SiteRecord(msgspec.Struct, frozen=True):
     found, probability, decision, posterior
         The model's most probable species, its probability, the decision, and the probability of every candidate.
     patch
-        The lattice-registered patch: `stemctx_core.patches.SAMPLES` little-endian float32.
+        The lattice-registered patch: `stemctx_core.contrast.patches.SAMPLES` little-endian float32.
     picture, surroundings
         PNG of the site, and of a wider part of the frame around it (empty where only the patch is known).
     picture_angstrom, surroundings_angstrom

@@ -12,8 +12,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from stemctx_core.decision import NO_LATTICE_HERE
 from stemctx_core.errors import InputError
+from stemctx_core.judging.decision import NO_LATTICE_HERE
 from stemctx_core.results import DECISIONS, EDGE, SUBLATTICES, Decision, FrameResult
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import msgspec
 
-from stemctx_core.classes import Sublattice
+from stemctx_core.chemistry.classes import Sublattice
 from stemctx_core.errors import InputError
-from stemctx_core.hand_labels import HandLabel
 from stemctx_core.labelling.book import Book
 from stemctx_core.labelling.hand import frame_of
+from stemctx_core.labelling.hand_labels import HandLabel
 from stemctx_core.labelling.records import OTHER, offered
 from stemctx_core.results import Decision
 from stemctx_core.whole_files import write_whole

@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from stemctx_core.chemistry.materials import Host
 from stemctx_core.errors import LatticeError
 from stemctx_core.lattice.cell import MeanCell, fold
 from stemctx_core.lattice.grid import SiteGrid, cells_near, lattice_constant, lay_out
@@ -14,7 +15,6 @@ from stemctx_core.lattice.naming import Naming, VisibleSites, by_ratio, name_sub
 from stemctx_core.lattice.phase import PhaseField, fit_phase
 from stemctx_core.lattice.prepared import FEWEST_ROWS, prepared, too_small
 from stemctx_core.lattice.reciprocal import Hexagon, find_hexagon
-from stemctx_core.materials import Host
 
 Real = NDArray[np.float32]
 

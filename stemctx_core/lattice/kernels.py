@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numba import prange
 
-from stemctx_core.compiled import compiled
+from stemctx_core.kernels.compiled import compiled
 
 #: Parts of a frame that are counted one by one, so that cores share them.
 _PARTS = 16

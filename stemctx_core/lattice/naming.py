@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from stemctx_core.elements import atomic_number
-from stemctx_core.materials import Host
+from stemctx_core.chemistry.elements import atomic_number
+from stemctx_core.chemistry.materials import Host
 
 Real = NDArray[np.float32]
 

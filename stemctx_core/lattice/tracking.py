@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from stemctx_core.chemistry.materials import Host
 from stemctx_core.errors import LatticeError
 from stemctx_core.lattice.cell import MeanCell, fold
 from stemctx_core.lattice.finding import LEAST_AGREEMENT, check_contrast
@@ -14,7 +15,6 @@ from stemctx_core.lattice.grid import SiteGrid, lay_out
 from stemctx_core.lattice.naming import Naming, by_ratio
 from stemctx_core.lattice.phase import refit_phase
 from stemctx_core.lattice.prepared import FEWEST_ROWS, prepared
-from stemctx_core.materials import Host
 
 #: The third Bragg peak may agree by this much less than in the frame before.
 _LOST_AGREEMENT: Final = 0.1

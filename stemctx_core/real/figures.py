@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from stemctx_core.agreement.figures import cohen_kappa
-from stemctx_core.classes import Role, Sublattice
-from stemctx_core.decision import OBSTACLES
+from stemctx_core.chemistry.classes import Role, Sublattice
+from stemctx_core.judging.decision import OBSTACLES
 from stemctx_core.metrics import average_precision, rounded
 from stemctx_core.real.data import Labels
 from stemctx_core.results import EDGE, FrameResult

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from stemctx_core.colours import ROLE_COLOURS, UNDECIDED
-from stemctx_core.decision import OBSTACLES
-from stemctx_core.pictures import overlay_png
+from stemctx_core.judging.decision import OBSTACLES
+from stemctx_core.look.colours import ROLE_COLOURS, UNDECIDED
+from stemctx_core.look.pictures import overlay_png
 from stemctx_core.real.measuring import THIRD, THIRD_HALF, Measured
 
 #: Eight inches of it have fewer pixels than the frames.

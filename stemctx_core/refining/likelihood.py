@@ -14,8 +14,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stemctx_core.classes import Candidate, Sublattice
-from stemctx_core.robust import robust_sd
+from stemctx_core.chemistry.classes import Candidate, Sublattice
+from stemctx_core.kernels.robust import robust_sd
 
 #: Error of a simulated amplitude, in units of the host's column: measured on real frames of WSe2.
 CLASS_ERROR: Final = 0.06

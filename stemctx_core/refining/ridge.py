@@ -14,11 +14,11 @@ from typing import Final
 
 import numpy as np
 
-from stemctx_core.calibration import FITTING_RATIO
+from stemctx_core.calibration.calibrate import FITTING_RATIO
+from stemctx_core.chemistry.materials import Host
+from stemctx_core.encoding.knowledge import Knowledge
+from stemctx_core.encoding.plausible import host_ratio
 from stemctx_core.errors import LibraryError
-from stemctx_core.knowledge import Knowledge
-from stemctx_core.materials import Host
-from stemctx_core.plausible import host_ratio
 from stemctx_core.scene import Missing
 from stemctx_core.simulation.library import ResponseLibrary
 from stemctx_core.simulation.optics import Optics

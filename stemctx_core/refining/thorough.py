@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stemctx_core import materials
+from stemctx_core.chemistry import materials
 from stemctx_core.context import ImagingContext
-from stemctx_core.decision import NO_LATTICE_HERE, OBSTACLES, TWIN, UNKNOWN
-from stemctx_core.evidence import SiteEvidence
-from stemctx_core.knowledge import Knowledge
+from stemctx_core.encoding.knowledge import Knowledge
+from stemctx_core.judging.decision import NO_LATTICE_HERE, OBSTACLES, TWIN, UNKNOWN
+from stemctx_core.judging.evidence import SiteEvidence
+from stemctx_core.judging.withheld import withheld_of
 from stemctx_core.refining.amplitudes import Amplitudes, expected, measure
 from stemctx_core.refining.likelihood import likelihood
 from stemctx_core.refining.ridge import along_ridge
 from stemctx_core.results import EDGE
 from stemctx_core.simulation.library import ResponseLibrary
-from stemctx_core.withheld import withheld_of
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from stemctx_core.chemistry import columns
 from stemctx_core.errors import LibraryError
-from stemctx_core.simulation import columns
 
 VACUUM_ANGSTROM = 1.5
 RING_MRAD = 5.0

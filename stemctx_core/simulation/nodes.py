@@ -12,8 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stemctx_core import elements
-from stemctx_core.simulation import columns
+from stemctx_core.chemistry import columns, elements
 from stemctx_core.simulation.multislice import (
     VACUUM_ANGSTROM,
     MultisliceSettings,
@@ -101,7 +100,7 @@ def reduced_response(column: str, node: Node, settings: MultisliceSettings) -> N
     Parameters
     ----------
     column
-        Key as in `stemctx_core.simulation.columns`.
+        Key as in `stemctx_core.chemistry.columns`.
     node
         Replaces the convergence of `settings`, and its aberrations.
 

@@ -24,8 +24,8 @@ import periodictable
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from stemctx_core import materials
-from stemctx_core.classes import HOST_ROLES, Candidate, Role
+from stemctx_core.chemistry import materials
+from stemctx_core.chemistry.classes import HOST_ROLES, Candidate, Role
 
 #: Distances of the shells, in lattice constants.
 SHELLS: Final = (1 / np.sqrt(3), 1.0, 2 / np.sqrt(3), np.sqrt(7 / 3), np.sqrt(3))
@@ -35,7 +35,7 @@ _SHELL_TOLERANCE: Final = 0.07
 
 @lru_cache(maxsize=1)
 def _table() -> dict[str, Any]:
-    text = resources.files("stemctx_core.data").joinpath("relaxation.json").read_text()
+    text = resources.files("stemctx_core.data").joinpath("relaxation.json").read_text(encoding="utf-8")
     read: dict[str, Any] = json.loads(text)
     return read
 

@@ -9,17 +9,17 @@ from typing import Any
 
 import torch
 
-from stemctx_core import classes, materials
-from stemctx_core.classifier import INPUT_NAMES, INPUT_VERSION, write_card
+from stemctx_core.chemistry import classes, materials
+from stemctx_core.chemistry.species import SPECIES
+from stemctx_core.classifier.classifier import INPUT_NAMES, INPUT_VERSION, write_card
+from stemctx_core.classifier.onnx_check import read_contents
+from stemctx_core.contrast.features import FEATURES
+from stemctx_core.contrast.patches import SAMPLES, SAMPLES_PER_LATTICE_CONSTANT, SIDE
 from stemctx_core.dataset.cases import BENCHMARK_CONVERGENCE_MRAD, BENCHMARK_ENERGIES_KV
 from stemctx_core.dataset.groups import MISSING_RATES
 from stemctx_core.dataset.truth import TRAINING_RANGES
 from stemctx_core.errors import LibraryError
-from stemctx_core.features import FEATURES
-from stemctx_core.onnx_check import read_contents
-from stemctx_core.patches import SAMPLES, SAMPLES_PER_LATTICE_CONSTANT, SIDE
 from stemctx_core.simulation.library import shipped_library
-from stemctx_core.species import SPECIES
 from stemctx_core.training.checkpoint import Progress
 from stemctx_core.training.config import TrainingConfig, fields
 from stemctx_core.training.export import export_baseline, export_scorer, export_split
@@ -43,7 +43,7 @@ def write_bundle(
     """Write ``model.onnx`` in its three forms and ``card.json``; each appears whole or not at all.
 
     ``model_fp16.onnx`` works in half precision; ``model_scene.onnx`` and ``model_features.onnx`` take features instead
-    of patches, in two steps (`stemctx_core.feature_scorer`).
+    of patches, in two steps (`stemctx_core.classifier.feature_scorer`).
 
     Returns
     -------

@@ -106,10 +106,10 @@ def _run(
 def _export(
     plan: TrainingConfig, output: Path, figures: bool, console: Console, nets: Any, mean: Any, progress: Any
 ) -> None:
-    from stemctx_core.classifier import write_card
-    from stemctx_core.conformal_fit import fit_bundle
+    from stemctx_core.classifier.classifier import write_card
     from stemctx_core.evaluation.benchmark import run_benchmark, table
     from stemctx_core.training.bundles import write_baselines, write_bundle
+    from stemctx_core.training.conformal_fit import fit_bundle
     from stemctx_core.training.stream import HELD_OUT, training_batch
     from stemctx_core.training.temperature import better_weights, fit_temperatures
 
@@ -126,7 +126,7 @@ def _export(
     if figures:
         small = plan.patches < 10_000_000
         rows = run_benchmark(output, patches_per_dose=2000 if small else 20000)
-        said["benchmark"] = [row.figures() for row in rows]
+        said["benchmark"] = rows
         write_card(output, {**card, "figures": said})
         fit_bundle(output, scenes=200 if small else 3000)
         console.print(table(rows))

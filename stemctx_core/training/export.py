@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from stemctx_core.classifier import INPUT_NAMES
-from stemctx_core.compositions import COMPOSITION_WIDTH, CONTEXT_WIDTH
-from stemctx_core.feature_scorer import FEATURE_INPUT_NAMES, SCENE_INPUT_NAMES
-from stemctx_core.features import FEATURES
-from stemctx_core.patches import SAMPLES
-from stemctx_core.species import SPECIES
+from stemctx_core.chemistry.species import SPECIES
+from stemctx_core.classifier.classifier import INPUT_NAMES
+from stemctx_core.classifier.feature_scorer import FEATURE_INPUT_NAMES, SCENE_INPUT_NAMES
+from stemctx_core.contrast.features import FEATURES
+from stemctx_core.contrast.patches import SAMPLES
+from stemctx_core.encoding.compositions import COMPOSITION_WIDTH, CONTEXT_WIDTH
 from stemctx_core.training.model import CandidateScorer
 from stemctx_core.training.paper_form import PaperForm
 from stemctx_core.training.split import FeatureScores, SceneReading

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from stemctx_core.compositions import COMPOSITION_WIDTH, CONTEXT_WIDTH
-from stemctx_core.features import FEATURES, projection
+from stemctx_core.contrast.features import FEATURES, projection
+from stemctx_core.encoding.compositions import COMPOSITION_WIDTH, CONTEXT_WIDTH
 
 #: Log-likelihood differences are cut here; beyond it a candidate is out of the question.
 LOWEST = -60.0

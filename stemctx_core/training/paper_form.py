@@ -11,9 +11,9 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from stemctx_core.compositions import CONTEXT_PARTS, context_slice
-from stemctx_core.features import FEATURES, projection
-from stemctx_core.species import SPECIES
+from stemctx_core.chemistry.species import SPECIES
+from stemctx_core.contrast.features import FEATURES, projection
+from stemctx_core.encoding.compositions import CONTEXT_PARTS, context_slice
 from stemctx_core.training.model import parameters
 
 #: What each level knows: parts of the context vector; the last also knows the candidate list.

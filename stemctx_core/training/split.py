@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from stemctx_core.features import FEATURES
+from stemctx_core.contrast.features import FEATURES
 from stemctx_core.training.model import LOWEST, CandidateScorer
 
 #: Of a token: residuals, whitened residuals, and what is said of the candidate's likelihood.

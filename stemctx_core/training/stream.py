@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from stemctx_core.chemistry.species import species_mask, species_rows
+from stemctx_core.contrast.features import projection
 from stemctx_core.dataset.groups import Group, hide, make_group, tell
 from stemctx_core.dataset.truth import random_candidates, random_case, random_shape, random_truth
-from stemctx_core.features import projection
 from stemctx_core.simulation.library import shipped_library
-from stemctx_core.species import species_mask, species_rows
 from stemctx_core.training.config import TrainingConfig
 
 #: Batches from this number on are never trained on.

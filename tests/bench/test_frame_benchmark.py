@@ -52,8 +52,8 @@ def test_vacant_sites_are_found_that_peaks_miss(figures: dict) -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="the alternative needs PyTorch")
 def test_the_alternative_runs_the_same_net(figures: dict) -> None:
-    from stemctx_core.classifier import Classifier, load_bundle
-    from stemctx_core.encoding import encode
+    from stemctx_core.classifier.classifier import Classifier, load_bundle
+    from stemctx_core.encoding.encode import encode
     from stemctx_core.simulation.library import shipped_library
     from stemctx_core.training.restored import eager
 

@@ -11,9 +11,9 @@ from dataclasses import replace
 import numpy as np
 
 from stemctx_core.analysis import FrameAnalyzer
+from tests.core.calibration.test_fault_frames import SMALL, wrong_flags
 from tests.core.frames import FrameRecipe, make_frame
-from tests.core.test_analysis import context_of
-from tests.core.test_fault_frames import SMALL, wrong_flags
+from tests.core.judging.test_analysis import context_of
 
 _KIB_PER_UNIT = 1 / 1024 if sys.platform == "darwin" else 1.0
 

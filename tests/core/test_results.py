@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stemctx_core.classes import candidates
+from stemctx_core.chemistry.classes import candidates
 from stemctx_core.context import ImagingContext, Known, Source
 from stemctx_core.results import (
     CSV_COLUMNS,

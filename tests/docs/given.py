@@ -16,13 +16,13 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from nionswift_plugin.stemctx.context_reader import ContextReader
-from nionswift_plugin.stemctx.labels import label_of
+from nionswift_plugin.stemctx.context.context_reader import ContextReader
+from nionswift_plugin.stemctx.flags.labels import label_of
 from sim.headless import HeadlessMicroscope
 from sim.instrument import MicroscopeSettings
-from stemctx_core import hand_labels
 from stemctx_core.analysis import FrameAnalyzer
-from stemctx_core.hand_labels import Judgement
+from stemctx_core.labelling import hand_labels
+from stemctx_core.labelling.hand_labels import Judgement
 from stemctx_core.results import Decision, FrameIdentity
 
 #: Two hundredths of a nanometre a pixel.

@@ -27,12 +27,12 @@ PUBLIC = (
     "stemctx_core.results:Refusal",
     "stemctx_core.results:Decision",
     "stemctx_core.results:SiteTable",
-    "stemctx_core.classes:Role",
-    "stemctx_core.hand_labels:HandLabel",
-    "stemctx_core.hand_labels:read",
+    "stemctx_core.chemistry.classes:Role",
+    "stemctx_core.labelling.hand_labels:HandLabel",
+    "stemctx_core.labelling.hand_labels:read",
     "stemctx_core.simulation.library:shipped_library",
-    "stemctx_core.planner:dose_to_tell",
-    "stemctx_core.conditions:best_condition",
+    "stemctx_core.planning.planner:dose_to_tell",
+    "stemctx_core.planning.conditions:best_condition",
     "stemctx_core.reading:read_micrograph",
     "stemctx_core.reading.declared:Declared",
     "realtime.files:analyze",
@@ -49,7 +49,7 @@ PUBLIC = (
     "realtime.autonomy.limits:Limits",
     "realtime.autonomy.session:Session",
     "realtime.autonomy.microscope:Microscope",
-    "nionswift_plugin.stemctx.scripting:open_session",
+    "nionswift_plugin.stemctx.scripting.opening:open_session",
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from nionswift_plugin.stemctx.context_reader import ContextReader
+from nionswift_plugin.stemctx.context.context_reader import ContextReader
 from sim.headless import HeadlessMicroscope
 from sim.instrument import MicroscopeSettings
 from stemctx_core.analysis import FrameAnalyzer

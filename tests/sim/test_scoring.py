@@ -6,7 +6,7 @@ import pytest
 from sim.generator import GroundTruth
 from sim.scoring import FrameScore, Score, score
 from sim.specimen import ColumnField
-from stemctx_core import classes
+from stemctx_core.chemistry import classes
 from stemctx_core.context import ImagingContext, Known, Source
 from stemctx_core.results import DECISIONS, Decision, FrameIdentity, FrameResult, SiteTable
 

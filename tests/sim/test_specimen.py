@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial import cKDTree
 
 from sim.specimen import DEFAULT_PREVALENCE, Specimen
-from stemctx_core.classes import Role, Sublattice
+from stemctx_core.chemistry.classes import Role, Sublattice
 from stemctx_core.errors import InputError
 
 

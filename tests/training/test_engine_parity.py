@@ -12,14 +12,14 @@ from onnx import numpy_helper
 torch = pytest.importorskip("torch", reason="torch is not installed")
 pytestmark = pytest.mark.torch
 
-from stemctx_core.classes import Sublattice  # noqa: E402
-from stemctx_core.classifier import Bundle, Classifier, load_bundle, posterior_from  # noqa: E402
+from stemctx_core.chemistry.classes import Sublattice  # noqa: E402
+from stemctx_core.classifier.classifier import Bundle, Classifier, load_bundle, posterior_from  # noqa: E402
+from stemctx_core.classifier.engine import Arrays, OnnxRuntimeEngine  # noqa: E402
+from stemctx_core.classifier.feature_scorer import FeatureScorer  # noqa: E402
+from stemctx_core.contrast.features import projection  # noqa: E402
 from stemctx_core.dataset.cases import benchmark_cases  # noqa: E402
 from stemctx_core.dataset.groups import make_group  # noqa: E402
-from stemctx_core.engine import Arrays, OnnxRuntimeEngine  # noqa: E402
 from stemctx_core.evaluation.scenes import benchmark_scene  # noqa: E402
-from stemctx_core.feature_scorer import FeatureScorer  # noqa: E402
-from stemctx_core.features import projection  # noqa: E402
 from stemctx_core.simulation.library import shipped_library  # noqa: E402
 from stemctx_core.training.export import export_split  # noqa: E402
 from stemctx_core.training.model import CandidateScorer, ScorerSize  # noqa: E402

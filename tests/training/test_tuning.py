@@ -22,26 +22,26 @@ import typer  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
 from stemctx_core.analysis import FrameAnalyzer  # noqa: E402
-from stemctx_core.classifier import load_bundle, posterior_from  # noqa: E402
-from stemctx_core.engine import OnnxRuntimeEngine  # noqa: E402
+from stemctx_core.classifier.classifier import load_bundle, posterior_from  # noqa: E402
+from stemctx_core.classifier.engine import OnnxRuntimeEngine  # noqa: E402
+from stemctx_core.contrast.features import lifting  # noqa: E402
 from stemctx_core.errors import InputError  # noqa: E402
-from stemctx_core.features import lifting  # noqa: E402
-from stemctx_core.hand_labels import HandLabel  # noqa: E402
-from stemctx_core.metrics import precision_recall  # noqa: E402
+from stemctx_core.judging.trained import TrainedRanges  # noqa: E402
+from stemctx_core.labelling.hand_labels import HandLabel  # noqa: E402
 from stemctx_core.reading import read_micrograph  # noqa: E402
 from stemctx_core.simulation.library import shipped_library  # noqa: E402
-from stemctx_core.trained import TrainedRanges  # noqa: E402
 from stemctx_core.training.config import TrainingConfig  # noqa: E402
 from stemctx_core.training.nets import SCENE_INPUTS  # noqa: E402
 from stemctx_core.training.stream import HELD_OUT, training_batch  # noqa: E402
-from stemctx_core.training.tuning import Outcome, judge_labels, tune  # noqa: E402
-from stemctx_core.training.tuning_bundle import tunable  # noqa: E402
-from stemctx_core.training.tuning_commands import register  # noqa: E402
-from stemctx_core.training.tuning_figures import Rendered  # noqa: E402
-from stemctx_core.training.tuning_labels import LabelSet, read_labels  # noqa: E402
-from stemctx_core.training.tuning_plan import TuningPlan  # noqa: E402
-from stemctx_core.training.tuning_rungs import LADDER, Tunable, log_posterior  # noqa: E402
-from stemctx_core.training.tuning_shares import Drawn  # noqa: E402
+from stemctx_core.training.tuning.bundle import tunable  # noqa: E402
+from stemctx_core.training.tuning.commands import register  # noqa: E402
+from stemctx_core.training.tuning.figures import Rendered  # noqa: E402
+from stemctx_core.training.tuning.labels import LabelSet, read_labels  # noqa: E402
+from stemctx_core.training.tuning.plan import TuningPlan  # noqa: E402
+from stemctx_core.training.tuning.rungs import LADDER  # noqa: E402
+from stemctx_core.training.tuning.shares import Drawn  # noqa: E402
+from stemctx_core.training.tuning.tunable import Tunable, log_posterior  # noqa: E402
+from stemctx_core.training.tuning.tune import Outcome, judge_labels, tune  # noqa: E402
 from tests.training.tuning_support import (  # noqa: E402
     context,
     drawn,
@@ -60,14 +60,14 @@ _KILLED = """
 import sys
 from pathlib import Path
 import torch
-from stemctx_core.classifier import load_bundle
+from stemctx_core.classifier.classifier import load_bundle
 from stemctx_core.simulation.library import shipped_library
-from stemctx_core.trained import TrainedRanges
-from stemctx_core.training.tuning import tune
-from stemctx_core.training.tuning_bundle import tunable, write_tuned
-from stemctx_core.training.tuning_labels import read_labels
-from stemctx_core.training.tuning_plan import TuningPlan
-from stemctx_core.training.tuning_rungs import Sharpness
+from stemctx_core.judging.trained import TrainedRanges
+from stemctx_core.training.tuning.tune import tune
+from stemctx_core.training.tuning.bundle import tunable, write_tuned
+from stemctx_core.training.tuning.labels import read_labels
+from stemctx_core.training.tuning.plan import TuningPlan
+from stemctx_core.training.tuning.rungs import Sharpness
 torch.set_num_threads(1)
 base = load_bundle()
 labels = read_labels([Path(sys.argv[1])], shipped_library(), TrainedRanges.from_card(base.card))
@@ -308,7 +308,8 @@ def _words(model: Tunable, labels: LabelSet) -> str:
     true = np.array([labels.kept[row].label for row in scene.rows]) == "vac_Se"
     figures = []
     for name, those in (("vac_Se", ["vac_Se"]), ("vac_Se or O_Se", ["vac_Se", "O_Se"])):
-        precision, recall = precision_recall(np.isin(best, those), true)
+        found = np.isin(best, those)
+        precision, recall = np.mean(true[found]) if found.any() else 0.0, np.mean(found[true])
         f1 = 2 * precision * recall / max(1e-9, precision + recall)
         figures.append(f"{name} precision {precision:.3f} recall {recall:.3f} F1 {f1:.3f}")
     return f"NLL {_surprise(model, labels):.4f}; " + "; ".join(figures)

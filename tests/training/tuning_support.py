@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from stemctx_core import materials
 from stemctx_core.analysis import FrameAnalyzer
-from stemctx_core.classes import Role
+from stemctx_core.chemistry import materials
+from stemctx_core.chemistry.classes import Role
 from stemctx_core.context import ImagingContext, Source, known
+from stemctx_core.contrast.patches import extract_patches
 from stemctx_core.dataset.cases import Case
 from stemctx_core.dataset.crystal import CrystalRecipe
 from stemctx_core.dataset.frames import FrameRecipe, labelled_frame
-from stemctx_core.hand_labels import HandLabel, Judgement, append, patch_bytes
-from stemctx_core.patches import extract_patches
+from stemctx_core.labelling.hand_labels import HandLabel, Judgement, append, patch_bytes
 from stemctx_core.results import SUBLATTICES, FrameIdentity
 from stemctx_core.simulation.library import shipped_library
 

@@ -25,7 +25,7 @@ def _cpu() -> Finding:
             'Run: python -m pip install "onnxruntime>=1.20"',
         )
     try:
-        said = ask("engines", "onnxruntime", timeout_s=90.0)
+        said = ask("engines", "onnxruntime", timeout_s=180.0)
     except ProbeFailed as error:
         return trouble(TOPIC, f"ONNX Runtime does not run the shipped model: {error}", _REINSTALL)
     if said["obstacle"]:
@@ -77,8 +77,8 @@ def probe(kind: str) -> dict[str, Any]:
     from realtime.engines.agreement import example
     from realtime.engines.driver import probe_driver
     from realtime.engines.select import EngineKind, Precision, gpu_obstacle, start_on_gpu
-    from stemctx_core.classifier import load_bundle
-    from stemctx_core.engine import Engine, OnnxRuntimeEngine
+    from stemctx_core.classifier.classifier import load_bundle
+    from stemctx_core.classifier.engine import Engine, OnnxRuntimeEngine
 
     wanted, driver = EngineKind(kind), probe_driver()
     if obstacle := gpu_obstacle(wanted, driver):

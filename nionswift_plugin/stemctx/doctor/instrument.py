@@ -14,7 +14,7 @@ from nionswift_plugin.stemctx.doctor.installed import there
 TOPIC: Final = "instrument"
 _PATIENCE_S: Final = 15.0
 _INSIDE: Final = (
-    "At the microscope open Window > Python Console in Nion Swift and enter: "
+    "At the microscope open File > Python Console in Nion Swift and enter: "
     "from nionswift_plugin.stemctx import doctor; print(doctor.report())"
 )
 
@@ -67,7 +67,7 @@ def ask_controls(stem_controller: Any, channels: tuple[str, ...]) -> dict[str, A
     dict
         ``answers``: what, from which control, in words; ``silent``: what no control gives, with those tried.
     """
-    from nionswift_plugin.stemctx.context_reader import ContextReader
+    from nionswift_plugin.stemctx.context.context_reader import ContextReader
     from stemctx_core.context import Known
 
     answers, silent = {}, {}

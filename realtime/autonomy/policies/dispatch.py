@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import msgspec
 
-from realtime.autonomy.config import (
+from realtime.autonomy.policies.confirm import ConfirmResult, confirm
+from realtime.autonomy.policies.follow import FollowResult, follow
+from realtime.autonomy.policies.precise import PreciseResult, until_precise
+from realtime.autonomy.policies.survey import SurveyResult, survey_grid
+from realtime.autonomy.policies.survey_file import (
     ConfirmPolicy,
     FollowPolicy,
     Policy,
     PrecisePolicy,
     SurveyPolicy,
 )
-from realtime.autonomy.policies.confirm import ConfirmResult, confirm
-from realtime.autonomy.policies.follow import FollowResult, follow
-from realtime.autonomy.policies.precise import PreciseResult, until_precise
-from realtime.autonomy.policies.survey import SurveyResult, survey_grid
 from realtime.autonomy.policies.watch import WatchResult, watch
 from realtime.autonomy.session import Session
 

@@ -1,0 +1,1 @@
+"""The operator of the window tests: presses, looks, and writes down what was seen."""

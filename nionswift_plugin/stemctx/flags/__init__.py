@@ -1,0 +1,1 @@
+"""The list of flags, and what can be done at one."""

@@ -1,0 +1,1 @@
+"""`stemctx live`: the simulated microscope with live flags, without a window."""

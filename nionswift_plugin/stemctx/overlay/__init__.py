@@ -1,0 +1,1 @@
+"""Flags drawn on the live image."""

@@ -1,0 +1,1 @@
+"""The panel: its tabs and their sections."""

@@ -1,0 +1,1 @@
+"""Live flagging without a window: frames tapped, judged by a server, and handed out."""

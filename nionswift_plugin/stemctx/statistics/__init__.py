@@ -1,0 +1,1 @@
+"""What was flagged so far: counts, densities, distances and trends."""

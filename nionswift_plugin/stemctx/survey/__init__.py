@@ -1,0 +1,1 @@
+"""`stemctx survey`: autonomous acquisition, and its benchmark."""

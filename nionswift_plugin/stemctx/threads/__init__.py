@@ -1,0 +1,1 @@
+"""Work off the window's thread, on it, and not too often."""

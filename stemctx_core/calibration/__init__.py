@@ -1,0 +1,1 @@
+"""What a frame says of itself: gain, background, source, dose, scatter, and whether it is of the declared host."""

@@ -1,0 +1,1 @@
+"""What may stand where: hosts, elements, columns, roles and species, and how often each is expected."""

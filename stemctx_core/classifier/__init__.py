@@ -1,0 +1,1 @@
+"""The model: its bundle, the engine that runs it, and posteriors."""

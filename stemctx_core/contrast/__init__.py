@@ -1,0 +1,1 @@
+"""What an image shows at a site: lattice-registered patches, and what is measured on them."""

@@ -1,0 +1,152 @@
+"""The mean patches of the host's own columns, and what varies slowly over a frame taken off.
+
+A frame holds thousands of columns that are the host's own; those that stand out of their sublattice are left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from stemctx_core.contrast.patches import inside_disc, sample_offsets, weighted_sums
+from stemctx_core.errors import CalibrationError
+from stemctx_core.kernels.robust import medians, robust_sd
+from stemctx_core.kernels.sharing import shared
+
+FEWEST_SITES: Final = 12
+#: Feature that measures a site's own column: the Gaussian-weighted mean of 0.55 Å.
+OWN_COLUMN: Final = 2
+#: Samples of a patch this near its site (lattice constants) are fitted, those nearer than the second not for slow fields.
+FIT_RADIUS: Final = 1.15
+_CENTRE_RADIUS = 0.33
+#: Patches that are changed at a time.
+_CHUNK = 1024
+#: Slow fields are looked at in about so many places of a frame at most, at one site in so many at most, and
+#: interpolated between them.
+_ANCHORS = 800
+_SITES_AN_ANCHOR = 8
+#: So many sites share the columns of a patch; where there are more than the second number, some are passed over.
+_OVERLAP = 12
+_FITTED_SITES = 512
+
+
+@dataclass(frozen=True)
+class HostMeans:
+    """Mean patches of the columns that do not stand out of their sublattice, metal first.
+
+    Attributes
+    ----------
+    patches
+        (2, SAMPLES) in intensity units.
+    shortfall
+        (2,) mean level of all columns of a sublattice over that of those.
+    """
+
+    patches: NDArray[np.float64]
+    shortfall: NDArray[np.float64]
+
+
+def host_means(
+    patches: NDArray[np.float32], own_level: NDArray[np.float32], sublattice: NDArray[np.int8]
+) -> HostMeans:
+    """Mean patches of the host's columns, without copying any.
+
+    Parameters
+    ----------
+    patches
+        (n, SAMPLES) whole patches.
+    own_level
+        (n,) feature `OWN_COLUMN` of each.
+    sublattice
+        (n,) 0 metal, 1 chalcogen.
+
+    Raises
+    ------
+    CalibrationError
+        Too few sites.
+    """
+    weights = np.zeros(len(patches), np.float32)
+    shortfall = np.zeros(2)
+    for code in (0, 1):
+        mine = sublattice == code
+        if np.count_nonzero(mine) < FEWEST_SITES:
+            raise CalibrationError(
+                "too_few_sites",
+                f"Only {np.count_nonzero(mine)} whole patches on one sublattice, {FEWEST_SITES} are needed.",
+                "Use a larger field of view, or wait for more rows.",
+            )
+        kept = _host_like(own_level, mine)
+        weights[kept] = 1 / np.count_nonzero(kept)
+        shortfall[code] = float(own_level[mine].mean() - own_level[kept].mean())
+    sums = shared(len(patches), lambda part: weighted_sums(patches[part], weights[part], sublattice[part]))
+    return HostMeans(np.sum(sums, axis=(0, 1), dtype=np.float64), shortfall)
+
+
+def flatten(
+    patches: NDArray[np.float32],
+    means: HostMeans,
+    sublattice: NDArray[np.int8],
+    positions_px: NDArray[np.float64],
+    neighbours: int = 64,
+) -> NDArray[np.float32]:
+    """Remove slow variation of gain and background, where there is more of it than noise explains.
+
+    Each patch without its own column is fitted with the mean patch of its sublattice and a constant; the medians of
+    both over the nearest sites are the local gain and background. A uniform frame is returned as it is.
+
+    Parameters
+    ----------
+    patches
+        (n, SAMPLES) whole patches.
+    means
+        Of them.
+    positions_px
+        (n, 2) their sites.
+    """
+    ring = np.linalg.norm(sample_offsets(), axis=1)
+    use = (ring > _CENTRE_RADIUS) & (ring < FIT_RADIUS)
+    levels = means.patches[:, use].mean(axis=1)
+    solve = np.zeros((patches.shape[1], 4), np.float32)
+    for code in (0, 1):
+        basis = np.stack([means.patches[code, use] - levels[code], np.ones(use.sum())], axis=1)
+        solve[use, 2 * code : 2 * code + 2] = np.linalg.pinv(basis).T
+    # Patches overlap: about a dozen sites share their columns, so `count` of them are count / 12 independent values,
+    # and so are those that are left when some are passed over.
+    count = min(neighbours, len(patches))
+    expected = 1.57 * _OVERLAP / count
+    every = int(np.clip(len(patches) // _FITTED_SITES, 1, _OVERLAP // 2))
+    fewer = slice(None, None, every)
+    fitted = (patches[fewer] @ solve).reshape(-1, 2, 2)
+    local = fitted[np.arange(len(fitted)), sublattice[fewer]].astype(np.float64)
+    local[:, 1] -= levels[sublattice[fewer]]
+    anchors = np.arange(0, len(patches), max(_SITES_AN_ANCHOR, len(patches) // _ANCHORS))
+    _, nearest = cKDTree(positions_px[fewer]).query(positions_px[anchors], k=max(1, count // every))
+    smooth = np.stack([medians(local[:, k][nearest.reshape(len(anchors), -1)]) for k in (0, 1)], axis=1)
+    varied = np.array(
+        [robust_sd(smooth[:, k]) ** 2 > 4 * expected * robust_sd(local[:, k]) ** 2 for k in (0, 1)]
+    )
+    if not varied.any():
+        return patches
+    distance, near = cKDTree(positions_px[anchors]).query(positions_px, k=min(4, len(anchors)))
+    weight = 1 / (distance.reshape(len(patches), -1) + 1.0)
+    weight /= weight.sum(axis=1, keepdims=True)
+    field = np.einsum("na,nak->nk", weight, smooth[near.reshape(len(patches), -1)])
+    gain, shift = np.clip(field[:, 0], 0.2, 5.0), field[:, 1]
+    some = patches[:: max(1, len(patches) // _ANCHORS)]
+    overall = float(np.median(some[:, inside_disc()]))
+    flat = np.empty_like(patches)
+    for part in (slice(i, i + _CHUNK) for i in range(0, len(patches), _CHUNK)):
+        flat[part] = (patches[part] - overall - shift[part, None]) / gain[part, None] + overall
+    return flat
+
+
+def _host_like(own_level: NDArray[np.float32], mine: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Sites of a sublattice whose own column does not stand out of it."""
+    middle = np.median(own_level[mine])
+    away = np.abs(own_level - middle)
+    kept: NDArray[np.bool_] = mine & (away <= 3 * max(robust_sd(own_level[mine]), 1e-12))
+    return kept

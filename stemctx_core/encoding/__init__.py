@@ -1,0 +1,1 @@
+"""Context and candidates as the numbers that the model takes, and what each candidate should look like."""

@@ -1,0 +1,1 @@
+"""Several frames of one field, and frames that are still being scanned."""

@@ -1,0 +1,95 @@
+"""An analyzer for the frames of one client: it follows the lattice, adds up evidence, and judges only new rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stemctx_core.analysis import FrameAnalyzer
+from stemctx_core.context import ImagingContext
+from stemctx_core.contrast.patches import CutPatches
+from stemctx_core.following.accumulate import FieldEvidence, accumulate
+from stemctx_core.following.growing import GrowingFrame
+from stemctx_core.judging.evidence import SiteEvidence, timed
+from stemctx_core.lattice import SiteGrid
+from stemctx_core.results import EngineInfo, FrameIdentity, FrameResult
+
+
+class FieldMemory:
+    """Judges the frames of one stream with what the frames before them showed.
+
+    Evidence is kept while field of view, host, candidates and every imaging condition stay as they are. While a frame
+    is being scanned, its new rows are judged by themselves; when it is whole it is judged whole, and only then counts.
+
+    Parameters
+    ----------
+    analyzer
+        Judges single frames; may be shared.
+    """
+
+    def __init__(self, analyzer: FrameAnalyzer) -> None:
+        self._analyzer = analyzer
+        self._growing = GrowingFrame(analyzer)
+        self._grid: SiteGrid | None = None
+        self._field: FieldEvidence | None = None
+        self._key: object = None
+
+    @property
+    def model_name(self) -> str:
+        """As of the analyzer."""
+        return self._analyzer.model_name
+
+    @property
+    def model_sha256(self) -> str:
+        """As of the analyzer."""
+        return self._analyzer.model_sha256
+
+    @property
+    def engine_info(self) -> EngineInfo:
+        """As of the analyzer."""
+        return self._analyzer.engine_info
+
+    def analyze_patches(
+        self, patches: CutPatches, context: ImagingContext, frame: FrameIdentity
+    ) -> FrameResult:
+        """Judge patches by themselves."""
+        return self._analyzer.analyze_patches(patches, context, frame)
+
+    def analyze(
+        self, image: NDArray[Any], context: ImagingContext, frame: FrameIdentity | None = None
+    ) -> FrameResult:
+        """Judge a frame, or the rows of it that are there, with what is known of its field."""
+        if frame is None:
+            return self._analyzer.analyze(image, context)
+        key = (context.as_imaged, frame.shape)
+        if key != self._key:
+            self._key, self._grid, self._field = key, None, None
+        if frame.valid_rows < frame.shape[0]:
+            result, grid = self._growing.analyze(image, context, frame, self._grid)
+            self._grid = grid or self._grid  # the first rows are too few to see the lattice
+            return result
+        self._growing.forget()
+        return self._whole(image, context, frame)
+
+    def _whole(self, image: NDArray[Any], context: ImagingContext, frame: FrameIdentity) -> FrameResult:
+        timing: dict[str, float] = {}
+        past, previous, self._field, self._grid = self._field, self._grid, None, None
+
+        def evidence() -> SiteEvidence:
+            new = self._analyzer.observe(image, context, timing, previous)
+            with timed(timing, "calibration"):
+                seen, counts = accumulate(past, new)
+            told = self._analyzer.likelihood(seen, timing)
+            self._field, self._grid = FieldEvidence.of(seen, counts, told), new.grid
+            return told
+
+        result = self._analyzer.judge(evidence, context, frame, timing)
+        return replace(result, frames_accumulated=self._frames())
+
+    def _frames(self) -> int:
+        """Frames behind a typical site."""
+        counts = self._field.counts if self._field is not None else ()
+        return int(np.median(counts)) if len(counts) else 1

@@ -1,0 +1,112 @@
+"""Sites that are like nothing that is listed: contamination, an adatom, a second layer, a species nobody named.
+
+Whatever the classifier makes of a patch, its features must lie where the best candidate is expected. Their whitened
+distance is that of Gaussian noise where they do (its mean square is 1 a feature), and grows with dose where they do
+not. One thing that is no unknown makes it large too: an unusual defect beside the site. A patch that stands out is
+therefore looked at again with every column around it free, and is unknown only where its own column and the places
+between the columns still do not fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stemctx_core.chemistry.classes import Candidate, Role
+from stemctx_core.contrast.features import OWN_NEIGHBOURS
+from stemctx_core.encoding.encode import EncodedScene
+from stemctx_core.encoding.prediction import Predictions
+from stemctx_core.kernels.sharing import shared
+from stemctx_core.kernels.whitened import mean_squares
+from stemctx_core.scene import Nuisance
+
+#: Mean squares a feature up to which a patch is like its candidate; at most 0.5 % of the sites of clean frames
+#: are above it from 1e3 to 1e6 e/Å² once their neighbours are free.
+LARGEST_DISTANCE: Final = 3.0
+#: Relative amplitude, standard deviation, that a column beside the site is given in the second look: a missing one
+#: is one off, one of a double weight too.
+_NEIGHBOUR_AMPLITUDE: Final = 1.0
+#: Below this part of what the six neighbours of the same kind should show, they are gone too: a hole, a blanked beam.
+_LEAST_NEIGHBOURS: Final = 0.5
+#: A frame of which more than this share is unknown is not of the declared material, or not a clean monolayer.
+LARGEST_SHARE: Final = 0.35
+_VACANT_ROLES: Final = (Role.METAL_VACANCY, Role.CHALCOGEN_DIVACANCY)
+
+
+@dataclass(frozen=True)
+class Distances:
+    """How far each patch lies from its best candidate, mean squares of whitened features.
+
+    Attributes
+    ----------
+    plain
+        (n,) as expected among the host's own columns.
+    neighbours_free
+        (n,) with the amplitudes of the columns around fitted; the same as `plain` where that is small, and infinite
+        where the columns around are gone too, which free amplitudes would explain.
+    usual
+        Median of `plain`, at least 1: what errors that the whole frame shares make of it.
+    """
+
+    plain: NDArray[np.float64]
+    neighbours_free: NDArray[np.float64]
+    usual: float
+
+    @property
+    def unlike(self) -> NDArray[np.bool_]:
+        """(n,) whether a patch is like none of the candidates."""
+        unlike: NDArray[np.bool_] = self.neighbours_free > LARGEST_DISTANCE * self.usual
+        return unlike
+
+
+def distances(
+    features: NDArray[np.float32],
+    best: NDArray[np.integer[Any]],
+    encoded: EncodedScene,
+    predictions: Predictions,
+    candidates: Sequence[Candidate],
+    nuisance: Nuisance,
+    dose_e_per_angstrom2: float,
+    background: float,
+) -> Distances:
+    """Distance of every patch from the candidate that it is taken for.
+
+    Parameters
+    ----------
+    features
+        (n, K) in units of the reference.
+    best
+        (n,) row of each patch's best candidate.
+    encoded, predictions
+        Of the scene; nuisance, dose and background are those it was assembled with.
+    """
+    parts = shared(
+        len(features), lambda part: mean_squares(features[part], best[part], encoded.mean, encoded.whiten)
+    )
+    plain = np.concatenate(parts)
+    usual = max(1.0, float(np.median(plain))) if len(plain) else 1.0
+    again = plain.copy()
+    far = plain > LARGEST_DISTANCE * usual
+    for row in np.unique(best[far]):
+        mine = far & (best == row)
+        prediction = predictions.candidates[row]
+        covariance = prediction.covariance(nuisance, dose_e_per_angstrom2, background)
+        covariance += _NEIGHBOUR_AMPLITUDE**2 * _neighbours(predictions, candidates, int(row))
+        away = features[mine] - encoded.mean[row]
+        again[mine] = np.mean(np.linalg.solve(np.linalg.cholesky(covariance), away.T) ** 2, axis=0)
+    around, expected = (f[:, OWN_NEIGHBOURS].mean(axis=1) for f in (features[far], encoded.mean[best[far]]))
+    again[np.flatnonzero(far)[around < _LEAST_NEIGHBOURS * expected]] = np.inf
+    return Distances(plain, again, usual)
+
+
+def _neighbours(predictions: Predictions, candidates: Sequence[Candidate], row: int) -> NDArray[np.float64]:
+    """(K, K) covariance for a relative amplitude of 1 of every column around a site, without its own column."""
+    sublattice = candidates[row].sublattice
+    vacant = next(i for i, c in enumerate(candidates) if c.sublattice is sublattice and c.role in _VACANT_ROLES)
+    own = predictions.candidates[row].mean - predictions.candidates[vacant].mean
+    around: NDArray[np.float64] = predictions.candidates[row].components["amplitude"] - np.outer(own, own)
+    return around

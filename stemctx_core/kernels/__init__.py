@@ -1,0 +1,1 @@
+"""Compiled loops and robust figures that several rooms compute with."""

@@ -1,0 +1,1 @@
+"""One look: colours, number formats, pictures and the pieces of reports."""

@@ -1,0 +1,1 @@
+"""Which dose and which condition tell candidates apart: `stemctx plan`."""

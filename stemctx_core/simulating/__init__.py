@@ -1,0 +1,1 @@
+"""The commands `stemctx simulate …`, and the gallery that one of them makes."""

@@ -1,0 +1,1 @@
+"""The response library, from multislice runs to one file."""

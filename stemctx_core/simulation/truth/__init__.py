@@ -1,0 +1,1 @@
+"""What the column library is measured with: supercells with frozen phonons, and in-lattice corrections."""

@@ -1,0 +1,1 @@
+"""A shipped model tuned on labelled patches of a real instrument: `stemctx tune`."""

@@ -1,0 +1,1 @@
+"""The column library against the tiers above it: `stemctx simulate validate`."""
