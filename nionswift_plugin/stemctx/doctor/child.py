@@ -50,7 +50,8 @@ def ask(topic: str, *arguments: str, timeout_s: float = 60.0) -> Any:
             timeout=timeout_s,
         )
     except subprocess.TimeoutExpired:
-        raise ProbeFailed(f"it did not end within {timeout_s:.0f} s") from None
+        why = f"it did not end within {timeout_s:.0f} s; where the machine is busy, ask again when it is not"
+        raise ProbeFailed(why) from None
     except OSError as error:
         raise ProbeFailed(f"{command[0]} cannot be started: {error}") from None
     for line in ran.stdout.splitlines():
