@@ -125,7 +125,9 @@ class FlagTasks:
 
         def kept(stands: str) -> None:
             marked(Mark(row.y_px, row.x_px, judgement, stands))
-            self._say(f"Kept: {row.species} at y {row.y_px:.1f}, x {row.x_px:.1f} is {stands}.")
+            self._say(
+                f"Kept: {row.species} at y {row.y_px:.1f}, x {row.x_px:.1f} is {stands}. Labels are in {path}."
+            )
 
         self._background.do(keep)
 
