@@ -22,7 +22,7 @@ from nionswift_plugin.stemctx.statistics.plots import (
 from nionswift_plugin.stemctx.threads.guarded import guarded
 from nionswift_plugin.stemctx.threads.throttle import Throttle
 from nionswift_plugin.stemctx.window.feed import LiveFeed
-from nionswift_plugin.stemctx.window.panel_model import put
+from nionswift_plugin.stemctx.window.properties import put
 from nionswift_plugin.stemctx.window.settings import Settings
 from stemctx_core.errors import InputError
 from stemctx_core.look import formats

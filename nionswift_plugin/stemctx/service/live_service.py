@@ -134,10 +134,11 @@ class LiveService(Closing):
     def stop(self) -> None:
         """Stop judging; a server of its own is kept for the next start."""
         with self._lock:
+            said = self.status  # with what the run has counted
             run, self._run = self._run, None
             if run is not None:
                 run.stopped = True
-                self._saying.end(self.status)
+                self._saying.end(said)
         if run is not None:
             # Outside the lock, because closing waits for threads that may want it.
             run.close()
