@@ -20,7 +20,7 @@ from sim.crystal import Crystal
 from sim.geometry import FrameGeometry
 from sim.replay import Replay
 from stemctx_core.errors import StemctxError
-from stemctx_core.simulation.render import Optics
+from stemctx_core.simulation.optics import Optics
 
 _log = logging.getLogger(__name__)
 

@@ -14,7 +14,8 @@ from sim.generator import FrameGenerator, GroundTruth, check_width, truth_of
 from sim.geometry import FrameGeometry
 from stemctx_core.errors import InputError
 from stemctx_core.simulation.imaging import AmorphousCarbon, Contamination, Drift, ImagingChain, Scan
-from stemctx_core.simulation.render import REACH_ANGSTROM, Optics, count_electrons, render_columns
+from stemctx_core.simulation.optics import Optics
+from stemctx_core.simulation.render import REACH_ANGSTROM, count_electrons, render_columns
 
 #: How imperfectly can be chosen; the names are those of `ImagingChain`.
 IMPERFECTIONS: Final = ("pristine", "typical", "difficult")

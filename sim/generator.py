@@ -13,13 +13,8 @@ from sim.specimen import ColumnField, Specimen
 from stemctx_core.chemistry.classes import HOST_ROLES
 from stemctx_core.errors import LibraryError
 from stemctx_core.simulation.library import ResponseLibrary, shipped_library
-from stemctx_core.simulation.render import (
-    REACH_ANGSTROM,
-    Optics,
-    count_electrons,
-    render_columns,
-    response_tables,
-)
+from stemctx_core.simulation.optics import Optics
+from stemctx_core.simulation.render import REACH_ANGSTROM, count_electrons, render_columns, response_tables
 
 #: A larger field holds too many columns to add them up while the scan waits.
 WIDEST_FIELD_NM: Final = 200.0

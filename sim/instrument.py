@@ -17,7 +17,7 @@ from sim.sample import SampleHolder
 from sim.specimen import Specimen
 from stemctx_core.chemistry.classes import Role
 from stemctx_core.dose import dose_e_per_angstrom2
-from stemctx_core.simulation.render import Optics
+from stemctx_core.simulation.optics import Optics
 
 INSTRUMENT_ID: Final = "stemctx_simulated_stem"
 #: Channel names in the order of the scan device's channels; their angles are the controls `<name>_Inner_ha`, ...

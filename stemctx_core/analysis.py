@@ -2,43 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
-import numpy as np
 from numpy.typing import NDArray
 
-from stemctx_core.calibration.frame_checks import check_image
-from stemctx_core.chemistry import materials
 from stemctx_core.chemistry.classes import Candidate
-from stemctx_core.chemistry.prevalence import check_prevalence
 from stemctx_core.classifier.classifier import Classifier, load_bundle
 from stemctx_core.classifier.engine import Engine
-from stemctx_core.context import ImagingContext, Known
-from stemctx_core.contrast.patches import SAMPLES, CutPatches, PatchRoom
-from stemctx_core.encoding.encode import Nuisance, host_columns
-from stemctx_core.encoding.knowledge import Knowledge, knowledge
+from stemctx_core.context import ImagingContext
+from stemctx_core.contrast.patches import CutPatches
 from stemctx_core.errors import FrameError, InputError, LibraryError
 from stemctx_core.judging.conformal import ConformalSets
 from stemctx_core.judging.decision import Thresholds
+from stemctx_core.judging.detectors import clearest_first
 from stemctx_core.judging.evidence import EvidenceMaker, SiteEvidence, timed
-from stemctx_core.judging.observation import FrameScale, Observation
+from stemctx_core.judging.frame_evidence import FrameEvidence
 from stemctx_core.judging.pairing import combine
 from stemctx_core.judging.trained import TrainedRanges
 from stemctx_core.judging.verdict import refused, verdict
-from stemctx_core.judging.verdict import site_prior as site_prior
-from stemctx_core.judging.view import Sites, View, lattice, view
+from stemctx_core.judging.view import view_of_patches
 from stemctx_core.lattice import SiteGrid
 from stemctx_core.results import EngineInfo, FrameIdentity, FrameResult, Refusal
+from stemctx_core.scene import Nuisance
 from stemctx_core.simulation.library import ResponseLibrary, shipped_library
-from stemctx_core.simulation.render import response_tables
 
 
-class FrameAnalyzer:
-    """Judges frames.
+class FrameAnalyzer(FrameEvidence):
+    """Judges frames: what they show is found as by `FrameEvidence`, and what is said of it here.
 
     Parameters
     ----------
@@ -48,12 +41,8 @@ class FrameAnalyzer:
         Column responses.
     thresholds
         When a site is flagged.
-    prevalence
-        How often each role or species is met; the benchmark's real prevalence by default.
     nuisance
         Uncertainties that a frame cannot show itself.
-    estimate_prevalence
-        Whether every frame's own rates are found first, from those; see `stemctx_core.chemistry.prevalence`.
     """
 
     def __init__(
@@ -61,20 +50,16 @@ class FrameAnalyzer:
         classifier: Classifier,
         library: ResponseLibrary | None = None,
         thresholds: Thresholds | None = None,
-        prevalence: Mapping[str, float] | None = None,
         nuisance: Nuisance | None = None,
-        estimate_prevalence: bool = False,
     ) -> None:
         self.classifier = classifier
-        self.library = library or shipped_library()
         self.thresholds = thresholds or Thresholds()
-        self.prevalence = prevalence
-        self.estimate_prevalence = estimate_prevalence
         self.nuisance = nuisance or Nuisance()
-        self._maker = EvidenceMaker(classifier, self.library, self.nuisance, prevalence, self.thresholds.defect)
-        self._room = PatchRoom()
-        self._sets = ConformalSets.from_card(classifier.bundle.card)
-        self._trained = TrainedRanges.from_card(classifier.bundle.card)
+        library = library or shipped_library()
+        card = classifier.bundle.card
+        maker = EvidenceMaker(classifier, library, self.nuisance, self.thresholds.defect)
+        super().__init__(library, maker, TrainedRanges.from_card(card))
+        self._sets = ConformalSets.from_card(card)
 
     @classmethod
     def shipped(
@@ -126,8 +111,8 @@ class FrameAnalyzer:
         timing: dict[str, float] = {}
 
         def evidence() -> SiteEvidence:
-            told = self.evidence(image, context, timing, previous)
-            return self._refined([(image, context)], [told], told, timing) if thorough else told
+            found = self.evidence(image, context, timing, previous)
+            return self._refined([(image, context)], [found], found, timing) if thorough else found
 
         return self.judge(evidence, context, identity, timing)
 
@@ -159,17 +144,10 @@ class FrameAnalyzer:
         used = [context]
 
         def evidence() -> SiteEvidence:
-            ordered = self._clearest_first(seen)
-            image, used[0] = ordered[0]
-            context = used[0]
-            with timed(timing, "sites"):
-                grid = lattice(image, context, self._known(context))
-            each = []
-            for seen_image, seen_context in ordered:
-                with timed(timing, "patches"):
-                    viewed = view(seen_image, grid, seen_context, self._known(seen_context), self._room)
-                each.append(self._maker.evidence(viewed, timing))
-            merged = combine(each, context.candidates)
+            ordered = clearest_first(self.library, seen, self._known)
+            used[0] = ordered[0][1]
+            each = self._of_detectors(ordered, timing)
+            merged = combine(each, used[0].candidates)
             return self._refined(ordered, each, merged, timing) if thorough else merged
 
         result = self.judge(evidence, context, identity, timing)
@@ -189,27 +167,6 @@ class FrameAnalyzer:
             frames = [Seen(image, c, self._known(c), e) for (image, c), e in zip(seen, each, strict=True)]
             return refine(self.library, frames, merged).evidence
 
-    def _clearest_first(
-        self, seen: Sequence[tuple[NDArray[Any], ImagingContext]]
-    ) -> list[tuple[NDArray[Any], ImagingContext]]:
-        """Detectors of one scan, the one that shows the fainter sublattice best before the others."""
-        image, context = seen[0]
-        clearness = []
-        for other_image, other in seen:
-            same = _as_of(other, context)
-            if other_image.shape != image.shape or same != context:
-                raise FrameError(
-                    "different_scans",
-                    "The detectors' images differ in shape, or their contexts in more than angles and channel.",
-                    "Give images of one scan, each with the context of its detector.",
-                )
-            check_image(other_image)
-            columns = host_columns(materials.host(other.host))
-            peaks = response_tables(self.library, columns, self._known(other).optics)[:, 0]
-            clearness.append(float(peaks.min() / np.sqrt(peaks.mean())))
-        order = sorted(range(len(seen)), key=lambda k: -clearness[k])
-        return [seen[k] for k in order]
-
     def analyze_patches(
         self,
         patches: CutPatches,
@@ -218,18 +175,9 @@ class FrameAnalyzer:
     ) -> FrameResult:
         """Judge lattice-registered patches that somebody else cut."""
         timing: dict[str, float] = {}
-        pixel = context.pixel_size_angstrom
-        positions_px = np.stack([patches.y_px, patches.x_px], axis=1).astype(np.float64)
-        pixel_size = pixel.value if isinstance(pixel, Known) else float("nan")
-        sites = Sites(positions_px, np.asarray(patches.sublattice, np.int8), pixel_size)
-        values = np.ascontiguousarray(patches.patches, np.float32).reshape(len(positions_px), SAMPLES)
 
         def evidence() -> SiteEvidence:
-            known = self._known(context)
-            if not np.isfinite(values).all():
-                raise FrameError("not_finite", "Some patches hold NaN or infinity.", "Leave those patches out.")
-            obstacle = np.zeros(len(values), np.int8)
-            return self._maker.evidence(View(values, sites, obstacle, context, known, None), timing)
+            return self._maker.evidence(view_of_patches(patches, context, self._known(context)), timing)
 
         return self.judge(evidence, context, frame, timing)
 
@@ -245,7 +193,6 @@ class FrameAnalyzer:
         candidates: tuple[Candidate, ...] = ()
         try:
             candidates = context.validated().candidates
-            check_prevalence(self.prevalence or {}, candidates)
             evidence = find_evidence()
         except FrameError as error:
             refusal = Refusal(error.code, error.reason, error.fix)
@@ -258,79 +205,6 @@ class FrameAnalyzer:
         told = refused(refusal, context, candidates, frame)
         return replace(told, engine=self.engine_info, model=self.model_name, timing_ms=timing)
 
-    def evidence(
-        self,
-        image: NDArray[Any],
-        context: ImagingContext,
-        timing: dict[str, float] | None = None,
-        previous: SiteGrid | None = None,
-    ) -> SiteEvidence:
-        """Sites of a frame with the likelihood of every candidate.
-
-        Parameters
-        ----------
-        timing
-            Milliseconds of each step are added to it.
-        previous
-            Lattice of the frame before it (`SiteEvidence.grid`), followed where it still fits; else, and without
-            one, the lattice is found anew.
-
-        Raises
-        ------
-        FrameError, LibraryError, InputError
-            Why the frame cannot be judged.
-        """
-        timing = {} if timing is None else timing
-        return self._maker.likelihood(self.observe(image, context, timing, previous), timing)
-
-    def observe(
-        self,
-        image: NDArray[Any],
-        context: ImagingContext,
-        timing: dict[str, float],
-        previous: SiteGrid | None = None,
-    ) -> Observation:
-        """What a frame shows of each site; parameters and errors as of `evidence`."""
-        grid = self.sites(image, context, timing, previous)
-        with timed(timing, "patches"):
-            viewed = view(image, grid, context, self._known(context), self._room)
-        return self._maker.observe(viewed, timing)
-
-    def likelihood(self, seen: Observation, timing: dict[str, float]) -> SiteEvidence:
-        """Likelihood of every candidate for what was seen in one frame or in several of one field."""
-        return self._maker.likelihood(seen, timing)
-
-    def sites(
-        self,
-        image: NDArray[Any],
-        context: ImagingContext,
-        timing: dict[str, float],
-        previous: SiteGrid | None = None,
-    ) -> SiteGrid:
-        """The lattice of a frame; parameters and errors as of `evidence`."""
-        known = self._known(context)
-        check_image(image)
-        with timed(timing, "sites"):
-            return lattice(image, context, known, previous)
-
-    def evidence_by(
-        self,
-        scale: FrameScale,
-        image: NDArray[Any],
-        grid: SiteGrid,
-        context: ImagingContext,
-        timing: dict[str, float],
-    ) -> SiteEvidence:
-        """Likelihood of every candidate at the sites of a grid, by what the frame has said of itself before."""
-        with timed(timing, "patches"):
-            viewed = view(image, grid, context, self._known(context), self._room)
-        return self._maker.evidence(viewed, timing, scale)
-
-    def _known(self, context: ImagingContext) -> Knowledge:
-        known = knowledge(self.library, context)
-        self._trained.check(known.optics, known.missing)
-        return known
-
     def conclude(
         self,
         evidence: SiteEvidence,
@@ -342,9 +216,7 @@ class FrameAnalyzer:
         """Prior, posterior and decision for the evidence of one frame or of several of one field."""
         timing = {} if timing is None else timing
         with timed(timing, "decision"):
-            told = verdict(
-                evidence, context, self.prevalence, self.thresholds, self._sets, self.estimate_prevalence
-            )
+            told = verdict(evidence, context, self.thresholds, self._sets)
         return replace(
             told,
             frame=frame,
@@ -353,13 +225,6 @@ class FrameAnalyzer:
             timing_ms=timing,
             frames_accumulated=frames_accumulated,
         )
-
-
-def _as_of(one: ImagingContext, other: ImagingContext) -> ImagingContext:
-    """A context with the detector of another one."""
-    return msgspec.structs.replace(
-        one, inner_mrad=other.inner_mrad, outer_mrad=other.outer_mrad, channel=other.channel
-    )
 
 
 def _rows(image: NDArray[Any]) -> int:

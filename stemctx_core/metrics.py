@@ -174,13 +174,6 @@ def confusion(predicted: Labels, true: Labels, classes: int, weight: Values | No
     return shares
 
 
-def precision_recall(predicted: NDArray[np.bool_], true: NDArray[np.bool_]) -> tuple[float, float]:
-    """Precision and recall; precision without predictions and recall without truth are NaN."""
-    both = float(np.count_nonzero(predicted & true))
-    found, there = np.count_nonzero(predicted), np.count_nonzero(true)
-    return (both / found if found else float("nan")), (both / there if there else float("nan"))
-
-
 def precision_recall_curve(
     score: NDArray[np.floating[Any]], true: NDArray[np.bool_], weight: Values
 ) -> tuple[Values, Values, Values]:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from realtime.autonomy.microscope import Pair, ScannedFrame, ScanRequest
 from realtime.autonomy.registration import Registration, SeenSites
-from stemctx_core.analysis import site_prior
 from stemctx_core.chemistry.classes import Role
+from stemctx_core.judging.verdict import site_prior
 from stemctx_core.results import FrameResult
 
 

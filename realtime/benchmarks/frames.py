@@ -15,7 +15,8 @@ from stemctx_core.dataset.crystal import Crystal, CrystalRecipe, grow_crystal
 from stemctx_core.results import FrameIdentity
 from stemctx_core.scene import Nuisance, Scene
 from stemctx_core.simulation.library import shipped_library
-from stemctx_core.simulation.render import Optics, count_electrons, render_columns, response_tables
+from stemctx_core.simulation.optics import Optics
+from stemctx_core.simulation.render import count_electrons, render_columns, response_tables
 
 PIXEL_ANGSTROM: Final = 0.2
 DOSE_E_PER_ANGSTROM2: Final = 1e5

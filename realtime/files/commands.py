@@ -115,6 +115,7 @@ def analyze(
     from realtime.files.batch import Stack
     from realtime.files.judging import JudgeSettings
     from realtime.files.running import Request, run
+    from realtime.files.writing import Answers
     from stemctx_core.reading.declared import Declared
 
     if stack not in list(Stack):
@@ -145,13 +146,9 @@ def analyze(
             estimate_prevalence,
             thorough,
         ),
-        output=output,
-        summary=summary,
-        report=report,
-        overlay=overlay,
+        answers=Answers(output, summary, report, thumbnails, overlay),
         recursive=recursive,
         stack=Stack(stack),
-        thumbnails=thumbnails,
     )
     code = run(request, Console(soft_wrap=True, highlight=False))
     if code:

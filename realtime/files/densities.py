@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 import numpy as np
-from scipy.stats import chi2
 
 from stemctx_core.chemistry import materials
 from stemctx_core.chemistry.classes import Role, Sublattice
@@ -81,11 +80,14 @@ def decided_cm2(result: FrameResult) -> float:
 def interval(count: int, level: float = LEVEL) -> tuple[float, float]:
     """Exact interval of the mean of a Poisson count k: (χ²(α/2; 2k)/2, χ²(1 − α/2; 2k + 2)/2) with α = 1 − level.
 
-    F. Garwood, Biometrika 28, 437 (1936).
+    F. Garwood, Biometrika 28, 437 (1936). Half the quantile of χ² with 2k degrees of freedom is that of the gamma
+    distribution of shape k.
     """
+    from scipy.special import gammaincinv  # here: the command line starts without it
+
     tail = (1 - level) / 2
-    low = float(chi2.ppf(tail, 2 * count)) / 2 if count else 0.0
-    return low, float(chi2.ppf(1 - tail, 2 * count + 2)) / 2
+    low = float(gammaincinv(count, tail)) if count else 0.0
+    return low, float(gammaincinv(count + 1, 1 - tail))
 
 
 def _decided(result: FrameResult, sublattice: Sublattice) -> int:

@@ -13,7 +13,8 @@ from stemctx_core.chemistry import materials
 from stemctx_core.context import ImagingContext, Known, Source
 from stemctx_core.results import FrameIdentity
 from stemctx_core.simulation.library import shipped_library
-from stemctx_core.simulation.render import Optics, count_electrons, render_columns, response_tables
+from stemctx_core.simulation.optics import Optics
+from stemctx_core.simulation.render import count_electrons, render_columns, response_tables
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from stemctx_core.bayes.columns import FAST, column_factor, column_place, scale_of
 from stemctx_core.bayes.laplace import products, solve_lower
-from stemctx_core.bayes.likelihood import FAST, column_factor, column_place, scale_of
 from stemctx_core.bayes.model import Site
 from stemctx_core.simulation.render import REACH_ANGSTROM, SQUARED_STEP
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from stemctx_core.bayes.columns import FAST
 from stemctx_core.bayes.configurations import draw, log_prior, target, weigh
 from stemctx_core.bayes.laplace import ascend, curvature, settle_scales, solve_upper
-from stemctx_core.bayes.likelihood import FAST, linearise, log_joint, scatter, stand_in
+from stemctx_core.bayes.likelihood import linearise, log_joint
+from stemctx_core.bayes.scatter import scatter, stand_in
 
 _FLIPS = 8
 #: Hypotheses this far below the best (nats) are not looked at closely.

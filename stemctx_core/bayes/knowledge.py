@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from stemctx_core.dataset.groups import DOSE_TOLD_SD, SCATTER_TOLD_SD
-from stemctx_core.encoding.encode import Scene
+from stemctx_core.scene import Scene
 
 #: Scores at which the functions are tabulated.
 SCORES: Final = np.linspace(-8.0, 8.0, 641)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from stemctx_core.bayes.likelihood import FAST, linearise, scale_known, scatter_blocks
+from stemctx_core.bayes.columns import FAST
+from stemctx_core.bayes.likelihood import linearise
+from stemctx_core.bayes.scatter import scale_known, scatter_blocks
 
 _LONGEST_STEP = 2.0
 _WIDEST = 7.0

@@ -39,7 +39,8 @@ from stemctx_core.chemistry.classes import Sublattice
 from stemctx_core.contrast.neighbourhood import neighbourhood
 from stemctx_core.contrast.patches import HALF_WIDTH, PITCH, sample_offsets
 from stemctx_core.dataset.patches import neighbour_defects
-from stemctx_core.encoding.encode import Scene, host_rows, scene_tables
+from stemctx_core.encoding.scene_columns import scene_tables
+from stemctx_core.scene import Scene, host_rows
 from stemctx_core.simulation.library import ResponseLibrary
 from stemctx_core.simulation.render import REACH_ANGSTROM, SQUARED_STEP
 

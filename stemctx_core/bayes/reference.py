@@ -3,22 +3,18 @@
 Each patch is judged alone, like by a classifier, on the samples that the features use, and with balanced priors over
 the candidates. Hypotheses that could matter get their evidence by importance sampling, which is exact but for its
 own noise; `Reference.effective` says how well its samples covered the posterior. A reference is to be trusted where
-its mean entropy agrees with its negative log likelihood on patches of known label (`Figures`).
+its mean entropy agrees with its negative log likelihood on patches of known label.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from stemctx_core import metrics
 from stemctx_core.bayes import evidence, model
 from stemctx_core.bayes.configurations import Changes, changes_for
 from stemctx_core.bayes.knowledge import Knowledge, told_by
@@ -26,7 +22,7 @@ from stemctx_core.bayes.likelihood import Patch, Work, log_joint, work_for
 from stemctx_core.chemistry.classes import Role, Sublattice
 from stemctx_core.contrast.neighbourhood import neighbourhood
 from stemctx_core.dataset.groups import Group
-from stemctx_core.encoding.encode import Scene
+from stemctx_core.scene import Scene
 from stemctx_core.simulation.library import ResponseLibrary
 
 #: Pairs of importance samples for each hypothesis that matters.
@@ -51,25 +47,6 @@ class Reference:
 
     log_posterior: NDArray[np.float64]
     effective: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Figures:
-    """What a reference says of itself; entropy and negative log likelihood agree where it is exact.
-
-    Attributes
-    ----------
-    disagreement_sd
-        Entropy less negative log likelihood in units of the standard error of that difference.
-    """
-
-    patches: int
-    accuracy: float
-    entropy_nats: float
-    negative_log_likelihood: float
-    calibration_error: float
-    disagreement_sd: float
-    effective: float
 
 
 @dataclass(frozen=True)
@@ -125,52 +102,6 @@ def reference(
         )
         posterior[i], effective[i] = _one(sites, listed, patch, told, pairs, i)
     return Reference(posterior - logsumexp(posterior, axis=1, keepdims=True), effective)
-
-
-def evaluate_many(
-    groups: Iterable[Group],
-    library: ResponseLibrary,
-    workers: int,
-    nuisances: Sequence[Knowledge | None] | None = None,
-) -> list[Reference]:
-    """`reference` of several groups, in their order, by worker processes; with one worker in this process."""
-    chosen = list(groups)
-    known = [None] * len(chosen) if nuisances is None else list(nuisances)
-    if workers <= 1:
-        return [reference(g, library, k) for g, k in zip(chosen, known, strict=True)]
-    with ProcessPoolExecutor(workers, get_context("spawn"), _hold, (library,)) as pool:
-        return list(pool.map(_held_reference, chosen, known, chunksize=4))
-
-
-def figures(references: Sequence[Reference], labels: Sequence[NDArray[np.int64]]) -> Figures:
-    """Accuracy, entropy, negative log likelihood and calibration of a reference; lists may have equal length only."""
-    log_posterior = np.concatenate([r.log_posterior for r in references])
-    label = np.concatenate(labels)
-    posterior = np.exp(log_posterior)
-    entropy = -np.sum(posterior * np.maximum(log_posterior, -1e4), axis=1)
-    surprise = -log_posterior[np.arange(len(label)), label]
-    error = np.std(entropy - surprise) / np.sqrt(len(label))
-    effective = np.concatenate([r.effective for r in references])
-    return Figures(
-        patches=len(label),
-        accuracy=metrics.accuracy(posterior, label),
-        entropy_nats=float(entropy.mean()),
-        negative_log_likelihood=float(surprise.mean()),
-        calibration_error=metrics.expected_calibration_error(posterior, label),
-        disagreement_sd=float((entropy - surprise).mean() / max(error, 1e-12)),
-        effective=float(np.nanmedian(effective)) if np.isfinite(effective).any() else float("nan"),
-    )
-
-
-_library: list[ResponseLibrary] = []
-
-
-def _hold(library: ResponseLibrary) -> None:
-    _library[:] = [library]
-
-
-def _held_reference(group: Group, known: Knowledge | None) -> Reference:
-    return reference(group, _library[0], known)
 
 
 def _hypotheses(told: Scene, centre: Sublattice) -> _Hypotheses:

@@ -20,10 +20,11 @@ from stemctx_core.contrast.features import projection
 from stemctx_core.contrast.mean_patches import FIT_RADIUS, OWN_COLUMN, HostMeans
 from stemctx_core.contrast.neighbourhood import column_geometry, neighbourhood
 from stemctx_core.contrast.patches import sample_offsets
-from stemctx_core.encoding.encode import host_columns
 from stemctx_core.errors import CalibrationError
+from stemctx_core.scene import host_columns
 from stemctx_core.simulation.library import ResponseLibrary
-from stemctx_core.simulation.render import Optics, response_tables
+from stemctx_core.simulation.optics import Optics
+from stemctx_core.simulation.render import response_tables
 
 SIGMA_GRID_ANGSTROM: Final = np.arange(0.25, 1.001, 0.05)
 #: Largest misfit of the mean cell, as a fraction of its contrast, that is still taken for the declared host.

@@ -21,7 +21,7 @@ from stemctx_core.chemistry import materials
 from stemctx_core.chemistry.materials import Host
 from stemctx_core.errors import FrameError, LibraryError
 from stemctx_core.simulation.library import ResponseLibrary
-from stemctx_core.simulation.render import Optics
+from stemctx_core.simulation.optics import Optics
 
 #: Log-odds (nats) from which another host is believed. Among frames of the right host whose pixel size is off by
 #: 2 % and whose X2/M by 5 % (standard deviations) this refuses 1.8 %.

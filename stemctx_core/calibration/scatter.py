@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import lsq_linear, nnls
 
-from stemctx_core.encoding.encode import Nuisance, Predictions
+from stemctx_core.encoding.prediction import Predictions
 from stemctx_core.errors import CalibrationError
 from stemctx_core.kernels.robust import robust_sds
+from stemctx_core.scene import Nuisance
 
 #: Columns of one kind scatter by 0.05 to 0.11 in real frames; more would be counting noise taken for scatter.
 LARGEST_AMPLITUDE_SD: Final = 0.12

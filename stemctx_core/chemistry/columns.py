@@ -8,6 +8,7 @@ chalcogen column; ``"O+Se"`` one chalcogen replaced by oxygen; ``"vacant"`` noth
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Final
 
 VACANT: Final = "vacant"
@@ -47,6 +48,17 @@ def separation_angstrom(column: str) -> float:
 def thermal_rms_angstrom(element: str) -> float:
     """Thermal displacement of an element per axis (Å rms)."""
     return THERMAL_RMS_ANGSTROM.get(element, DEFAULT_THERMAL_RMS_ANGSTROM)
+
+
+def relative_motion_angstrom(pair: str) -> float:
+    """Thermal displacement of the atoms of a pair against each other (Å rms per axis)."""
+    return math.hypot(*(thermal_rms_angstrom(e) for e in elements(pair)))
+
+
+def motion_angstrom(column: str) -> float:
+    """Thermal displacement of a column's middle (Å rms per axis)."""
+    motion = math.hypot(*(thermal_rms_angstrom(e) for e in elements(column)))
+    return motion / 2 if is_pair(column) else motion
 
 
 def standard_columns() -> tuple[str, ...]:

@@ -58,7 +58,7 @@ def held_out_hosts() -> dict[str, Host]:
 
 
 def _read(group: str) -> dict[str, Host]:
-    text = resources.files("stemctx_core.data").joinpath("hosts.json").read_text()
+    text = resources.files("stemctx_core.data").joinpath("hosts.json").read_text(encoding="utf-8")
     return {name: Host(name=name, **values) for name, values in json.loads(text)[group].items()}
 
 

@@ -14,13 +14,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stemctx_core.chemistry.species import SPECIES as SPECIES
-from stemctx_core.chemistry.species import species_mask, species_rows
-from stemctx_core.chemistry.species import species_of as species_of
+from stemctx_core.chemistry.species import SPECIES, species_mask
 from stemctx_core.classifier.classifier import (
     INPUT_VERSION,
     Bundle,
-    posterior_from,
     read_card,
     read_model,
     temperature_at,
@@ -30,8 +27,8 @@ from stemctx_core.encoding.encode import EncodedScene
 from stemctx_core.errors import BundleError, InputError
 
 LEVELS: Final = ("image", "condition", "host", "candidates")
-#: The level that `paper_form` gives out as a classifier.
-FULL_CONTEXT: Final = "candidates"
+#: The level that is told the candidate list.
+_FULL_CONTEXT: Final = "candidates"
 _CHUNK: Final = 1024
 
 
@@ -62,7 +59,7 @@ class Baseline:
             Where a patch holds NaN or infinity.
         """
         known = {"context": scene.context}
-        if self.level == FULL_CONTEXT:
+        if self.level == _FULL_CONTEXT:
             known["listed"] = species_mask(scene.candidates)
         parts = [
             self.engine.run({"patches": patches[i : i + _CHUNK], **known})
@@ -77,35 +74,6 @@ class Baseline:
         logits -= logits.max(axis=1, keepdims=True)
         logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
         return logits.astype(np.float32)
-
-
-class PaperFormClassifier:
-    """The baseline with full context behind the interface of `stemctx_core.classifier.classifier.Classifier`.
-
-    It answers for the species of its list only: a candidate that is not in it (an unseen dopant, an antisite) is an
-    `InputError`.
-    """
-
-    def __init__(self, baseline: Baseline) -> None:
-        self._baseline = baseline
-        self.bundle, self.engine = baseline.bundle, baseline.engine
-
-    def log_likelihood(self, patches: NDArray[np.float32], scene: EncodedScene) -> NDArray[np.float32]:
-        """(n, C) log-likelihood of each candidate, up to a constant per patch."""
-        rows = species_rows(scene.candidates)
-        if (rows < 0).any() or len(set(rows.tolist())) < len(rows):
-            named = ", ".join(c.species for c in scene.candidates)
-            raise InputError(
-                f"The paper's form knows a fixed list of species and cannot tell all of {named} apart. "
-                "Use the candidate scorer."
-            )
-        return self._baseline.log_posterior(patches, scene)[:, rows]
-
-    def posterior(
-        self, patches: NDArray[np.float32], scene: EncodedScene, prior: NDArray[np.float64] | None = None
-    ) -> NDArray[np.float32]:
-        """(n, C) posterior; with a balanced prior where none is given."""
-        return posterior_from(self.log_likelihood(patches, scene), prior)
 
 
 def shipped_baselines_path() -> Path:
@@ -133,14 +101,3 @@ def load_baselines(folder: Path | None = None) -> dict[str, Baseline]:
         bundle = Bundle(content, {**card, "name": f"paper_form {level}", **card["files"][f"{level}.onnx"]})
         loaded[level] = Baseline(level, bundle, OnnxRuntimeEngine(content))
     return loaded
-
-
-def paper_form(folder: Path | None = None) -> PaperFormClassifier:
-    """The paper's form with full context, as a classifier.
-
-    Raises
-    ------
-    BundleError
-        See `load_baselines`.
-    """
-    return PaperFormClassifier(load_baselines(folder)[FULL_CONTEXT])

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemctx_core.calibration.calibrate import FITTING_RATIO
-from stemctx_core.comparing.fitting import Fit, declared_knobs, fit, recipe_of, simulated
+from stemctx_core.comparing.fitting import Fit, fit, simulated
 from stemctx_core.comparing.gap import Gap, gap
 from stemctx_core.comparing.host_summary import HostSummary, host_summary
+from stemctx_core.comparing.knobs import declared_knobs, recipe_of
 from stemctx_core.comparing.permutation import Distance
 from stemctx_core.comparing.shares import NoiseShares, noise_shares
 from stemctx_core.comparing.views import FrameView, frame_view

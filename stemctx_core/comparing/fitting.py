@@ -6,51 +6,26 @@ own knob; a few rounds take care of what the knobs do to each other's numbers. N
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from stemctx_core.chemistry.classes import Role
+from stemctx_core.comparing.angles import effective_angles
+from stemctx_core.comparing.descent import descended
 from stemctx_core.comparing.host_summary import HostSummary, host_summary
+from stemctx_core.comparing.knobs import Knobs, recipe_of
 from stemctx_core.comparing.views import FrameView, frame_view
-from stemctx_core.context import ImagingContext, Known
-from stemctx_core.dataset.cases import Case
-from stemctx_core.dataset.crystal import CrystalRecipe
 from stemctx_core.dataset.frames import FrameRecipe, labelled_frame
-from stemctx_core.encoding.plausible import host_ratio
-from stemctx_core.errors import FrameError, InputError, LibraryError
+from stemctx_core.errors import FrameError
 from stemctx_core.estimating.host_lattice import HostLattice, host_lattice
 from stemctx_core.estimating.rehearsal import named_by_truth
-from stemctx_core.estimating.ridge import find_ridge
 from stemctx_core.judging.view import lattice as site_grid
-from stemctx_core.simulation.imaging import (
-    AmplitudeNoise,
-    Contamination,
-    Haze,
-    ImagingChain,
-    PixelCorrelation,
-    Step,
-)
 from stemctx_core.simulation.library import ResponseLibrary
-from stemctx_core.simulation.optics import TYPICAL_SIGMA_ANGSTROM
 
-ROUNDS: Final = 4
-_DAMPINGS: Final = 4
-#: Larger frames are not simulated while fitting; the final one has the measured frame's size, up to the second.
+#: Larger frames are not simulated while fitting; the final one has the measured frame's size, up to that of `recipe_of`.
 _FITTED_SIDE_PX: Final = 320
-LARGEST_SIDE_PX: Final = 1024
-_CONTAMINATION_ANGSTROM: Final = 50.0
-_TYPICAL_DOSE: Final = 1e4
-_LEAST_SIGMA_ANGSTROM: Final = 0.1
-#: Angles whose ratio is as near to the frame's as this (relative) are left alone.
-_SAME_RATIO: Final = 0.01
-_MAP_STEP_MRAD: Final = 5.0
-
-
 #: Knob to where it starts, its bounds and the step by which its effect is measured, in the order of `_knobs`.
 _RANGES: Final = {
     "sigma_angstrom": (0.4, 0.1, 1.0, 0.02),
@@ -75,39 +50,6 @@ _ERRORS: Final = {
 _FAR: Final = 30.0
 
 
-class Knobs(msgspec.Struct, frozen=True):
-    """What of a simulation is moved.
-
-    Attributes
-    ----------
-    inner_mrad, outer_mrad
-        Effective detector: of the many pairs of angles that give the frame's X2/M, the one nearest to those declared.
-    sigma_angstrom, dose_e_per_angstrom2, jitter_angstrom, vacancies
-        As of `FrameRecipe` and its crystal.
-    haze
-        In units of the brighter host column.
-    amplitude_noise, fast_correlation, slow_angstrom
-        Common-mode noise of the beam.
-    pixel_correlation
-        Of a line.
-    contamination
-        Height of smooth patches.
-    """
-
-    inner_mrad: float
-    outer_mrad: float
-    sigma_angstrom: float = TYPICAL_SIGMA_ANGSTROM
-    dose_e_per_angstrom2: float = _TYPICAL_DOSE
-    jitter_angstrom: float = 0.03
-    vacancies: float = 0.03
-    haze: float = 0.0
-    amplitude_noise: float = 0.0
-    fast_correlation: float = 0.2
-    slow_angstrom: float = 0.3
-    pixel_correlation: float = 0.0
-    contamination: float = 0.0
-
-
 @dataclass(frozen=True)
 class Fit:
     """A simulation that is like a frame.
@@ -126,45 +68,6 @@ class Fit:
     summary: HostSummary
 
 
-def recipe_of(knobs: Knobs, lattice: HostLattice, largest_side_px: int = LARGEST_SIDE_PX) -> FrameRecipe:
-    """A frame with the measured one's host, energy, pixel size, rotation and shape."""
-    known = lattice.known.optics
-    shape = (
-        min(lattice.image.shape[0], largest_side_px),
-        min(lattice.image.shape[1], largest_side_px),
-    )
-    bond_y, bond_x = lattice.grid.bond_px
-    steps: list[Step] = []
-    if knobs.haze > 0:
-        steps.append(Haze(knobs.haze, 0.0))
-    if knobs.contamination > 1e-3:
-        steps.append(Contamination(knobs.contamination, _CONTAMINATION_ANGSTROM))
-    if knobs.amplitude_noise > 1e-3:
-        steps.append(AmplitudeNoise(knobs.amplitude_noise, 0.0, knobs.fast_correlation, knobs.slow_angstrom))
-    if knobs.pixel_correlation > 1e-3:
-        steps.append(PixelCorrelation(knobs.pixel_correlation))
-    return FrameRecipe(
-        case=Case(
-            lattice.host,
-            (),
-            known.high_tension_kv,
-            knobs.inner_mrad,
-            knobs.outer_mrad,
-            known.convergence_semi_angle_mrad,
-        ),
-        shape=shape,
-        pixel_size_angstrom=lattice.grid.pixel_size_angstrom,
-        dose_e_per_angstrom2=knobs.dose_e_per_angstrom2,
-        sigma_angstrom=knobs.sigma_angstrom,
-        crystal=CrystalRecipe(
-            prevalence={Role.CHALCOGEN_VACANCY: knobs.vacancies},
-            jitter_angstrom=knobs.jitter_angstrom,
-            rotation_rad=float(np.arctan2(bond_y, bond_x)) - np.pi / 6,
-        ),
-        chain=ImagingChain(tuple(steps)),
-    )
-
-
 def simulated(library: ResponseLibrary, recipe: FrameRecipe, like: HostLattice, seed: int) -> FrameView:
     """Simulate a frame and measure it as the other one was measured."""
     frame = labelled_frame(library, recipe, seed)
@@ -173,20 +76,7 @@ def simulated(library: ResponseLibrary, recipe: FrameRecipe, like: HostLattice, 
     return frame_view(library, host_lattice(library, image, context, grid))
 
 
-def declared_knobs(lattice: HostLattice, context: ImagingContext) -> Knobs:
-    """What somebody would simulate who has only the context: typical values for all that it does not say."""
-    known = declared_angles(context) or (lattice.known.optics.inner_mrad, lattice.known.optics.outer_mrad)
-    dose = context.dose_e_per_angstrom2
-    return Knobs(*known, dose_e_per_angstrom2=dose.value if isinstance(dose, Known) else _TYPICAL_DOSE)
-
-
-def declared_angles(context: ImagingContext) -> tuple[float, float] | None:
-    """Declared inner and outer angle; None where one of them is missing."""
-    inner, outer = context.inner_mrad, context.outer_mrad
-    return (inner.value, outer.value) if isinstance(inner, Known) and isinstance(outer, Known) else None
-
-
-def fit(library: ResponseLibrary, target: FrameView, seed: int = 0, common_noise: float | None = None) -> Fit:
+def fit(library: ResponseLibrary, target: FrameView, seed: int = 0) -> Fit:
     """Move the knobs until a simulated frame measures as the target does.
 
     Least squares over the numbers of `HostSummary` and the noise spectrum. All trials share one seed, so that they
@@ -213,7 +103,7 @@ def fit(library: ResponseLibrary, target: FrameView, seed: int = 0, common_noise
     start, low, high, step = (np.array(column) for column in zip(*_RANGES.values(), strict=True))
     start[:3] = (wanted.sigma_angstrom, np.log10(wanted.dose_e_per_angstrom2), wanted.jitter_angstrom)
     start[3:5] = wanted.amplitude, wanted.slow_sd
-    x = _descended(trial, np.clip(start, low, high), low, high, step)
+    x = descended(trial, np.clip(start, low, high), low, high, step)
     knobs = _knobs(x, angles, wanted)
     recipe = recipe_of(knobs, lattice)
     view = simulated(library, recipe, lattice, seed + 1)
@@ -243,65 +133,3 @@ def _shown(view: FrameView, summary: HostSummary) -> NDArray[np.float64]:
     logs = [np.log(summary.dose_e_per_angstrom2) / 0.15, np.log(max(summary.slow_sd, 1e-4)) / 0.1]
     spectrum = np.log(np.maximum(np.nanmean(view.power, axis=0), 1e-12)) / 0.1
     return np.concatenate([numbers, logs, spectrum])
-
-
-def _descended(
-    trial: Callable[[NDArray[np.float64]], NDArray[np.float64]],
-    x: NDArray[np.float64],
-    low: NDArray[np.float64],
-    high: NDArray[np.float64],
-    step: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Levenberg's and Marquardt's descent in units of the steps, within bounds; few trials, since each is a frame."""
-    here = trial(x)
-    damping = 1.0
-    for _ in range(ROUNDS):
-        slopes = []
-        for k in range(len(x)):
-            moved = x.copy()
-            moved[k] += step[k] if x[k] + step[k] <= high[k] else -step[k]
-            slopes.append((trial(moved) - here) / (moved[k] - x[k]) * step[k])
-        slope = np.array(slopes).T
-        for _ in range(_DAMPINGS):
-            normal = slope.T @ slope
-            normal += damping * np.diag(np.diagonal(normal) + 1e-6)
-            tried = np.clip(x - np.linalg.solve(normal, slope.T @ here) * step, low, high)
-            there = trial(tried)
-            if there @ there < here @ here:
-                x, here, damping = tried, there, damping / 5
-                break
-            damping *= 5
-        else:
-            break
-    return x
-
-
-def effective_angles(library: ResponseLibrary, lattice: HostLattice) -> tuple[float, float]:
-    """The pair of angles that gives the frame's X2/M and differs least from what is declared.
-
-    Raises
-    ------
-    InputError
-        Where no angles that the library answers for give it.
-    """
-    known, wanted = lattice.optics, lattice.ratio
-
-    def off(inner: float, outer: float) -> float:
-        optics = replace(known, inner_mrad=inner, outer_mrad=outer)
-        return abs(float(np.log(host_ratio(library, lattice.host, optics) / wanted)))
-
-    if off(known.inner_mrad, known.outer_mrad) < _SAME_RATIO:
-        return known.inner_mrad, known.outer_mrad
-    near = find_ridge(library, lattice.host, known, wanted, 0.0).nearest(known.inner_mrad, known.outer_mrad)
-    if near is None:
-        raise InputError(
-            f"No detector angles give X2/M = {wanted:.2f} for {lattice.host.name}. Check the host and the energy."
-        )
-    tried = {}
-    for step in np.arange(-_MAP_STEP_MRAD, _MAP_STEP_MRAD + 0.1, 0.5):
-        for angles in ((near[0] + step, near[1]), (near[0], near[1] + step)):
-            try:
-                tried[off(*angles)] = (float(angles[0]), float(angles[1]))
-            except LibraryError:
-                continue
-    return tried[min(tried)]

@@ -70,12 +70,6 @@ class ColumnGeometry:
         cell = self.cell[chosen]
         return table[cell] + (table[cell + 1] - table[cell]) * self.share[chosen]
 
-    def gradients(self, table: NDArray[np.float32], chosen: NDArray[np.intp]) -> NDArray[np.float32]:
-        """(chosen, 2, SAMPLES) change of those patches per Å that the column moves along u and v."""
-        cell = self.cell[chosen]
-        slope = (table[cell + 1] - table[cell]) * np.float32(-2.0 / SQUARED_STEP)
-        return self.away[chosen] * slope[:, None]
-
 
 @lru_cache(maxsize=32)
 def column_geometry(centre: Sublattice, a_angstrom: float) -> ColumnGeometry:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from stemctx_core.contrast.neighbourhood import neighbourhood
@@ -25,9 +26,11 @@ from stemctx_core.dataset.crystal import CrystalRecipe, grow_crystal
 from stemctx_core.dataset.patches import neighbour_defects, render_patches
 from stemctx_core.dataset.recipe import DatasetRecipe
 from stemctx_core.dataset.scenes import scene_truth
-from stemctx_core.encoding.encode import Scene, host_rows
-from stemctx_core.simulation.library import PROFILE_RADII_ANGSTROM, ResponseLibrary, shipped_library
-from stemctx_core.simulation.render import Optics, count_electrons, render_columns, response_tables
+from stemctx_core.scene import Scene, host_rows
+from stemctx_core.simulation.library import ResponseLibrary, shipped_library
+from stemctx_core.simulation.optics import Optics
+from stemctx_core.simulation.radial import PROFILE_RADII_ANGSTROM
+from stemctx_core.simulation.render import count_electrons, render_columns, response_tables
 
 _SITES: Final = 55_000_000
 _SIDE_PX: Final = 1024
@@ -94,7 +97,7 @@ def measure(seconds: float, workers: int) -> dict[str, Any]:
         "stages": {"frames_us_per_site": _stages(frames[1]), "patches_us_per_patch": _stages(patches[1])},
         "reference_patches_per_s": reference,
         "times_faster_than_reference": _rate(patches[1]) / reference,
-        "load_average": os.getloadavg()[0],
+        "load_average": psutil.getloadavg()[0],
         "processors": os.cpu_count(),
     }
 

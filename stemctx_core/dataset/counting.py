@@ -224,14 +224,3 @@ def _densities(mean, spread, count, height, c0, c1, c2, c3):  # type: ignore[no-
     x = (0.5 - below) / spread
     x *= x
     return px, py, -0.5 * x, height * (((c3 * x + c2) * x + c1) * x + c0)
-
-
-@numba.njit(cache=True)
-def poisson_numbers(mean, seed):  # type: ignore[no-untyped-def]
-    """One Poisson number for each mean of a one-dimensional array, as float32, from stream 0 of a seed."""
-    state = stream(seed, 0)
-    counts = np.empty(len(mean), np.float32)
-    for i in range(len(mean)):
-        state, count = poisson(state, np.float64(mean[i]))
-        counts[i] = count
-    return counts

@@ -18,7 +18,8 @@ from stemctx_core.dataset.sites import MARGIN_ANGSTROM
 from stemctx_core.errors import InputError
 from stemctx_core.simulation.imaging import ImagingChain, Scan, check_dose
 from stemctx_core.simulation.library import ResponseLibrary
-from stemctx_core.simulation.render import Optics, astigmatic_tables, render_columns, response_tables
+from stemctx_core.simulation.optics import Optics
+from stemctx_core.simulation.render import astigmatic_tables, render_columns, response_tables
 
 _LARGEST_FRAME: Final = 8192
 _RECORD_VERSION: Final = 1
@@ -50,7 +51,7 @@ class FrameRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sigma_angstrom
         Round part of the effective source.
     defocus_nm, astigmatism_nm, astigmatism_azimuth_rad
-        What is left of the probe's aberrations, as in `render.Optics`.
+        What is left of the probe's aberrations, as in `Optics`.
     crystal
         What is imaged.
     chain

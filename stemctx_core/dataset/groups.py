@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from stemctx_core.chemistry.materials import host as host_by_name
 from stemctx_core.dataset.patches import RenderedPatches, render_patches
-from stemctx_core.encoding.encode import EncodedScene, Scene, encode
+from stemctx_core.encoding.encode import EncodedScene, encode
 from stemctx_core.scene import (
     UNKNOWN_BACKGROUND,
     UNKNOWN_SIGMA_ANGSTROM,
     Missing,
+    Scene,
     without,
 )
 from stemctx_core.simulation.library import ResponseLibrary

@@ -17,8 +17,9 @@ from stemctx_core.chemistry.classes import REAL_PREVALENCE, Candidate, Role, Sub
 from stemctx_core.contrast.neighbourhood import neighbourhood
 from stemctx_core.contrast.patches import PITCH, SAMPLES
 from stemctx_core.dataset.patch_kernel import count_patches, sample_spans
-from stemctx_core.encoding.encode import Scene, host_rows, scene_tables
+from stemctx_core.encoding.scene_columns import scene_tables
 from stemctx_core.errors import InputError
+from stemctx_core.scene import Scene, host_rows
 from stemctx_core.simulation.library import ResponseLibrary
 
 #: Chalcogen columns nearest to a metal site; a candidate with `vacancy_beside` lacks an atom in one of them.

@@ -21,7 +21,8 @@ from stemctx_core.dataset.kinds import Imperfections, Kind, Sampling
 from stemctx_core.dataset.truth import TRAINING_RANGES
 from stemctx_core.errors import InputError
 from stemctx_core.simulation.library import ResponseLibrary
-from stemctx_core.simulation.render import Optics, response_tables
+from stemctx_core.simulation.optics import Optics
+from stemctx_core.simulation.render import response_tables
 
 _ANY_SIGMA_ANGSTROM: Final = 0.4
 _MOST_SAMPLES: Final = 10**10

@@ -12,7 +12,7 @@ from stemctx_core.dataset.patches import render_patches
 from stemctx_core.dataset.recipe import DatasetRecipe
 from stemctx_core.dataset.truth import random_truth
 from stemctx_core.dataset.weights import class_weights
-from stemctx_core.encoding.encode import Scene
+from stemctx_core.scene import Scene
 from stemctx_core.simulation.library import ResponseLibrary
 
 #: What is recorded of a scene beside its case: fields of `Scene` and of its nuisance.

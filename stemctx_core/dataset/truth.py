@@ -16,8 +16,8 @@ from stemctx_core.dataset.cases import (
     BENCHMARK_ENERGIES_KV,
     Case,
 )
-from stemctx_core.encoding.encode import Nuisance, Scene
 from stemctx_core.errors import LibraryError
+from stemctx_core.scene import Nuisance, Scene
 from stemctx_core.simulation.library import ResponseLibrary
 from stemctx_core.simulation.optics import Optics
 

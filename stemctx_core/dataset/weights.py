@@ -6,7 +6,7 @@ right nearly always. Classes are therefore drawn with probabilities of one's cho
     w = prevalence / sampling probability
 
 so that a weighted mean over the samples estimates the mean over a real crystal, whatever they were drawn with
-(importance sampling). Its statistical worth is that of `effective_share` times as many samples.
+(importance sampling).
 """
 
 from __future__ import annotations
@@ -47,11 +47,6 @@ class ClassWeights:
     def weight(self) -> NDArray[np.float64]:
         """(C,) prevalence / sampling probability; its mean over the samples is 1."""
         return self.prevalence / self.sampling
-
-    @property
-    def effective_share(self) -> float:
-        """Kish's effective sample size of a weighted mean as a share of the number of samples."""
-        return 1.0 / float(np.sum(self.sampling * self.weight**2))
 
     def counts(self, samples: int, rng: np.random.Generator) -> NDArray[np.int64]:
         """(C,) samples of each candidate, `samples` in all.

@@ -15,9 +15,8 @@ import numpy as np
 from stemctx_core.chemistry import materials
 from stemctx_core.chemistry.materials import Host
 from stemctx_core.context import ImagingContext
-from stemctx_core.encoding.encode import Nuisance, Scene
 from stemctx_core.encoding.plausible import host_ratio, plausible_optics
-from stemctx_core.scene import Missing
+from stemctx_core.scene import Missing, Nuisance, Scene
 from stemctx_core.simulation.library import ResponseLibrary
 from stemctx_core.simulation.optics import TYPICAL_SIGMA_ANGSTROM, Optics
 

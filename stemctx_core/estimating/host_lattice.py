@@ -17,10 +17,11 @@ from stemctx_core.chemistry.materials import Host
 from stemctx_core.context import ImagingContext, Missing
 from stemctx_core.contrast.features import projection
 from stemctx_core.contrast.mean_patches import OWN_COLUMN, HostMeans, flatten, host_means
-from stemctx_core.encoding.encode import Nuisance, Predictions, Scene, host_rows, predict
 from stemctx_core.encoding.knowledge import Knowledge, knowledge
+from stemctx_core.encoding.prediction import Predictions, predict
 from stemctx_core.judging.view import lattice, view
 from stemctx_core.lattice import SiteGrid
+from stemctx_core.scene import Nuisance, Scene, host_rows
 from stemctx_core.simulation.library import ResponseLibrary
 from stemctx_core.simulation.optics import Optics
 

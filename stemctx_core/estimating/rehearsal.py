@@ -85,11 +85,6 @@ class Quantities:
         logs: NDArray[np.float64] = np.log(values)
         return logs
 
-    @classmethod
-    def from_logarithms(cls, logs: NDArray[np.float64]) -> Quantities:
-        """Undo `logarithms`."""
-        return cls(*(float(v) for v in np.exp(logs)))
-
 
 def measured(lattice: HostLattice) -> Quantities:
     """What the frame shows, before it is corrected by rehearsals."""

@@ -16,7 +16,8 @@ from stemctx_core.errors import StemctxError
 from stemctx_core.evaluation.plan import Plan
 from stemctx_core.evaluation.scenes import EXACT, Job, Mode, Perturbation
 from stemctx_core.simulation.library import ResponseLibrary
-from stemctx_core.simulation.render import Optics, response_tables
+from stemctx_core.simulation.optics import Optics
+from stemctx_core.simulation.render import response_tables
 
 #: Ends every key, so that no other room of the project draws from the same generator.
 _MARK: Final = 90571

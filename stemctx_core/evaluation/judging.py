@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -117,11 +116,6 @@ def _white(group: Group) -> NDArray[np.float32]:
         "ckj,ncj->nck", group.encoded.whiten, features[:, None] - group.encoded.mean, optimize=True
     )
     return white
-
-
-def has_reference() -> bool:
-    """Whether this installation has the Bayes reference."""
-    return importlib.util.find_spec("stemctx_core.bayes") is not None
 
 
 def _reference(group: Group, library: ResponseLibrary, mode: Mode) -> NDArray[np.float32]:

@@ -9,7 +9,6 @@ that knowledge, not the model.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +18,8 @@ from numpy.typing import NDArray
 
 from stemctx_core import metrics
 from stemctx_core.chemistry.classes import L5, L7, Role
+from stemctx_core.chemistry.species import SPECIES, species_rows
+from stemctx_core.classifier.baselines import Baseline, load_baselines
 from stemctx_core.dataset.groups import Group
 from stemctx_core.errors import BundleError
 from stemctx_core.evaluation.cache import Arrays
@@ -39,17 +40,13 @@ class LessContext:
         Why there are no models; empty where there are.
     """
 
-    def __init__(self, models: Mapping[str, Any], missing: str) -> None:
+    def __init__(self, models: Mapping[str, Baseline], missing: str) -> None:
         self.models = models
         self.missing = missing
 
     @classmethod
     def beside(cls, bundle: Path | None) -> LessContext:
         """The models in the folder `baselines` in or beside a bundle, or the shipped ones."""
-        if importlib.util.find_spec("stemctx_core.classifier.baselines") is None:
-            return cls({}, "this version has no baselines")
-        from stemctx_core.classifier.baselines import load_baselines
-
         near = [] if bundle is None else [bundle / "baselines", bundle.parent / "baselines"]
         try:
             return cls(load_baselines(next((p for p in near if p.is_dir()), None)), "")
@@ -60,9 +57,7 @@ class LessContext:
         """`told/<model>`: (n, label sets, views, KEPT) float32; NaN where a label set lacks the patch's role."""
         return {PREFIX + name: self._figures(model, group) for name, model in self.models.items()}
 
-    def _figures(self, model: Any, group: Group) -> NDArray[np.float32]:
-        from stemctx_core.chemistry.species import SPECIES, species_rows
-
+    def _figures(self, model: Baseline, group: Group) -> NDArray[np.float32]:
         log_posterior = np.asarray(model.log_posterior(group.patches, group.encoded), np.float64)
         listed = group.scene.candidates
         species = species_rows(listed)

@@ -13,7 +13,7 @@ from stemctx_core.evaluation.ablation import IMAGE_ONLY, ablation
 from stemctx_core.evaluation.cache import Arrays
 from stemctx_core.evaluation.less_context import KEPT, PREFIX, VIEWS, normalised
 from stemctx_core.evaluation.prevalence import prevalence_figures
-from stemctx_core.evaluation.rows import LABEL_SETS, answers, case_table, distance
+from stemctx_core.evaluation.rows import LABEL_SETS, answers, case_table, distance, patches_of, row
 from stemctx_core.evaluation.scenes import DOSES, Mode
 from stemctx_core.evaluation.stages import Measured
 from stemctx_core.judging.decision import Thresholds
@@ -42,7 +42,7 @@ def report(measured: Measured) -> dict[str, Any]:
             {"mode": mode.value, "labels": labels, "dose_e_per_angstrom2": dose, **distance(judged, labels)}
             for (mode, dose), judged in measured.referred.items()
             for labels in LABEL_SETS
-            if _has(judged, labels)
+            if patches_of(judged, labels)
         ],
         "cases": cases,
         "worst_cases": [c["case"] for c in sorted(cases, key=lambda c: c["accuracy"])[:WORST_CASES]],
@@ -90,22 +90,13 @@ def _about(measured: Measured) -> dict[str, Any]:
     }
 
 
-def _has(judged: Arrays, labels: str) -> bool:
-    return len(answers(judged, labels).label) > 0
-
-
 def _rows(measured: Measured) -> list[dict[str, Any]]:
-    rows = []
-    for (mode, dose), judged in measured.main.items():
-        for labels in LABEL_SETS:
-            if not _has(judged, labels):
-                continue
-            row: dict[str, Any] = {"mode": mode.value, "labels": labels, "dose_e_per_angstrom2": dose}
-            # With one dopant a list, a role has one species: both views are the same question to the scorer.
-            row |= {"scorer": answers(judged, labels).figures()}
-            row |= {"predictions_alone": answers(judged, labels, "physics").figures()}
-            rows.append(row)
-    return rows
+    return [
+        row(judged, labels, mode, dose)
+        for (mode, dose), judged in measured.main.items()
+        for labels in LABEL_SETS
+        if patches_of(judged, labels)
+    ]
 
 
 def _each_answer(measured: Measured, mode: Mode, dose: float) -> list[tuple[str, Arrays, str]]:

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemctx_core import metrics
-from stemctx_core.chemistry.classes import L5, L7, Role
+from stemctx_core.chemistry.classes import L5, L7, Role, candidates
 from stemctx_core.dataset.cases import Case, benchmark_cases
 from stemctx_core.evaluation.cache import Arrays
 from stemctx_core.evaluation.less_context import normalised
-from stemctx_core.evaluation.scenes import is_near_z
+from stemctx_core.evaluation.scenes import Mode, is_near_z
 from stemctx_core.metrics import Estimate
 
 #: Roles that are looked for, and of which cases: all, near-Z (True) or far-Z (False).
@@ -122,6 +122,23 @@ def answers(
     )
 
 
+def patches_of(judged: Arrays, labels: str) -> int:
+    """How many patches a label set has among those that were judged."""
+    return len(answers(judged, labels).label)
+
+
+def row(judged: Arrays, labels: str, mode: Mode, dose_e_per_angstrom2: float) -> dict[str, Any]:
+    """Figures of the scorer and of the predictions alone, for one label set at one dose; with their standard errors."""
+    # With one dopant a list, a role has one species: both views are the same question to the scorer.
+    return {
+        "mode": mode.value,
+        "labels": labels,
+        "dose_e_per_angstrom2": dose_e_per_angstrom2,
+        "scorer": answers(judged, labels).figures(),
+        "predictions_alone": answers(judged, labels, "physics").figures(),
+    }
+
+
 def distance(judged: Arrays, labels: str, **which: Any) -> dict[str, Any]:
     """The scorer beside the Bayes reference on the same patches, paired.
 
@@ -187,11 +204,9 @@ def case_name(case: Case) -> str:
 
 
 def _confused(counts: NDArray[np.float64], case: Case) -> str:
-    from stemctx_core.chemistry import classes
-
     off = counts - np.diag(np.diag(counts))
     if not off.any():
         return ""
     true, told = np.unravel_index(off.argmax(), off.shape)
-    listed = classes.candidates(case.host.name, case.dopants)
+    listed = candidates(case.host.name, case.dopants)
     return f"{listed[true].species} taken for {listed[told].species}"

@@ -17,7 +17,7 @@ from stemctx_core.dataset.cases import Case
 from stemctx_core.dataset.groups import Group, make_group, tell
 from stemctx_core.scene import Missing, Nuisance, Scene, without
 from stemctx_core.simulation.library import ResponseLibrary
-from stemctx_core.simulation.render import Optics
+from stemctx_core.simulation.optics import Optics
 
 DOSES: Final = (1e3, 1e4, 1e5, 1e6)
 SIGMA_ANGSTROM: Final = (0.35, 0.55)

@@ -24,7 +24,7 @@ from stemctx_core.dataset.frames import FrameRecipe, labelled_frame
 from stemctx_core.metrics import Estimate
 from stemctx_core.results import DECISIONS, Decision, FrameResult
 from stemctx_core.simulation.library import ResponseLibrary
-from stemctx_core.simulation.render import Optics
+from stemctx_core.simulation.optics import Optics
 
 #: A frame of whose sites this share is not answered counts as abstained from.
 ABSTAINED_SHARE: Final = 0.5

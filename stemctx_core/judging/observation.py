@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from stemctx_core.calibration.calibrate import FrameCalibration
 from stemctx_core.calibration.scatter import Scatter
 from stemctx_core.context import ImagingContext
-from stemctx_core.encoding.encode import Predictions
+from stemctx_core.encoding.prediction import Predictions
 from stemctx_core.judging.view import Sites
 from stemctx_core.lattice import SiteGrid
 

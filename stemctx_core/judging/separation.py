@@ -15,7 +15,8 @@ from scipy.linalg import cho_factor, cho_solve
 
 from stemctx_core.chemistry import classes
 from stemctx_core.chemistry.classes import Candidate
-from stemctx_core.encoding.encode import Nuisance, Prediction
+from stemctx_core.encoding.prediction import Prediction
+from stemctx_core.scene import Nuisance
 
 
 def separation(

@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 
 from stemctx_core.chemistry.classes import Candidate, Role
 from stemctx_core.contrast.features import OWN_NEIGHBOURS
-from stemctx_core.encoding.encode import EncodedScene, Nuisance, Predictions
+from stemctx_core.encoding.encode import EncodedScene
+from stemctx_core.encoding.prediction import Predictions
 from stemctx_core.kernels.sharing import shared
 from stemctx_core.kernels.whitened import mean_squares
+from stemctx_core.scene import Nuisance
 
 #: Mean squares a feature up to which a patch is like its candidate; at most 0.5 % of the sites of clean frames
 #: are above it from 1e3 to 1e6 e/Å² once their neighbours are free.

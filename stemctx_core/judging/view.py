@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from stemctx_core.calibration.frame_checks import blank_rows, clipped_words, pixel_size_words
 from stemctx_core.chemistry import materials
 from stemctx_core.context import ImagingContext, Known
-from stemctx_core.contrast.patches import PatchRoom, extract_patches, whole_patches
+from stemctx_core.contrast.patches import SAMPLES, CutPatches, PatchRoom, extract_patches, whole_patches
 from stemctx_core.encoding.knowledge import Knowledge
+from stemctx_core.errors import FrameError
 from stemctx_core.judging.decision import NO_LATTICE_HERE, OBSTACLES
 from stemctx_core.lattice import SiteGrid, find_sites, track_sites
 from stemctx_core.results import EDGE
@@ -121,6 +122,24 @@ def view(
     sites = Sites(grid.positions_px, grid.sublattice, grid.pixel_size_angstrom)
     off = grid.pixel_size_angstrom / hint if hint else None
     return View(patches, sites, obstacle, context, known, off, tuple(warnings), grid)
+
+
+def view_of_patches(patches: CutPatches, context: ImagingContext, known: Knowledge) -> View:
+    """Lattice-registered patches that somebody else cut.
+
+    Raises
+    ------
+    FrameError
+        Where some hold NaN or infinity.
+    """
+    pixel = context.pixel_size_angstrom
+    positions_px = np.stack([patches.y_px, patches.x_px], axis=1).astype(np.float64)
+    pixel_size = pixel.value if isinstance(pixel, Known) else float("nan")
+    sites = Sites(positions_px, np.asarray(patches.sublattice, np.int8), pixel_size)
+    values = np.ascontiguousarray(patches.patches, np.float32).reshape(len(positions_px), SAMPLES)
+    if not np.isfinite(values).all():
+        raise FrameError("not_finite", "Some patches hold NaN or infinity.", "Leave those patches out.")
+    return View(values, sites, np.zeros(len(values), np.int8), context, known, None)
 
 
 def _hint(context: ImagingContext) -> float | None:

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemctx_core.chemistry.classes import Candidate, Role, Sublattice
-from stemctx_core.encoding.encode import Nuisance, Predictions
+from stemctx_core.encoding.prediction import Predictions
 from stemctx_core.kernels.robust import robust_sd
+from stemctx_core.scene import Nuisance
 
 #: Spreads of the host's columns that a candidate must be away from them to be called.
 LEAST_SEPARATION: Final = 3.0

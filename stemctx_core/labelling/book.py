@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import secrets
 import sqlite3
-import struct
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,19 +19,15 @@ from typing import Any, Final, Self
 
 import msgspec
 
-from stemctx_core.chemistry.classes import Sublattice
 from stemctx_core.errors import InputError
+from stemctx_core.labelling.database import connected, connection, is_book
 from stemctx_core.labelling.records import OTHER, Annotator, Answer, FrameRecord, Kind, SiteRecord, offered
-from stemctx_core.labelling.schema import APPLICATION_ID, FORMAT, SCHEMA
-from stemctx_core.results import Decision
+from stemctx_core.labelling.rows import ANSWER, add_site, answer_of, site_of
+from stemctx_core.labelling.schema import FORMAT, SCHEMA
 
 MOST_ANNOTATORS: Final = 100
 MOST_ANSWERS: Final = 1_000_000
 MOST_NAME: Final = 40
-_BUSY_S: Final = 10.0
-#: Magic, user version and application number in the header of a SQLite file: a file of another program is left as it is.
-_HEAD: Final = struct.Struct(">16s44xI4xI")
-_ANSWER = "id, time_utc, annotator, site, kind, label, undoes, seconds"
 
 
 class Book:
@@ -62,7 +57,7 @@ class Book:
         if path.exists():
             raise InputError(f"{path} is there already, and its answers are kept. Name another file.")
         try:
-            with _connected(path) as database:
+            with connected(path) as database:
                 database.executescript(f"BEGIN;{SCHEMA}COMMIT;")
                 database.execute("INSERT INTO fact VALUES ('seed', ?)", (seed or secrets.token_hex(16),))
                 database.execute("INSERT INTO fact VALUES ('made_utc', ?)", (_now(),))
@@ -112,7 +107,7 @@ class Book:
                 (frame.sha256, text),
             )
             row = database.execute("SELECT id FROM frame WHERE sha256 = ?", (frame.sha256,)).fetchone()
-            return [_add_site(database, row[0], site) for site in sites]
+            return [add_site(database, row[0], site) for site in sites]
 
     def join(self, name: str) -> Annotator:
         """The annotator of this name, new or known; upper and lower case are the same.
@@ -174,7 +169,7 @@ class Book:
         if not rows:
             raise InputError(f"There is no site {number} in {self.path}.")
         try:
-            return self._frame(rows[0]["frame"]), _site(rows[0])
+            return self._frame(rows[0]["frame"]), site_of(rows[0])
         except (msgspec.MsgspecError, ValueError) as error:
             raise InputError(f"{self.path} cannot be read: site {number} is damaged ({error}).") from error
 
@@ -218,16 +213,16 @@ class Book:
 
     def standing(self, annotator: int | None = None) -> list[Answer]:
         """The answers that hold now, of one annotator or of all."""
-        query = f"SELECT {_ANSWER} FROM answer JOIN standing USING (id, annotator, site)"
+        query = f"SELECT {ANSWER} FROM answer JOIN standing USING (id, annotator, site)"
         if annotator is None:
             rows = self._rows(f"{query} ORDER BY id")
         else:
             rows = self._rows(f"{query} WHERE annotator = ? ORDER BY id", annotator)
-        return [_answer(row) for row in rows]
+        return [answer_of(row) for row in rows]
 
     def history(self) -> list[Answer]:
         """Everything that was ever done, in its order."""
-        return [_answer(row) for row in self._rows(f"SELECT {_ANSWER} FROM answer ORDER BY id")]
+        return [answer_of(row) for row in self._rows(f"SELECT {ANSWER} FROM answer ORDER BY id")]
 
     def _rows(self, sql: str, *values: Any) -> list[sqlite3.Row]:
         try:
@@ -258,8 +253,8 @@ class Book:
         return kept
 
     def _by_request(self, request: str) -> Answer | None:
-        rows = self._rows(f"SELECT {_ANSWER} FROM answer WHERE request = ?", request)
-        return _answer(rows[0]) if rows else None
+        rows = self._rows(f"SELECT {ANSWER} FROM answer WHERE request = ?", request)
+        return answer_of(rows[0]) if rows else None
 
     def _fact(self, key: str) -> str:
         return str(self._rows("SELECT value FROM fact WHERE key = ?", key)[0][0])
@@ -282,76 +277,11 @@ def open_book(path: Path) -> Book:
     if not path.is_file():
         raise InputError(f"There is no file {path}. Make it with 'stemctx label make'.")
     try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD.size)
-        if len(head) < _HEAD.size or _HEAD.unpack(head) != (b"SQLite format 3\0", FORMAT, APPLICATION_ID):
+        if not is_book(path):
             raise InputError(f"{path} is not a book of labels of format {FORMAT}. Check which file it is.")
-        return Book(path, _connection(path))
+        return Book(path, connection(path))
     except (OSError, sqlite3.Error) as error:
         raise InputError(f"{path} cannot be read ({error}). Check which file it is.") from error
-
-
-@contextmanager
-def _connected(path: Path) -> Iterator[sqlite3.Connection]:
-    database = _connection(path)
-    try:
-        yield database
-    finally:
-        database.close()
-
-
-def _connection(path: Path) -> sqlite3.Connection:
-    # Autocommit: transactions are begun where they are needed. One thread at a time, but not always the same one.
-    database = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
-    database.row_factory = sqlite3.Row
-    try:
-        for setting in (
-            "trusted_schema = OFF", "foreign_keys = ON", "recursive_triggers = ON", "journal_mode = WAL",
-            "synchronous = FULL",
-        ):  # fmt: skip
-            database.execute(f"PRAGMA {setting}")
-    except sqlite3.Error:
-        database.close()
-        raise
-    return database
-
-
-def _add_site(database: sqlite3.Connection, frame: int, site: SiteRecord) -> int:
-    row = database.execute(
-        "SELECT id FROM site WHERE frame = ? AND y_px = ? AND x_px = ?", (frame, site.y_px, site.x_px)
-    ).fetchone()
-    if row is not None:
-        return int(row["id"])
-    values = msgspec.structs.asdict(site) | {
-        "sublattice": site.sublattice.value,
-        "decision": site.decision.value,
-        "posterior": msgspec.json.encode(site.posterior).decode(),
-    }
-    names = ", ".join(["frame", *values])
-    marks = ", ".join("?" * (len(values) + 1))
-    number = database.execute(
-        f"INSERT INTO site ({names}) VALUES ({marks})", (frame, *values.values())
-    ).lastrowid
-    assert number is not None
-    return number
-
-
-def _site(row: sqlite3.Row) -> SiteRecord:
-    values = {name: row[name] for name in SiteRecord.__struct_fields__}
-    return SiteRecord(
-        **values
-        | {
-            "sublattice": Sublattice(row["sublattice"]),
-            "decision": Decision(row["decision"]),
-            "posterior": msgspec.json.decode(row["posterior"], type=dict[str, float]),
-        }
-    )
-
-
-def _answer(row: sqlite3.Row) -> Answer:
-    values = list(row)
-    values[4] = Kind(values[4])
-    return Answer(*values)
 
 
 def _now() -> str:

@@ -19,12 +19,12 @@ from scipy.special import ndtri
 from stemctx_core.chemistry import materials
 from stemctx_core.chemistry.classes import Candidate
 from stemctx_core.context import ImagingContext, Known
-from stemctx_core.encoding.encode import Nuisance, Prediction, Scene, predict
 from stemctx_core.encoding.knowledge import typical
+from stemctx_core.encoding.prediction import Prediction, predict
 from stemctx_core.errors import InputError
 from stemctx_core.judging.separation import separation
 from stemctx_core.look import formats
-from stemctx_core.scene import Missing
+from stemctx_core.scene import Missing, Nuisance, Scene
 from stemctx_core.simulation.library import ResponseLibrary
 from stemctx_core.simulation.optics import TYPICAL_SIGMA_ANGSTROM, Optics
 

@@ -12,10 +12,10 @@ from scipy.spatial import cKDTree
 
 from stemctx_core.chemistry.classes import Candidate, Sublattice
 from stemctx_core.chemistry.materials import Host
-from stemctx_core.encoding.encode import host_columns
 from stemctx_core.lattice import SiteGrid
 from stemctx_core.refining.columns import solve, taken_for
 from stemctx_core.refining.matrices import Columns, joined_pixels
+from stemctx_core.scene import host_columns
 from stemctx_core.simulation.library import ResponseLibrary
 from stemctx_core.simulation.optics import Optics
 from stemctx_core.simulation.render import response_tables

@@ -42,8 +42,9 @@ from stemctx_core.simulation.imaging import (
     Warp,
 )
 from stemctx_core.simulation.library import ResponseLibrary
+from stemctx_core.simulation.optics import Optics
 from stemctx_core.simulation.relaxation import relaxation_angstrom
-from stemctx_core.simulation.render import Optics, count_electrons, render_columns, response_tables
+from stemctx_core.simulation.render import count_electrons, render_columns, response_tables
 from stemctx_core.whole_files import write_whole
 
 HOSTS: Final = ("WSe2", "MoS2")

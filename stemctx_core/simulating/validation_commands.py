@@ -74,7 +74,8 @@ def validate(
     from stemctx_core.simulation.truth.held_out import held_out_cells, small_cell
     from stemctx_core.simulation.truth.reference_runs import run_all
     from stemctx_core.validation.classifier_cost import classifier_cost
-    from stemctx_core.validation.report import Validation
+    from stemctx_core.validation.outcome import Validation
+    from stemctx_core.validation.report import write
 
     need_abtem()
     parts = work_folder or output.with_suffix(".parts")
@@ -109,7 +110,7 @@ def validate(
         },
         quick,
     )
-    result.write(output)
+    write(result, output)
     for s in result.summaries:
         typer.echo(
             f"{s.tier} {s.detector}: median {s.median_percent:.2f} %, largest {s.maximum_percent:.2f} % of the host "
@@ -212,7 +213,7 @@ def _studies(parts: Path, progress: Callable[[int, int, str], None]) -> dict[str
     path = parts / f"studies_v{REFERENCE_VERSION}.json"
     if path.exists():
         try:
-            kept: dict[str, Any] = json.loads(path.read_text())
+            kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             return kept
         except ValueError as error:
             raise InputError(

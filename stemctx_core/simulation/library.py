@@ -11,8 +11,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
@@ -23,47 +22,22 @@ from numpy.typing import NDArray
 from stemctx_core.chemistry import columns
 from stemctx_core.errors import LibraryError
 from stemctx_core.simulation.answerable import (
-    CONVERGENCE_TOLERANCE_MRAD as CONVERGENCE_TOLERANCE_MRAD,
+    check_detector,
+    check_probe,
+    check_values,
 )
-from stemctx_core.simulation.answerable import (
-    NARROWEST_DETECTOR_MRAD as NARROWEST_DETECTOR_MRAD,
-)
-from stemctx_core.simulation.answerable import check_detector, check_probe, check_values
+from stemctx_core.simulation.held import HeldEnergy, thermal_base
 from stemctx_core.simulation.interpolation import NodeGrid
 from stemctx_core.simulation.nodes import Node
-from stemctx_core.simulation.optics import Optics
+from stemctx_core.simulation.optics import Optics, ring_weights
 from stemctx_core.simulation.radial import (
-    PROFILE_RADII_ANGSTROM as PROFILE_RADII_ANGSTROM,
+    FineRadii,
+    blur,
 )
-from stemctx_core.simulation.radial import (
-    PROFILE_STEP_ANGSTROM as PROFILE_STEP_ANGSTROM,
-)
-from stemctx_core.simulation.radial import FineRadii, blur, rayleigh_weights
-from stemctx_core.simulation.storage import LibraryFile, unpack
-from stemctx_core.simulation.storage import write_library as write_library
+from stemctx_core.simulation.storage import LibraryFile
 
 #: A declared energy may differ from a held one by this share.
 ENERGY_TOLERANCE: Final = 0.02
-
-
-@dataclass(frozen=True)
-class _Energy:
-    """What is held at one energy, for all columns: base (columns, radii, rings); nodes (node, [m,] columns, ...)."""
-
-    base: NDArray[np.float64]
-    file: LibraryFile
-    name: str
-
-    @cached_property
-    def nodes(self) -> NDArray[np.float32]:
-        """(round nodes, columns, radii, rings) differences from the base."""
-        return unpack(self.file.array(f"nodes_{self.name}"), self.file.array(f"node_steps_{self.name}"))
-
-    @cached_property
-    def astigmatic(self) -> NDArray[np.float32]:
-        """(astigmatic nodes, 2, columns, radii, rings): what astigmatism adds, m = 0 and m = 2."""
-        steps = self.file.array(f"astigmatic_steps_{self.name}")
-        return unpack(self.file.array(f"astigmatic_{self.name}"), steps)
 
 
 class ResponseLibrary:
@@ -85,7 +59,7 @@ class ResponseLibrary:
         self.sha256 = self._file.sha256
         self.provenance: dict[str, Any] = self._file.provenance
         self._lock = threading.RLock()
-        self._energies: dict[float, _Energy] = {}
+        self._energies: dict[float, HeldEnergy] = {}
         try:
             self.high_tensions_kv = tuple(float(v) for v in self.provenance["high_tensions_kv"])
             self.convergence_semi_angle_mrad = float(self.provenance["convergence_semi_angle_mrad"])
@@ -104,7 +78,7 @@ class ResponseLibrary:
                 raise KeyError(missing[0])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise self._file.unreadable(error) from error
-        self._motion = np.array([_motion_angstrom(c) for c in self.columns])
+        self._motion = np.array([columns.motion_angstrom(c) for c in self.columns])
 
     def _names(self) -> list[str]:
         names = []
@@ -160,13 +134,10 @@ class ResponseLibrary:
         return nearest
 
     def ring_weights(self, inner_mrad: float, outer_mrad: float) -> NDArray[np.float64]:
-        """How much of each ring a detector sees; a ring cut by an edge counts by its share of the area."""
+        """(rings,) how much of each held ring a detector sees."""
         width = float(self.provenance["ring_width_mrad"])
-        low = self._inner + width * np.arange(self._rings)
-        high = low + width
-        seen_low, seen_high = np.clip(inner_mrad, low, high), np.clip(outer_mrad, low, high)
-        weights: NDArray[np.float64] = (seen_high**2 - seen_low**2) / (high**2 - low**2)
-        return weights
+        low = self._inner + width * np.arange(self._rings, dtype=np.float64)
+        return ring_weights(low, width, inner_mrad, outer_mrad)
 
     @property
     def _rings(self) -> int:
@@ -225,29 +196,14 @@ class ResponseLibrary:
         if not optics.astigmatism_nm or not optics.defocus_nm:
             return None
         rows, vacant, weights, used = self._asked(keys, optics)
-        held, grid = self._energy(optics.high_tension_kv), self.grid(optics.high_tension_kv)
-        _, odd = grid.astigmatic_shares(
-            optics.convergence_semi_angle_mrad, optics.defocus_nm, optics.astigmatism_nm
-        )
-        seen = held.astigmatic[:, 1, rows][..., used] @ weights.astype(np.float32)
-        turning = self._fine(np.tensordot(odd, seen, axes=1))
+        turning = self._fine(self._energy(optics.high_tension_kv).turning(rows, used, weights, optics))
         turning[vacant] = 0
         return blur(turning, np.hypot(optics.sigma_angstrom, self._motion[rows]), order=2)
 
     def at_rest(self, keys: Sequence[str], optics: Optics) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Profiles before Gaussian blurs, and the thermal motion of each column's centre (Å rms per axis)."""
         rows, vacant, weights, used = self._asked(keys, optics)
-        held, grid = self._energy(optics.high_tension_kv), self.grid(optics.high_tension_kv)
-        seen = held.base[rows][..., used] @ weights
-        convergence, defocus = optics.convergence_semi_angle_mrad, abs(optics.defocus_nm)
-        low, high = grid.convergences_mrad[0], grid.convergences_mrad[-1]
-        shares = grid.round_shares(min(max(convergence, low), high), defocus, optics.inner_mrad)
-        for node in np.flatnonzero(np.abs(shares) > 1e-12):
-            seen += shares[node] * (held.nodes[node, rows][..., used] @ weights)
-        if optics.astigmatism_nm:
-            even, _ = grid.astigmatic_shares(convergence, defocus, optics.astigmatism_nm)
-            for node in np.flatnonzero(np.abs(even) > 1e-12):
-                seen += even[node] * (held.astigmatic[node, 0, rows][..., used] @ weights)
+        seen = self._energy(optics.high_tension_kv).seen(rows, used, weights, optics)
         profiles = np.clip(self._fine(seen), 0, None)
         profiles[vacant] = 0
         return profiles, self._motion[rows]
@@ -289,37 +245,13 @@ class ResponseLibrary:
         used = slice(int(seen[0]), int(seen[-1]) + 1) if len(seen) else slice(0)
         return rows, vacant, weights[used], used
 
-    def _energy(self, high_tension_kv: float) -> _Energy:
+    def _energy(self, high_tension_kv: float) -> HeldEnergy:
         kv = self._held(high_tension_kv)
         with self._lock:
             if kv not in self._energies:
-                self._energies[kv] = _Energy(self._thermal_base(kv), self._file, f"{kv:g}")
+                base = thermal_base(self._file, f"{kv:g}", self.provenance["pairs"], self._displacements(kv))
+                self._energies[kv] = HeldEnergy(base, self._file, f"{kv:g}", self._grids[kv])
             return self._energies[kv]
-
-    def _thermal_base(self, kv: float) -> NDArray[np.float64]:
-        """(columns, radii, rings) in focus, pairs averaged over the thermal displacement of their two atoms."""
-        singles = self._file.array(f"singles_{kv:g}").astype(np.float64)
-        pairs = self._file.array(f"pairs_{kv:g}")
-        displacements = self._displacements(kv)
-        keys = self.columns[len(singles) :]
-        if not keys:
-            return singles
-        averaged = [
-            np.tensordot(rayleigh_weights(displacements, relative_motion_angstrom(key)), stored, axes=1)
-            for key, stored in zip(keys, pairs.astype(np.float64), strict=True)
-        ]
-        return np.concatenate([singles, np.stack(averaged)])
-
-
-def relative_motion_angstrom(pair: str) -> float:
-    """Thermal displacement of the atoms of a pair against each other (Å rms per axis)."""
-    return math.hypot(*(columns.thermal_rms_angstrom(e) for e in columns.elements(pair)))
-
-
-def _motion_angstrom(column: str) -> float:
-    """Thermal displacement of a column's middle (Å rms per axis)."""
-    motion = math.hypot(*(columns.thermal_rms_angstrom(e) for e in columns.elements(column)))
-    return motion / 2 if columns.is_pair(column) else motion
 
 
 @lru_cache(maxsize=1)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemctx_core.simulation.library import ResponseLibrary
-from stemctx_core.simulation.optics import Optics as Optics
+from stemctx_core.simulation.optics import Optics
 from stemctx_core.simulation.radial import PROFILE_STEP_ANGSTROM
 
 #: Responses are cut off smoothly here; what lies beyond is below 1 % of a host's peak.

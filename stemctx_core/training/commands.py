@@ -126,7 +126,7 @@ def _export(
     if figures:
         small = plan.patches < 10_000_000
         rows = run_benchmark(output, patches_per_dose=2000 if small else 20000)
-        said["benchmark"] = [row.figures() for row in rows]
+        said["benchmark"] = rows
         write_card(output, {**card, "figures": said})
         fit_bundle(output, scenes=200 if small else 3000)
         console.print(table(rows))

@@ -72,7 +72,7 @@ def read_config(path: Path) -> TrainingConfig:
         Where it cannot be read, or a field is unknown or out of range.
     """
     try:
-        return msgspec.convert(tomllib.loads(path.read_text()), TrainingConfig)
+        return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), TrainingConfig)
     except OSError as error:
         raise InputError(
             f"The configuration {path} cannot be read: {error.strerror}. Check the path."

@@ -59,7 +59,7 @@ def classifier_cost(
     What the model is told rests on the column library in both. Scenes are spread evenly over the 576 cases; the same
     ones are taken at every dose.
     """
-    from stemctx_core.evaluation.benchmark import benchmark_scene
+    from stemctx_core.evaluation.scenes import benchmark_scene
 
     classifier = Classifier(load_bundle(bundle))
     library, cases = deltas.library, benchmark_cases()

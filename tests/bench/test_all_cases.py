@@ -14,9 +14,9 @@ import pytest
 from stemctx_core.analysis import FrameAnalyzer
 from stemctx_core.chemistry.classes import HOST_ROLES, Role
 from stemctx_core.dataset.cases import Case, benchmark_cases
-from stemctx_core.evaluation.benchmark import NEAR_Z
+from stemctx_core.evaluation.scenes import NEAR_Z
 from stemctx_core.results import DECISIONS, Decision
-from stemctx_core.simulation.render import Optics
+from stemctx_core.simulation.optics import Optics
 from tests.core.frames import FrameRecipe, make_frame
 from tests.core.judging.test_analysis import context_of, matched
 
@@ -56,7 +56,7 @@ def recipe_of(case: Case, dose: float, seed: int) -> FrameRecipe:
     )
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     ("dose", "precision", "far_recall"), [(1e4, 0.95, 0.80), (1e5, 0.98, 0.96)], ids=["1e4", "1e5"]
 )

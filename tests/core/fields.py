@@ -14,7 +14,8 @@ from stemctx_core.context import ImagingContext, Known, Source
 from stemctx_core.dataset.crystal import Crystal, CrystalRecipe, grow_crystal
 from stemctx_core.results import Decision, FrameIdentity, FrameResult
 from stemctx_core.simulation.library import shipped_library
-from stemctx_core.simulation.render import Optics, count_electrons, render_columns, response_tables
+from stemctx_core.simulation.optics import Optics
+from stemctx_core.simulation.render import count_electrons, render_columns, response_tables
 
 OPTICS = Optics(80.0, 30.0, 70.0, 200.0, 0.45)
 PIXEL_ANGSTROM = 0.2

@@ -13,7 +13,8 @@ from scipy.spatial import cKDTree
 from stemctx_core.chemistry import materials
 from stemctx_core.chemistry.classes import Candidate, Role, Sublattice, candidates
 from stemctx_core.simulation.library import shipped_library
-from stemctx_core.simulation.render import Optics, count_electrons, render_columns, response_tables
+from stemctx_core.simulation.optics import Optics
+from stemctx_core.simulation.render import count_electrons, render_columns, response_tables
 
 HAADF = Optics(80.0, 30.0, 70.0, 200.0, 0.40)
 MAADF = Optics(80.0, 30.0, 50.0, 120.0, 0.40)

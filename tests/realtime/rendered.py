@@ -16,7 +16,7 @@ from stemctx_core.chemistry.classes import Role
 from stemctx_core.context import ImagingContext, Known, Source
 from stemctx_core.dose import dose_e_per_angstrom2
 from stemctx_core.results import FrameIdentity
-from stemctx_core.simulation.render import Optics
+from stemctx_core.simulation.optics import Optics
 from tests.sim.truth import ground_truth
 
 HAADF = (70.0, 200.0)

@@ -17,7 +17,7 @@ from sim.sample import SampleHolder
 from sim.shot import Shot
 from sim.specimen import Specimen
 from stemctx_core.errors import InputError
-from stemctx_core.simulation.render import Optics
+from stemctx_core.simulation.optics import Optics
 
 HAADF = Optics(80.0, 30.0, 70.0, 200.0, 0.45)
 FIELD = ScanArea((128, 128), 6.0, (3.0, -2.0), 0.3).geometry()

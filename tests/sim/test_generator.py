@@ -11,7 +11,7 @@ from sim.geometry import FrameGeometry, ScanArea
 from sim.specimen import Specimen
 from stemctx_core.dose import dose_e_per_angstrom2
 from stemctx_core.errors import InputError, LibraryError
-from stemctx_core.simulation.render import Optics
+from stemctx_core.simulation.optics import Optics
 from tests.sim.truth import ground_truth
 
 HAADF = Optics(80.0, 30.0, 70.0, 200.0, 0.45)

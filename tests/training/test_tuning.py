@@ -28,7 +28,6 @@ from stemctx_core.contrast.features import lifting  # noqa: E402
 from stemctx_core.errors import InputError  # noqa: E402
 from stemctx_core.judging.trained import TrainedRanges  # noqa: E402
 from stemctx_core.labelling.hand_labels import HandLabel  # noqa: E402
-from stemctx_core.metrics import precision_recall  # noqa: E402
 from stemctx_core.reading import read_micrograph  # noqa: E402
 from stemctx_core.simulation.library import shipped_library  # noqa: E402
 from stemctx_core.training.config import TrainingConfig  # noqa: E402
@@ -39,8 +38,9 @@ from stemctx_core.training.tuning.commands import register  # noqa: E402
 from stemctx_core.training.tuning.figures import Rendered  # noqa: E402
 from stemctx_core.training.tuning.labels import LabelSet, read_labels  # noqa: E402
 from stemctx_core.training.tuning.plan import TuningPlan  # noqa: E402
-from stemctx_core.training.tuning.rungs import LADDER, Tunable, log_posterior  # noqa: E402
+from stemctx_core.training.tuning.rungs import LADDER  # noqa: E402
 from stemctx_core.training.tuning.shares import Drawn  # noqa: E402
+from stemctx_core.training.tuning.tunable import Tunable, log_posterior  # noqa: E402
 from stemctx_core.training.tuning.tune import Outcome, judge_labels, tune  # noqa: E402
 from tests.training.tuning_support import (  # noqa: E402
     context,
@@ -308,7 +308,8 @@ def _words(model: Tunable, labels: LabelSet) -> str:
     true = np.array([labels.kept[row].label for row in scene.rows]) == "vac_Se"
     figures = []
     for name, those in (("vac_Se", ["vac_Se"]), ("vac_Se or O_Se", ["vac_Se", "O_Se"])):
-        precision, recall = precision_recall(np.isin(best, those), true)
+        found = np.isin(best, those)
+        precision, recall = np.mean(true[found]) if found.any() else 0.0, np.mean(found[true])
         f1 = 2 * precision * recall / max(1e-9, precision + recall)
         figures.append(f"{name} precision {precision:.3f} recall {recall:.3f} F1 {f1:.3f}")
     return f"NLL {_surprise(model, labels):.4f}; " + "; ".join(figures)

@@ -24,6 +24,7 @@ from nionswift_plugin.stemctx.context.frame_values import (
 )
 from nionswift_plugin.stemctx.context.geometry import ANGLES, Geometry, geometry
 from nionswift_plugin.stemctx.threads.throttle import Throttle
+from stemctx_core.chemistry.prevalence import Expected
 from stemctx_core.context import ImagingContext, Known, Missing, Quantity, Source
 from stemctx_core.dose import dose_e_per_angstrom2
 
@@ -69,7 +70,7 @@ class ContextReader:
     ----------
     stem_controller
         Nion's STEM controller, or None where there is no instrument.
-    host, dopants
+    host, dopants, expected
         As the user declared them.
     user
         Values that the user entered, by the names in `USER_QUANTITIES`; they fill what is not known otherwise.
@@ -91,6 +92,7 @@ class ContextReader:
     stem_controller: Any
     host: str
     dopants: tuple[str, ...] = ()
+    expected: Expected = Expected()
     user: Mapping[str, float] = field(default_factory=dict)
     entered_for: Geometry | None = None
     scan_device: str = ""
@@ -133,6 +135,7 @@ class ContextReader:
             pixel_size_angstrom=pixel,
             dose_e_per_angstrom2=self._dose(metadata, pixel),
             channel=channel,
+            expected=self.expected,
         )
 
     def _high_tension(self, metadata: Mapping[str, Any]) -> Quantity:

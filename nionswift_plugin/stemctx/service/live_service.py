@@ -202,6 +202,7 @@ class LiveService(Closing):
             self._stem_controller,
             s.host,
             s.dopants,
+            expected=s.expected,
             user=s.user,
             entered_for=s.entered_for,
             scan_device=str(self.scan_hardware_source.hardware_source_id),

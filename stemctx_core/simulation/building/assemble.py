@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemctx_core.chemistry import columns
+from stemctx_core.chemistry.columns import relative_motion_angstrom
 from stemctx_core.simulation.building.parts import Parts
 from stemctx_core.simulation.building.plan import (
     CONVERGENCE_COLUMNS,
@@ -18,7 +19,6 @@ from stemctx_core.simulation.building.plan import (
     REFINE,
     BuildPlan,
 )
-from stemctx_core.simulation.library import relative_motion_angstrom
 from stemctx_core.simulation.multislice import RING_MRAD, MultisliceSettings, probe_radii_angstrom
 from stemctx_core.simulation.nodes import Node, pair_displacement_px, relatives
 from stemctx_core.simulation.storage import pack, write_library

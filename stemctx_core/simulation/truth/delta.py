@@ -22,7 +22,7 @@ from stemctx_core.chemistry.classes import Sublattice
 from stemctx_core.chemistry.materials import Host
 from stemctx_core.errors import LibraryError
 from stemctx_core.simulation.library import ResponseLibrary, shipped_library
-from stemctx_core.simulation.optics import Optics
+from stemctx_core.simulation.optics import Optics, ring_weights
 from stemctx_core.simulation.radial import PROFILE_RADII_ANGSTROM, blur
 from stemctx_core.simulation.storage import LibraryFile
 from stemctx_core.simulation.truth.supercells import host_column
@@ -103,7 +103,9 @@ class DeltaLibrary:
         total = stored[kept.index(key(sublattice, host_column(host, sublattice)))].astype(float)
         if column != host_column(host, sublattice):
             total = total + self._defect(host, sublattice, column, stored)
-        weights = self._ring_weights(optics, total.shape[-1])
+        weights = ring_weights(
+            FIRST_RING_MRAD + 5.0 * np.arange(total.shape[-1]), 5.0, optics.inner_mrad, optics.outer_mrad
+        )
         values = np.append(total @ weights, 0.0)
         radii = np.append(self._radii, LAST_RADIUS_ANGSTROM)
         fine: NDArray[np.float64] = np.interp(PROFILE_RADII_ANGSTROM, radii, values, right=0.0)
@@ -147,14 +149,6 @@ class DeltaLibrary:
             )
         return nearest
 
-    @staticmethod
-    def _ring_weights(optics: Optics, rings: int) -> NDArray[np.float64]:
-        low = FIRST_RING_MRAD + 5.0 * np.arange(rings)
-        high = low + 5.0
-        inner, outer = np.clip(optics.inner_mrad, low, high), np.clip(optics.outer_mrad, low, high)
-        weights: NDArray[np.float64] = (outer**2 - inner**2) / (high**2 - low**2)
-        return weights
-
 
 class HostResponses(ResponseLibrary):
     """The columns of one host with their in-lattice corrections.
@@ -179,7 +173,7 @@ class HostResponses(ResponseLibrary):
         at_rest = self._deltas.correction(self._host, sublattice, column, optics)
         plain = super().responses((column,), optics)[0]
         blurred: NDArray[np.float64] = blur(
-            at_rest[None], np.array([np.hypot(optics.sigma_angstrom, _motion_angstrom(column))])
+            at_rest[None], np.array([np.hypot(optics.sigma_angstrom, columns.motion_angstrom(column))])
         )[0]
         corrected: NDArray[np.float64] = plain + blurred
         return corrected
@@ -187,17 +181,12 @@ class HostResponses(ResponseLibrary):
     def corrections(self, keys: tuple[str, ...] | list[str], optics: Optics) -> NDArray[np.float64]:
         """What `responses` adds, (columns, radii)."""
         total = np.zeros((len(keys), len(PROFILE_RADII_ANGSTROM)))
-        motion = np.array([_motion_angstrom(k) for k in keys])
+        motion = np.array([columns.motion_angstrom(k) for k in keys])
         for row, column in enumerate(keys):
             if column != columns.VACANT:
                 sublattice = Sublattice.METAL if column in columns.METALS else Sublattice.CHALCOGEN
                 total[row] = self._deltas.correction(self._host, sublattice, column, optics)
         return blur(total, np.hypot(optics.sigma_angstrom, motion))
-
-
-def _motion_angstrom(column: str) -> float:
-    motions = [columns.thermal_rms_angstrom(e) for e in columns.elements(column)]
-    return float(np.hypot.reduce(motions) / len(motions)) if motions else 0.0
 
 
 @lru_cache(maxsize=1)

@@ -19,7 +19,7 @@ from stemctx_core.training.restored import restored_scorer
 from stemctx_core.training.tuning.card import card_in_words
 from stemctx_core.training.tuning.labels import LabelSet
 from stemctx_core.training.tuning.plan import TuningPlan
-from stemctx_core.training.tuning.rungs import Tunable, log_posterior
+from stemctx_core.training.tuning.tunable import Tunable, log_posterior
 from stemctx_core.training.tuning.tune import Tuning
 from stemctx_core.whole_files import write_whole
 

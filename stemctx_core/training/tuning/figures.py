@@ -13,7 +13,7 @@ from torch.nn.functional import log_softmax
 
 from stemctx_core.metrics import rounded
 from stemctx_core.training.stream import Batch
-from stemctx_core.training.tuning.rungs import Tunable
+from stemctx_core.training.tuning.tunable import Tunable
 
 _BINS: Final = 15
 _RESAMPLES: Final = 1000

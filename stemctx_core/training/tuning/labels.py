@@ -18,12 +18,14 @@ from stemctx_core.calibration.calibrate import PLAUSIBLE_RATIO
 from stemctx_core.chemistry import materials
 from stemctx_core.chemistry.classes import Candidate
 from stemctx_core.contrast.features import projection
-from stemctx_core.encoding.encode import EncodedScene, Nuisance, Scene, assemble, predict
+from stemctx_core.encoding.encode import EncodedScene, assemble
 from stemctx_core.encoding.knowledge import knowledge
+from stemctx_core.encoding.prediction import predict
 from stemctx_core.errors import InputError, StemctxError
 from stemctx_core.judging.trained import TrainedRanges
 from stemctx_core.labelling import hand_labels
 from stemctx_core.labelling.hand_labels import HandLabel
+from stemctx_core.scene import Nuisance, Scene
 from stemctx_core.simulation.library import ResponseLibrary
 from stemctx_core.training.tuning.shares import Drawn, fold_groups, frame_name, prior_at, role_shares, weights
 

@@ -64,7 +64,7 @@ def read_plan(path: Path) -> TuningPlan:
         Where it cannot be read, or a field is unknown or out of range.
     """
     try:
-        return msgspec.convert(tomllib.loads(path.read_text()), TuningPlan)
+        return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), TuningPlan)
     except OSError as error:
         raise InputError(f"The settings {path} cannot be read: {error.strerror}. Check the path.") from error
     except (tomllib.TOMLDecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:

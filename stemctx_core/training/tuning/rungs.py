@@ -1,29 +1,14 @@
-"""What tuning may move, from one number to a low-rank change of the scene encoder, and how it is fitted.
-
-What is moved is pulled three ways: towards the labels, towards what rendered patches really show (rehearsal), and
-towards what the net said of them before (distillation: Hinton et al. 2015, doi:10.48550/arXiv.1503.02531; against
-forgetting, Li and Hoiem 2016, doi:10.1007/978-3-319-46493-0_37). The scores stay likelihoods for a balanced prior: how
-often each species is met among the labels is in the loss, and so not learnt.
-"""
+"""What tuning may move, from one number to a low-rank change of the scene encoder."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, Protocol
 
-import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call
-from torch.nn.functional import cross_entropy, kl_div, log_softmax
+from torch import Tensor
 
 from stemctx_core.encoding.compositions import COMPOSITION_WIDTH
 from stemctx_core.training.model import CandidateScorer
-from stemctx_core.training.nets import SCENE_INPUTS
-from stemctx_core.training.stream import Batch
-from stemctx_core.training.tuning.labels import LabelScene
-from stemctx_core.training.tuning.plan import TuningPlan
 
 #: Rank of the change of the layer that modulates the scorer for each candidate and scene (Hu et al. 2021, LoRA,
 #: doi:10.48550/arXiv.2106.09685).
@@ -31,55 +16,6 @@ _RANK: Final = 4
 _DOWN_SD: Final = 0.1
 
 Moved = dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Tunable:
-    """A net with the temperatures that its scores are divided by before they are probabilities.
-
-    Attributes
-    ----------
-    net
-        With an adjustment.
-    temperature
-        Nodes as in a card.
-    """
-
-    net: CandidateScorer
-    temperature: dict[str, list[float]]
-
-    def scores(
-        self, features: Tensor, inputs: Mapping[str, Tensor], weights: Mapping[str, Tensor] | None = None
-    ) -> Tensor:
-        """(..., n, C) log-likelihoods up to a constant, with some weights taken for others."""
-        named = {f"net.{name}": value for name, value in (weights or {}).items()}
-        told = (features, *(inputs[name] for name in SCENE_INPUTS))
-        logits: Tensor = functional_call(_Scoring(self.net), named, told)
-        return logits / self.cooler(inputs)
-
-    def cooler(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """(..., 1, 1) temperature of each scene."""
-        nodes = self.temperature
-        values = np.interp(inputs["log_dose"].numpy(), nodes["log_dose"], nodes["value"])
-        return torch.from_numpy(values).float().unsqueeze(-1)
-
-    def tuned(self, weights: Mapping[str, Tensor]) -> Tunable:
-        """A copy with some weights of its own."""
-        net = self.net.adjustable()
-        with torch.no_grad():
-            net.load_state_dict({**self.net.state_dict(), **weights})
-        return Tunable(net, self.temperature)
-
-
-class _Scoring(nn.Module):
-    """The scorer by its features, as a module that can be called with other weights."""
-
-    def __init__(self, net: CandidateScorer) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, features: Tensor, *scene: Tensor) -> Tensor:
-        return self.net.score(features, *scene)
 
 
 class Rung(Protocol):
@@ -163,146 +99,10 @@ class Scene(Offsets):
         }
 
 
-#: Of what is moved: size that costs half a unit of decay.
-_SIZES: Final = {"sharpness": 0.5, "offset": 0.5, "down": 1.0, "up": 1.0, "bias": 1.0}
-
-
-@dataclass(frozen=True)
-class Rehearsal:
-    """Rendered batches with what the net said of them before it was tuned.
-
-    Attributes
-    ----------
-    told
-        (scenes, n, C) logarithms of its probabilities for each batch.
-    bare
-        The same shape, its scores without their adjustment.
-    """
-
-    batches: Sequence[Batch]
-    told: Sequence[Tensor]
-    bare: Sequence[Tensor]
-
-    @classmethod
-    def of(cls, model: Tunable, batches: Sequence[Batch]) -> Rehearsal:
-        """Let a model say it."""
-        with torch.no_grad():
-            told = [log_softmax(model.scores(b["features"], b), dim=-1) for b in batches]
-            bare = [model.scores(b["features"], b, _BARE) for b in batches]
-        return cls(batches, told, bare)
-
-
-def fit(
-    model: Tunable,
-    rung: Rung,
-    labels: Sequence[LabelScene],
-    rehearsal: Rehearsal,
-    plan: TuningPlan,
-) -> Tunable:
-    """A tuned copy of a model, which itself stays as it is.
-
-    Parameters
-    ----------
-    labels
-        What it is tuned on.
-    """
-    draws = torch.Generator().manual_seed(plan.seed)
-    moved = rung.start(model.net, draws)
-    for tensor in moved.values():
-        tensor.requires_grad_(True)
-    still = {name: start.detach().clone() for name, start in moved.items()}
-    optimiser = torch.optim.Adam(list(moved.values()), lr=plan.learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, plan.steps)
-    scored = [_Scored.of(model, rung, s.features, s.inputs) for s in labels]
-    rendered = [
-        _Scored(b["features"], b, bare if rung.only_adjusts else None)
-        for b, bare in zip(rehearsal.batches, rehearsal.bare, strict=True)
-    ]
-    count = sum(len(scene.label) for scene in labels)
-    for step in range(plan.steps):
-        optimiser.zero_grad()
-        weights = rung.weights(model.net, moved)
-        loss = _label_loss(model, weights, labels, scored, _some(labels, count, plan.patches, draws))
-        at = step % len(rendered)
-        loss = loss + _rehearsal_loss(
-            rendered[at].scores(model, weights), rehearsal.batches[at]["label"], rehearsal.told[at], plan
-        )
-        away = sum((((t - still[name]) / _SIZES[name]) ** 2).sum() for name, t in moved.items())
-        loss = loss + plan.decay / count * away / 2
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        schedule.step()
-    return model.tuned({name: w.detach() for name, w in rung.weights(model.net, moved).items()})
+#: From the simplest on.
+LADDER: Final[tuple[Rung, ...]] = (Sharpness(), Offsets(), Scene())
 
 
 def parameters_moved(net: CandidateScorer, rung: Rung) -> int:
     """How many numbers a rung moves."""
     return sum(t.numel() for t in rung.start(net, torch.Generator()).values())
-
-
-def log_posterior(model: Tunable, scene: LabelScene) -> Tensor:
-    """(n, C) at the labels' prior."""
-    with torch.no_grad():
-        return log_softmax(model.scores(scene.features, scene.inputs) + scene.log_prior, dim=-1)
-
-
-@dataclass(frozen=True)
-class _Scored:
-    """Patches to be scored; `bare` scores are there already where only the adjustment moves."""
-
-    features: Tensor
-    inputs: Mapping[str, Tensor]
-    bare: Tensor | None
-
-    @classmethod
-    def of(cls, model: Tunable, rung: Rung, features: Tensor, inputs: Mapping[str, Tensor]) -> _Scored:
-        with torch.no_grad():
-            bare = model.scores(features, inputs, _BARE) if rung.only_adjusts else None
-        return cls(features, inputs, bare)
-
-    def only(self, chosen: Tensor) -> _Scored:
-        return _Scored(self.features[chosen], self.inputs, None if self.bare is None else self.bare[chosen])
-
-    def scores(self, model: Tunable, weights: Mapping[str, Tensor]) -> Tensor:
-        if self.bare is None:
-            return model.scores(self.features, self.inputs, weights)
-        offset = (self.inputs["composition"] * weights["adjustment.offset"]).sum(-1).unsqueeze(-2)
-        return self.bare * weights["adjustment.factor"] + offset / model.cooler(self.inputs)
-
-
-def _label_loss(
-    model: Tunable,
-    weights: Mapping[str, Tensor],
-    labels: Sequence[LabelScene],
-    scored: Sequence[_Scored],
-    chosen: Sequence[Tensor],
-) -> Tensor:
-    losses, total = torch.zeros(()), torch.zeros(())
-    for scene, patches, some in zip(labels, scored, chosen, strict=True):
-        if some.any():
-            logits = patches.only(some).scores(model, weights) + scene.log_prior[some]
-            surprise = cross_entropy(logits, scene.label[some], reduction="none")
-            losses = losses + (scene.weight[some] * surprise).sum()
-            total = total + scene.weight[some].sum()
-    return losses / total
-
-
-def _rehearsal_loss(scores: Tensor, label: Tensor, told: Tensor, plan: TuningPlan) -> Tensor:
-    logits = log_softmax(scores, dim=-1)
-    right = cross_entropy(logits.flatten(0, -2), label.flatten())
-    far = kl_div(logits, told, reduction="none", log_target=True).sum(-1).mean()
-    return plan.rehearsal * right + plan.distillation * far
-
-
-def _some(labels: Sequence[LabelScene], count: int, most: int, draws: torch.Generator) -> list[Tensor]:
-    """Which labels of each scene are in a step: all where there are few, else a part drawn anew."""
-    taken = torch.ones(count, dtype=torch.bool)
-    if count > most:
-        taken[torch.randperm(count, generator=draws)[most:]] = False
-    return list(torch.split(taken, [len(scene.label) for scene in labels]))
-
-
-#: The adjustment that changes nothing.
-_BARE: Final = {"adjustment.factor": torch.ones(1), "adjustment.offset": torch.zeros(COMPOSITION_WIDTH)}
-#: From the simplest on.
-LADDER: Final[tuple[Rung, ...]] = (Sharpness(), Offsets(), Scene())

@@ -22,17 +22,11 @@ from stemctx_core.metrics import Estimate, clustered_mean
 from stemctx_core.training.config import TrainingConfig
 from stemctx_core.training.stream import HELD_OUT, Batch, training_batch
 from stemctx_core.training.tuning.figures import Judged, Rendered, judge_rendered
+from stemctx_core.training.tuning.fitting import Rehearsal, fit
 from stemctx_core.training.tuning.labels import LabelScene, LabelSet
 from stemctx_core.training.tuning.plan import TuningPlan
-from stemctx_core.training.tuning.rungs import (
-    LADDER,
-    Rehearsal,
-    Rung,
-    Tunable,
-    fit,
-    log_posterior,
-    parameters_moved,
-)
+from stemctx_core.training.tuning.rungs import LADDER, Rung, parameters_moved
+from stemctx_core.training.tuning.tunable import Tunable, log_posterior
 
 FEWEST_LABELS: Final = 20
 #: A gain of the cross-validation has to be this many of its standard errors: one chance in twenty, if it is none.

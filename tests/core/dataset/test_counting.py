@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 import pytest
 from scipy import stats
 
-from stemctx_core.dataset.counting import TABLE_LIMIT, poisson_numbers, stream, uniform
+from stemctx_core.dataset.counting import TABLE_LIMIT, poisson, stream, uniform
 
 _DRAWS = 200_000
+
+
+@numba.njit()
+def poisson_numbers(mean, seed):  # type: ignore[no-untyped-def]
+    """One Poisson number for each mean of a one-dimensional array, as float32, from stream 0 of a seed."""
+    state = stream(seed, 0)
+    counts = np.empty(len(mean), np.float32)
+    for i in range(len(mean)):
+        state, count = poisson(state, np.float64(mean[i]))
+        counts[i] = count
+    return counts
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from stemctx_core.lattice import SiteGrid, find_sites
 from stemctx_core.results import DECISIONS, Decision
 from stemctx_core.simulation.imaging import Drift, ImagingChain
 from stemctx_core.simulation.library import shipped_library
-from stemctx_core.simulation.render import Optics
+from stemctx_core.simulation.optics import Optics
 
 HAADF, MAADF = (70.0, 200.0), (50.0, 120.0)
 EVERYTHING = CrystalRecipe(

@@ -13,10 +13,12 @@ from stemctx_core.contrast.features import projection
 from stemctx_core.contrast.neighbourhood import neighbourhood
 from stemctx_core.contrast.patches import inside_disc, sample_offsets
 from stemctx_core.dataset.patches import neighbour_defects, render_patches
-from stemctx_core.encoding.encode import Nuisance, Scene, host_rows, scene_tables
+from stemctx_core.encoding.scene_columns import scene_tables
 from stemctx_core.errors import InputError
+from stemctx_core.scene import Nuisance, Scene, host_rows
 from stemctx_core.simulation.library import shipped_library
-from stemctx_core.simulation.render import REACH_ANGSTROM, SQUARED_STEP, Optics
+from stemctx_core.simulation.optics import Optics
+from stemctx_core.simulation.render import REACH_ANGSTROM, SQUARED_STEP
 
 _STILL = Nuisance(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 _LISTED = candidates("WSe2", ("V", "Re"), antisites=True, complexes=True)

@@ -7,13 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from stemctx_core.chemistry import classes
-from stemctx_core.chemistry.classes import Candidate, Role
+from stemctx_core.chemistry import classes, materials
+from stemctx_core.chemistry.classes import Candidate, Role, Sublattice
 from stemctx_core.contrast.features import projection
+from stemctx_core.contrast.patches import sample_offsets
 from stemctx_core.dataset.cases import benchmark_cases
 from stemctx_core.dataset.groups import make_group
 from stemctx_core.dataset.patches import render_patches
 from stemctx_core.dataset.truth import random_case, random_truth
+from stemctx_core.encoding.column_features import NODES, column_maps
 from stemctx_core.encoding.compositions import (
     COMPOSITION_WIDTH,
     CONTEXT_PARTS,
@@ -21,11 +23,15 @@ from stemctx_core.encoding.compositions import (
     composition,
     context_slice,
 )
-from stemctx_core.encoding.encode import EncodedScene, Missing, Nuisance, Scene, encode, predict
+from stemctx_core.encoding.encode import EncodedScene, encode
+from stemctx_core.encoding.prediction import predict
 from stemctx_core.errors import InputError
-from stemctx_core.evaluation.benchmark import benchmark_scene, physics_log_likelihood
-from stemctx_core.scene import without
+from stemctx_core.evaluation.judging import physics_log_likelihood
+from stemctx_core.evaluation.scenes import benchmark_scene
+from stemctx_core.scene import Missing, Nuisance, Scene, without
 from stemctx_core.simulation.library import shipped_library
+from stemctx_core.simulation.optics import Optics
+from stemctx_core.simulation.render import SQUARED_STEP, response_tables
 
 
 @pytest.mark.parametrize("dose", [1e3, 1e4, 1e5])
@@ -190,3 +196,20 @@ def test_a_candidate_list_that_cannot_be_is_refused(spoil, said: str) -> None:
     scene = _scene()
     with pytest.raises(InputError, match=said):
         encode(shipped_library(), replace(scene, candidates=spoil(scene.candidates)))
+
+
+def test_how_features_move_with_their_column_matches_differences() -> None:
+    table = response_tables(shipped_library(), ("W",), Optics(80.0, 30.0, 70.0, 200.0, 0.45))[0]
+    weights = projection()
+    a_angstrom = materials.host("WSe2").a_angstrom
+    step = 0.02 / a_angstrom
+    analytic = np.tensordot(table[NODES], column_maps(Sublattice.METAL, a_angstrom).own_move, 1)
+    for axis in (0, 1):
+        moved = []
+        for sign in (1, -1):
+            shift = np.zeros(2)
+            shift[axis] = sign * step
+            squared = np.sum(((sample_offsets() - shift) * a_angstrom) ** 2, axis=1)
+            moved.append(np.interp(squared / SQUARED_STEP, np.arange(len(table)), table, right=0) @ weights.T)
+        difference = (moved[0] - moved[1]) / 0.04
+        assert np.abs(analytic[axis] - difference).max() < 0.03 * np.abs(difference).max()

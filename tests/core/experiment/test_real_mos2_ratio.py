@@ -15,12 +15,13 @@ import pytest
 from stemctx_core.chemistry import materials
 from stemctx_core.dataset.cases import Case
 from stemctx_core.dataset.frames import FrameRecipe, labelled_frame
+from stemctx_core.encoding.plausible import host_ratio
 from stemctx_core.lattice import find_sites
 from stemctx_core.reading import read_micrograph
-from stemctx_core.simulation.host_ratio import HostRatio, fitted_ratio, simulated_ratio
 from stemctx_core.simulation.imaging import ImagingChain
 from stemctx_core.simulation.library import shipped_library
-from stemctx_core.simulation.render import Optics
+from stemctx_core.simulation.optics import Optics
+from tests.core.experiment.fitted_ratio import HostRatio, fitted_ratio
 
 MOS2 = materials.host("MoS2")
 KV, ALPHA_MRAD = 60.0, 30.0
@@ -47,7 +48,7 @@ def test_the_fit_gives_a_simulated_frame_its_own_ratio() -> None:
         chain=ImagingChain.pristine(),
     )  # fmt: skip
     ratio = measured(labelled_frame(library, recipe, 1).images[0], 0.4)
-    expected = simulated_ratio(library, MOS2, optics(0.4))
+    expected = host_ratio(library, MOS2, optics(0.4))
     print(f"\nS2/Mo put in {expected:.3f}, fitted {ratio.peak:.3f} ± {ratio.error:.3f}")
     assert abs(ratio.peak - expected) < 0.02
 
@@ -60,7 +61,7 @@ def test_simulated_ratio_beside_the_measured_one(real_data: Path) -> None:
     halved = image.reshape(512, 2, 512, 2).mean(axis=(1, 3))
     fits = {sigma: measured(halved, sigma) for sigma in (0.3, 0.4, 0.5)}
     sigma, best = min(fits.items(), key=lambda item: item[1].misfit)
-    simulated = simulated_ratio(shipped_library(), MOS2, optics(sigma))
+    simulated = host_ratio(shipped_library(), MOS2, optics(sigma))
     print(f"\nMoS2, {KV:g} kV, {ALPHA_MRAD:g} mrad assumed, S2/Mo as peaks of isolated columns, fitted jointly")
     print(f"  measured before                    {MEASURED_BEFORE:.3f}")
     print(
@@ -70,7 +71,7 @@ def test_simulated_ratio_beside_the_measured_one(real_data: Path) -> None:
         print(f"    with source {s:g} Å                {fit.peak:.3f}, misfit {fit.misfit:.3f}")
     print(f"  simulated, {ASSUMED_MRAD[0]:g}-{ASSUMED_MRAD[1]:g} mrad (assumed)    {simulated:.3f}")
     for angles in ((60.0, 160.0), (70.0, 200.0), (80.0, 200.0), (100.0, 220.0)):
-        other = simulated_ratio(shipped_library(), MOS2, optics(sigma, angles))
+        other = host_ratio(shipped_library(), MOS2, optics(sigma, angles))
         print(f"  simulated, {angles[0]:g}-{angles[1]:g} mrad              {other:.3f}")
     assert abs(best.peak - MEASURED_BEFORE) < 0.04
     # Class means of the simulation are off by about 0.06 in measured frames, and the angles are a guess.

@@ -18,7 +18,8 @@ from stemctx_core.refining.likelihood import likelihood
 from stemctx_core.refining.matrices import joined_pixels, splines
 from stemctx_core.refining.ridge import along_ridge
 from stemctx_core.simulation.library import shipped_library
-from stemctx_core.simulation.render import Optics, response_tables
+from stemctx_core.simulation.optics import Optics
+from stemctx_core.simulation.render import response_tables
 from tests.core.frames import MAADF, FrameRecipe, make_frame
 from tests.core.judging.test_analysis import context_of, matched
 

@@ -15,7 +15,7 @@ from stemctx_core.context import ImagingContext, Known, Missing, Source
 from stemctx_core.contrast.patches import SIDE, CutPatches, extract_patches, whole_patches
 from stemctx_core.lattice import find_sites
 from stemctx_core.results import DECISIONS, EDGE, Decision, FrameIdentity, FrameResult
-from stemctx_core.simulation.render import Optics
+from stemctx_core.simulation.optics import Optics
 from tests.core.frames import MAADF, Frame, FrameRecipe, make_frame
 
 PLAIN = FrameRecipe(dose_e_per_angstrom2=1e5, shear=0.003, warp_angstrom=0.1, jitter_angstrom=0.03, seed=4)

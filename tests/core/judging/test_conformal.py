@@ -15,12 +15,12 @@ from stemctx_core.classifier.classifier import posterior_from
 from stemctx_core.contrast.features import projection
 from stemctx_core.dataset.cases import benchmark_cases
 from stemctx_core.dataset.groups import make_group
-from stemctx_core.encoding.encode import Nuisance, Scene
 from stemctx_core.errors import BundleError, InputError
 from stemctx_core.judging.conformal import COVERAGES, ConformalSets, fit_conformal, more_probable
 from stemctx_core.judging.verdict import site_prior
+from stemctx_core.scene import Nuisance, Scene
 from stemctx_core.simulation.library import shipped_library
-from stemctx_core.simulation.render import Optics
+from stemctx_core.simulation.optics import Optics
 from stemctx_core.training.conformal_fit import HeldOut, fit_card
 
 DOSES = (1e3, 1e4, 1e5, 1e6)

@@ -14,7 +14,8 @@ from stemctx_core.chemistry.classes import Role
 from stemctx_core.judging.decision import UNKNOWN
 from stemctx_core.results import FrameResult
 from stemctx_core.simulation.library import shipped_library
-from stemctx_core.simulation.render import Optics, count_electrons, render_columns, response_tables
+from stemctx_core.simulation.optics import Optics
+from stemctx_core.simulation.render import count_electrons, render_columns, response_tables
 from tests.core.frames import FrameRecipe, make_frame
 from tests.core.judging.test_analysis import context_of
 

@@ -17,13 +17,14 @@ from typer.testing import CliRunner
 from stemctx_core.analysis import FrameAnalyzer
 from stemctx_core.chemistry import materials
 from stemctx_core.context import ImagingContext, Known, Missing, Source
-from stemctx_core.encoding.encode import Nuisance
 from stemctx_core.errors import InputError, LibraryError
 from stemctx_core.planning.commands import register
 from stemctx_core.planning.conditions import Condition, Question, advice, best_condition, conditions
 from stemctx_core.planning.planner import DoseEstimate, dose_to_tell, dose_to_tell_all, pair, scene_of
+from stemctx_core.scene import Nuisance
 from stemctx_core.simulation.library import shipped_library
-from stemctx_core.simulation.render import Optics, count_electrons, render_columns, response_tables
+from stemctx_core.simulation.optics import Optics
+from stemctx_core.simulation.render import count_electrons, render_columns, response_tables
 
 LIBRARY = shipped_library()
 

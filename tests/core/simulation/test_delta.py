@@ -10,7 +10,7 @@ from stemctx_core.chemistry.classes import Sublattice
 from stemctx_core.dataset.cases import benchmark_cases
 from stemctx_core.dataset.groups import make_group
 from stemctx_core.errors import InputError, LibraryError
-from stemctx_core.evaluation.benchmark import benchmark_scene
+from stemctx_core.evaluation.scenes import benchmark_scene
 from stemctx_core.simulating.validation_commands import deltas as deltas_command
 from stemctx_core.simulation.library import shipped_library
 from stemctx_core.simulation.optics import Optics

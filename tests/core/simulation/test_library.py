@@ -11,15 +11,10 @@ import pytest
 
 from stemctx_core.chemistry import columns
 from stemctx_core.errors import LibraryError
-from stemctx_core.simulation.library import (
-    PROFILE_RADII_ANGSTROM,
-    ResponseLibrary,
-    shipped_library,
-    write_library,
-)
+from stemctx_core.simulation.library import ResponseLibrary, shipped_library
 from stemctx_core.simulation.optics import Optics
-from stemctx_core.simulation.radial import blur, blur_matrix, rayleigh_weights
-from stemctx_core.simulation.storage import pack, unpack
+from stemctx_core.simulation.radial import PROFILE_RADII_ANGSTROM, blur, blur_matrix, rayleigh_weights
+from stemctx_core.simulation.storage import pack, unpack, write_library
 
 MAADF = (50.0, 120.0)
 HAADF = (70.0, 200.0)

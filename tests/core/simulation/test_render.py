@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from stemctx_core.errors import LibraryError
-from stemctx_core.simulation.library import PROFILE_RADII_ANGSTROM, shipped_library
+from stemctx_core.simulation.library import shipped_library
+from stemctx_core.simulation.optics import Optics
+from stemctx_core.simulation.radial import PROFILE_RADII_ANGSTROM
 from stemctx_core.simulation.render import (
     REACH_ANGSTROM,
-    Optics,
     astigmatic_tables,
     count_electrons,
     render_columns,

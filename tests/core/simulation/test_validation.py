@@ -16,7 +16,8 @@ from stemctx_core.simulation.truth.reference import site_positions
 from stemctx_core.simulation.truth.superposition import frozen_sum, thermal_sum
 from stemctx_core.validation.against_reference import DETECTORS, SiteError, host_metals, summaries
 from stemctx_core.validation.classifier_cost import ClassifierCost
-from stemctx_core.validation.report import Validation
+from stemctx_core.validation.outcome import Validation
+from stemctx_core.validation.report import write
 
 HAADF = DETECTORS["HAADF"]
 PROVENANCE = {"library_sha256": "0" * 64, "deltas_sha256": None, "configurations": 2, "abtem": "1"}
@@ -86,7 +87,7 @@ def test_the_gate(errors: list[float], cost: float, says: list[str], tmp_path: P
     failures = " ".join(found.failures())
     assert bool(failures) == bool(says)
     assert all(s in failures for s in says)
-    found.write(tmp_path)
+    write(found, tmp_path)
     page = (tmp_path / "validation.md").read_text()
     assert ("**Passes.**" in page) == (not says)
     document = json.loads((tmp_path / "validation.json").read_text())

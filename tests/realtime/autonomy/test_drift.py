@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from realtime.autonomy.drift import UNKNOWN_NM_PER_S, DriftModel
 from realtime.autonomy.registration import Registration, SeenSites, register
-from stemctx_core.analysis import site_prior
 from stemctx_core.chemistry.classes import Role, candidates
+from stemctx_core.judging.verdict import site_prior
 
 A_NM = 0.3282
 LISTED = candidates("WSe2", ("V",))

@@ -29,7 +29,7 @@ from stemctx_core.errors import InputError
 from stemctx_core.look.pieces import piece_png
 from stemctx_core.look.report_page import Html, duration, power, table, text
 from stemctx_core.results import FrameIdentity, FrameResult, Refusal, SiteTable
-from stemctx_core.simulation.render import Optics
+from stemctx_core.simulation.optics import Optics
 from tests.realtime.exposures import DOSE, frame, request, verdict
 
 SURVEY_NM, SURVEY_DOSE = 8.0, 1.0e5
@@ -301,7 +301,7 @@ def test_numbers_and_texts_as_they_are_written() -> None:
     assert (duration(4.25), duration(125), duration(7260)) == ("4.2 s", "2 min 05 s", "2 h 01 min")
     assert text("a<b") == "a&lt;b"
     assert text(Html("<b>")) == "<b>"
-    assert '<td class="n">&lt;1</td>' in table(("n>",), [("<1",)])
+    assert '<td class="n" data-head="n">&lt;1</td>' in table(("n>",), [("<1",)])
 
 
 def test_fields_of_another_material_are_left_out_of_the_counts(tmp_path: Path) -> None:

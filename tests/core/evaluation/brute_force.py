@@ -20,8 +20,8 @@ from stemctx_core.contrast.neighbourhood import neighbourhood
 from stemctx_core.contrast.patches import sample_offsets
 from stemctx_core.dataset.groups import Group
 from stemctx_core.dataset.patches import neighbour_defects
-from stemctx_core.encoding.encode import Scene, host_rows
 from stemctx_core.errors import InputError
+from stemctx_core.scene import Scene, host_rows
 from stemctx_core.simulation.library import ResponseLibrary
 from stemctx_core.simulation.render import REACH_ANGSTROM, SQUARED_STEP
 

@@ -18,7 +18,8 @@ from stemctx_core.chemistry.materials import Host
 from stemctx_core.kernels.robust import robust_sd
 from stemctx_core.lattice import SiteGrid
 from stemctx_core.simulation.library import ResponseLibrary
-from stemctx_core.simulation.render import REACH_ANGSTROM, SQUARED_STEP, Optics, response_tables
+from stemctx_core.simulation.optics import Optics
+from stemctx_core.simulation.render import REACH_ANGSTROM, SQUARED_STEP, response_tables
 
 _KNOTS_ANGSTROM: Final = 12.0
 _LEAST_COHERENCE: Final = 0.6
@@ -45,18 +46,6 @@ class HostRatio:
     error: float
     misfit: float
     sites: int
-
-
-def simulated_ratio(library: ResponseLibrary, host: Host, optics: Optics) -> float:
-    """Peak of an isolated chalcogen pair over that of an isolated metal column.
-
-    Raises
-    ------
-    LibraryError
-        Where the library cannot answer for these optics.
-    """
-    metal, pair = response_tables(library, (host.metal, f"{host.chalcogen}+{host.chalcogen}"), optics)
-    return float(pair[0] / metal[0])
 
 
 def fitted_ratio(

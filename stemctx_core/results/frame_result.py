@@ -1,170 +1,29 @@
-"""`FrameResult`: the one thing that overlay, table, recorder, scripts and evaluation read, and its files."""
+"""`FrameResult`: sites and frame in one record, and its table, summary and files."""
 
 from __future__ import annotations
 
 import csv
+import io
 import json
-import os
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from stemctx_core.chemistry.classes import Candidate, Role, Sublattice, priors
+from stemctx_core.chemistry.classes import Candidate, Role, priors
 from stemctx_core.chemistry.prevalence import reweighted, uniform
 from stemctx_core.context import ImagingContext
+from stemctx_core.results.frame import CalibrationSummary, EngineInfo, FrameIdentity, Refusal
+from stemctx_core.results.site_table import DECISIONS, EDGE, SUBLATTICES, Decision, SiteTable
+from stemctx_core.whole_files import write_whole
 
 CSV_COLUMNS = (
     "y_px", "x_px", "y_nm", "x_nm", "sublattice", "role", "species", "probability", "entropy_nats",
     "decision", "reason", "probability_default_prior", "probability_uniform_prior",
 )  # fmt: skip
-
-
-#: Reason of a site whose patch does not lie in the frame: it was not judged, which is not the same as undecided.
-EDGE: Final = "edge: the patch is cut by the border of the frame"
-
-
-class Decision(StrEnum):
-    """What is said of a site."""
-
-    PASS = "pass"
-    FLAG = "flag"
-    ABSTAIN = "abstain"
-
-
-class Refusal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Why a frame was not judged: a result, not a crash.
-
-    Attributes
-    ----------
-    code
-        ``outside_library``, ``outside_training``, ``not_an_image``, ``not_finite``, ``constant``, ``too_small``,
-        ``too_few_sites``, ``no_lattice``, ``pixel_size_mismatch``, ``calibration``, ``contrast``, ``too_dark``,
-        ``wrong_host``, ``unlike``, ``different_scans``, ``bad_context``.
-    reason, fix
-        In words.
-    """
-
-    code: str
-    reason: str
-    fix: str
-
-
-class FrameIdentity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which frame, or which part of one, a result belongs to.
-
-    Attributes
-    ----------
-    scan_id
-        New for every scan pass; results of another scan are never painted.
-    frame_index
-        As the acquisition counts.
-    valid_rows
-        Rows that belong to this frame; less than the height while it is being scanned.
-    shape
-        Height and width of the whole frame in pixels.
-    """
-
-    scan_id: str = ""
-    frame_index: int = 0
-    valid_rows: int = 0
-    shape: tuple[int, int] = (0, 0)
-
-
-class CalibrationSummary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the host's own columns say of the frame.
-
-    Attributes
-    ----------
-    pixel_size_angstrom
-        From the lattice and the host's lattice constant.
-    gain, background
-        Intensity units per fraction of the beam, and intensity of no sample scattering.
-    sigma_angstrom
-        Effective source (standard deviation per axis).
-    dose_e_per_angstrom2
-        From the noise.
-    ratio_measured, ratio_expected
-        Peak of X2 over M, in the frame and for the declared context.
-    amplitude_sd, jitter_angstrom
-        Scatter of column amplitudes and positions beyond counting noise.
-    """
-
-    pixel_size_angstrom: float
-    gain: float
-    background: float
-    sigma_angstrom: float
-    dose_e_per_angstrom2: float
-    ratio_measured: float
-    ratio_expected: float
-    amplitude_sd: float
-    jitter_angstrom: float
-
-
-class EngineInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which inference engine ran, and why that one."""
-
-    name: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class SiteTable:
-    """One row a lattice site.
-
-    Attributes
-    ----------
-    y_px, x_px
-        (n,) float32 array index coordinates in the frame.
-    sublattice
-        (n,) int8: 0 metal, 1 chalcogen.
-    posterior
-        (n, candidates) float32, rows sum to 1.
-    best
-        (n,) int16 index of the most probable candidate.
-    decision
-        (n,) int8 index into `Decision`.
-    reason
-        (n,) int16 index into `FrameResult.reasons`.
-    """
-
-    y_px: NDArray[np.float32]
-    x_px: NDArray[np.float32]
-    sublattice: NDArray[np.int8]
-    posterior: NDArray[np.float32]
-    best: NDArray[np.int16]
-    decision: NDArray[np.int8]
-    reason: NDArray[np.int16]
-
-    def __len__(self) -> int:
-        return len(self.y_px)
-
-    @property
-    def probability(self) -> NDArray[np.float32]:
-        """(n,) probability of the most probable candidate."""
-        return np.take_along_axis(self.posterior, self.best[:, None].astype(np.intp), axis=1)[:, 0]
-
-    @property
-    def entropy_nats(self) -> NDArray[np.float32]:
-        """(n,) posterior entropy, H = -Σ p ln p."""
-        p = self.posterior
-        terms = p * np.log(np.clip(p, 1e-12, None))
-        return np.asarray(-terms.sum(axis=1), np.float32)
-
-    @staticmethod
-    def empty(candidates: int = 0) -> SiteTable:
-        """A table without rows."""
-        f, i = np.zeros(0, np.float32), np.zeros(0, np.int16)
-        b = np.zeros(0, np.int8)
-        return SiteTable(f, f, b, np.zeros((0, candidates), np.float32), i, b, i)
-
-
-DECISIONS = tuple(Decision)
-SUBLATTICES = tuple(Sublattice)
 
 
 @dataclass(frozen=True)
@@ -276,12 +135,11 @@ class FrameResult:
 
     def write_csv(self, path: Path) -> None:
         """Write one row a site; the file appears whole or not at all."""
-        temporary = path.with_name(path.name + ".part")
-        with temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, CSV_COLUMNS)
-            writer.writeheader()
-            writer.writerows(self.rows())
-        os.replace(temporary, path)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, CSV_COLUMNS)
+        writer.writeheader()
+        writer.writerows(self.rows())
+        write_whole(path, text.getvalue())
 
     def summary(self) -> dict[str, Any]:
         """What is said of the frame without its sites, ready for JSON."""
