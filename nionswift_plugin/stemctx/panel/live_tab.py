@@ -7,8 +7,8 @@ from typing import Any, Final, Protocol
 from nion.ui import Declarative
 
 from nionswift_plugin.stemctx.panel.imaged_section import ControlsHandler, ImagedHandler
-from nionswift_plugin.stemctx.panel.layout import bound, row, said, text, ui
 from nionswift_plugin.stemctx.panel.shown_section import ShownHandler
+from nionswift_plugin.stemctx.window.layout import bound, row, said, text, ui
 from nionswift_plugin.stemctx.window.panel_model import PanelModel
 
 _LEAST_WIDTH: Final = 420

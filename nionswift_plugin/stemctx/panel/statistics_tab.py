@@ -10,7 +10,6 @@ from typing import Any, Final
 from nion.ui import Declarative
 from nion.utils import Model
 
-from nionswift_plugin.stemctx.panel.layout import TEXT_WIDTH, bound, row, ui
 from nionswift_plugin.stemctx.statistics.counts import FrameNumbers, SessionStatistics
 from nionswift_plugin.stemctx.statistics.plots import (
     Curves,
@@ -22,6 +21,7 @@ from nionswift_plugin.stemctx.statistics.plots import (
 from nionswift_plugin.stemctx.threads.guarded import guarded
 from nionswift_plugin.stemctx.threads.throttle import Throttle
 from nionswift_plugin.stemctx.window.feed import LiveFeed
+from nionswift_plugin.stemctx.window.layout import TEXT_WIDTH, bound, row, ui
 from nionswift_plugin.stemctx.window.properties import put
 from nionswift_plugin.stemctx.window.settings import Settings
 from stemctx_core.errors import InputError
