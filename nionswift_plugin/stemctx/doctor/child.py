@@ -51,7 +51,10 @@ def ask(topic: str, *arguments: str, timeout_s: float = 60.0) -> Any:
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),  # on Windows a console would flash up
         )
     except subprocess.TimeoutExpired:
-        raise ProbeFailed(f"it did not end within {timeout_s:.0f} s") from None
+        raise ProbeFailed(
+            f"it did not end within {timeout_s:.0f} s; where it ran for the first time, or this computer is busy, run "
+            "'stemctx doctor' again"
+        ) from None
     except OSError as error:
         raise ProbeFailed(f"{command[0]} cannot be started: {error}") from None
     for line in ran.stdout.splitlines():
