@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from nion.ui import Declarative
 
-from nionswift_plugin.stemctx.panel.layout import bound, row, ui
 from nionswift_plugin.stemctx.service.shown import DEFECT_ROLES
+from nionswift_plugin.stemctx.window.layout import bound, row, ui
 from nionswift_plugin.stemctx.window.panel_model import ENTROPY_STEPS, PROBABILITY_STEPS, PanelModel
 from stemctx_core.chemistry.classes import Role
 from stemctx_core.look.colours import ROLE_COLOURS, ROLE_WORDS
