@@ -17,12 +17,12 @@ from scipy.interpolate import CubicSpline
 from stemctx_core.chemistry import columns, materials
 from stemctx_core.chemistry.classes import Sublattice
 from stemctx_core.chemistry.materials import Host
+from stemctx_core.simulation.finished import load_part, save_part
 from stemctx_core.simulation.library import ResponseLibrary
 from stemctx_core.simulation.multislice import RING_MRAD, wavelength_angstrom
 from stemctx_core.simulation.storage import write_library
 from stemctx_core.simulation.truth.delta import FIRST_RING_MRAD, LAST_RADIUS_ANGSTROM, key
 from stemctx_core.simulation.truth.reference import REFERENCE_VERSION, Probe, supercell_rings
-from stemctx_core.simulation.truth.reference_runs import load, save
 from stemctx_core.simulation.truth.supercells import (
     Atom,
     Grid,
@@ -94,8 +94,8 @@ def build_deltas(
         progress(done, len(jobs), f"{host.name} {kv:g} kV")
         path = work_folder / _part_name(plan, host, kv)
         if not path.exists():
-            save(path, lattice_rings(plan, host, kv))
-        arrays[f"{host.name}_{kv:g}"] = host_corrections(plan, host, kv, load(path), library)
+            save_part(path, lattice_rings(plan, host, kv))
+        arrays[f"{host.name}_{kv:g}"] = host_corrections(plan, host, kv, load_part(path), library)
     progress(len(jobs), len(jobs), "writing")
     provenance: dict[str, object] = {
         "what": "fraction of the beam in 5 mrad rings that a column scatters in the lattice beyond what it does alone",
