@@ -145,7 +145,7 @@ def write_shard(
         if place.exists():
             shutil.rmtree(place)
         part.rename(place)
-        write_whole(record_path(folder, number), msgspec.json.encode(record))
+        write_durably(record_path(folder, number), msgspec.json.encode(record))
     except OSError as error:
         if error.errno in _NO_ROOM:
             raise InputError(
@@ -158,8 +158,8 @@ def write_shard(
     return record
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it is never there in half."""
+def write_durably(path: Path, content: bytes) -> None:
+    """Write a file so that it is never there in half, also where processes write the same one or the power fails."""
     part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
     try:
         with part.open("wb") as file:
