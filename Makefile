@@ -3,7 +3,8 @@
 # make test       every check: ruff, mypy, import-linter, pytest
 # make docs       the documentation as a site, in site/
 # make test-lowest  a part of the tests with the lowest versions that the project allows
-# make test-release  wheel and source archive, installed into an empty environment, flag a simulated frame
+# make test-release  wheel and source archive are made; the wheel, in an empty environment, flags a simulated frame
+# make test-wheel    the same with the wheel that is there, on another Python
 # make test-host  the tests that need neither PyTorch nor abTEM, without the slow ones and the pages, for a newer Python
 #                 and the Nion Swift it brings
 #
@@ -19,9 +20,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 METADATA := pyproject.toml tests/constraints.txt
 
 # Tests share few cores with the processes that they start.
-test test-host test-lowest test-release: export OMP_NUM_THREADS ?= 1
+test test-host test-lowest test-release test-wheel: export OMP_NUM_THREADS ?= 1
 
-.PHONY: live swift test test-host test-lowest test-release docs lint clean
+.PHONY: live swift test test-host test-lowest test-release test-wheel docs lint clean
 
 live: $(VENV)/.installed-live
 	$(BIN)/stemctx live $(LIVE_OPTIONS)
@@ -56,9 +57,14 @@ test-lowest: $(VENV)/.installed-lowest
 test-release: $(VENV)/.installed-test
 	rm -rf build/release
 	$(BIN)/python -m build --outdir build/release .
-	$(PYTHON) -m venv build/release/empty
-	build/release/empty/bin/python -m pip --disable-pip-version-check install --quiet "$$(ls build/release/*.whl)[simulator]"
-	cd build/release && empty/bin/stemctx doctor && empty/bin/stemctx live --frames 1 --output live
+	$(MAKE) test-wheel
+
+# The frame first: what is compiled for it would be waited for by each of the doctor's checks.
+test-wheel:
+	rm -rf build/empty
+	$(PYTHON) -m venv build/empty
+	build/empty/bin/python -m pip --disable-pip-version-check install --quiet "$$(ls $(CURDIR)/build/release/*.whl)[simulator]"
+	cd build/empty && bin/stemctx live --frames 1 --output live && bin/stemctx doctor
 
 # Strictly: a link to a page that is not there, or a page that no menu names, is an error.
 docs: $(VENV)/.installed-docs

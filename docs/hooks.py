@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import re
 from pathlib import Path
 from typing import Any
 
+import licences  # beside this file, where MkDocs looks while it loads a hook
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
@@ -14,12 +16,19 @@ ROOT = Path(__file__).resolve().parent.parent
 CARD = ROOT / "stemctx_core" / "bundles" / "candidate_scorer" / "card.json"
 
 
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Say below every page of which version it speaks."""
+    config.copyright = f"stemctx {importlib.metadata.version('stemctx')}, GPL-3.0-or-later"
+    return config
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the changelog, the guide for contributors and the model card."""
+    """Add the changelog, the guide for contributors, the model card and the dependencies."""
     pages = {
         "changelog.md": changelog(),
-        "contributing.md": _from_root((ROOT / "CONTRIBUTING.md").read_text()),
-        "model_card.md": model_card(json.loads(CARD.read_text())),
+        "contributing.md": _from_root((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")),
+        "model_card.md": model_card(json.loads(CARD.read_text(encoding="utf-8"))),
+        "dependencies.md": licences.page(),
     }
     for name, text in pages.items():
         files.append(File.generated(config, name, content=text))
@@ -37,8 +46,10 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 def changelog() -> str:
     """What the next release brings, and what those before it brought."""
     fragments = sorted(path for path in (ROOT / "changelog.d").glob("*.*.md"))
-    coming = "".join(f"- {path.read_text().strip()}\n" for path in fragments)
-    return (ROOT / "CHANGELOG.md").read_text().replace("# Changelog\n", f"# Changelog\n\n## Next\n{coming}", 1)
+    coming = "".join(f"- {path.read_text(encoding='utf-8').strip()}\n" for path in fragments)
+    next_one = f"\n## Next\n{coming}" if coming else ""
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    return text.replace("# Changelog\n", f"# Changelog\n{next_one}", 1)
 
 
 def _from_root(text: str) -> str:

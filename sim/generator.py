@@ -16,7 +16,6 @@ from stemctx_core.simulation.library import ResponseLibrary, shipped_library
 from stemctx_core.simulation.optics import Optics
 from stemctx_core.simulation.render import REACH_ANGSTROM, count_electrons, render_columns, response_tables
 
-ELEMENTARY_CHARGE_C: Final = 1.602176634e-19
 #: A larger field holds too many columns to add them up while the scan waits.
 WIDEST_FIELD_NM: Final = 200.0
 
@@ -61,22 +60,11 @@ class GroundTruth:
         return self.sites.is_defect
 
 
-def ground_truth(specimen: Specimen, geometry: FrameGeometry) -> GroundTruth:
-    """Every site within a frame of this geometry."""
-    sites = specimen.columns_in(*geometry.bounds_nm(0.0))
-    return truth_of(sites, geometry.to_px(sites.positions_nm), geometry)
-
-
 def truth_of(sites: ColumnField, positions_px: NDArray[np.float64], geometry: FrameGeometry) -> GroundTruth:
     """Those sites that appear within a frame, at the places (n, 2) where they appear."""
     edge = np.array(geometry.shape) - 0.5
     inside = np.flatnonzero(np.all((positions_px >= -0.5) & (positions_px < edge), axis=1))
     return GroundTruth(positions_px[inside], sites.chosen(inside), geometry.shape, 10 * geometry.pixel_size_nm)
-
-
-def dose_e_per_angstrom2(current_a: float, pixel_time_us: float, pixel_size_angstrom: float) -> float:
-    """Electrons per area: current x dwell time / (elementary charge x pixel area)."""
-    return current_a * pixel_time_us * 1e-6 / (ELEMENTARY_CHARGE_C * pixel_size_angstrom**2)
 
 
 def check_width(geometry: FrameGeometry) -> None:

@@ -7,7 +7,7 @@ import contextlib
 import pathlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from nion.instrumentation import HardwareSource, scan_base
 from nion.utils import Registry
@@ -15,14 +15,16 @@ from nion.utils import Registry
 from sim.generator import GroundTruth
 from sim.geometry import FrameGeometry
 from sim.instrument import CHANNELS, MicroscopeSettings, SimulatedInstrument
-from sim.scan_device import SimulatedScanModule, shot
+from sim.scan_device import SimulatedScanModule
+from sim.shot import shot
 from sim.specimen import Specimen
+from stemctx_core.closing import Closing
 from stemctx_core.errors import InputError, LibraryError
 
 _INSTRUMENT_TYPES = {"instrument_controller", "stem_controller"}
 
 
-class HeadlessMicroscope:
+class HeadlessMicroscope(Closing):
     """Nion's scan hardware source and STEM controller over a simulated specimen.
 
     A context manager; one at a time in a process, and not inside Nion Swift, which has its own.
@@ -46,7 +48,7 @@ class HeadlessMicroscope:
         self._instrument: SimulatedInstrument | None = None
         self._scan: Any = None
 
-    def __enter__(self) -> HeadlessMicroscope:
+    def __enter__(self) -> Self:
         if Registry.get_component("stem_controller") is not None:
             raise InputError(
                 "An instrument is already registered in this process. Close the other microscope first, "
@@ -81,9 +83,6 @@ class HeadlessMicroscope:
             self._instrument = instrument
             self._closing = opening.pop_all()
         return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Stop scanning and take everything down; safe to call twice."""

@@ -11,11 +11,12 @@ from nion.usim_device import InstrumentDevice
 from nion.utils import Registry
 from numpy.typing import NDArray
 
-from sim.generator import FrameGenerator, dose_e_per_angstrom2
+from sim.generator import FrameGenerator
 from sim.geometry import FrameGeometry, Pair, ScanArea
 from sim.sample import SampleHolder
 from sim.specimen import Specimen
 from stemctx_core.chemistry.classes import Role
+from stemctx_core.dose import dose_e_per_angstrom2
 from stemctx_core.simulation.optics import Optics
 
 INSTRUMENT_ID: Final = "stemctx_simulated_stem"

@@ -22,7 +22,6 @@ from sim.geometry import Pair, ScanArea
 from sim.instrument import CHANNELS, MicroscopeSettings, SimulatedInstrument
 from sim.replay import Replay
 from sim.shot import PROPERTY, Shot
-from sim.shot import shot as shot
 from stemctx_core.errors import StemctxError
 
 _log = logging.getLogger(__name__)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,6 @@ from typing import Any
 from numpy.typing import NDArray
 
 from stemctx_core.chemistry.classes import Candidate
-from stemctx_core.chemistry.prevalence import check_prevalence
 from stemctx_core.classifier.classifier import Classifier, load_bundle
 from stemctx_core.classifier.engine import Engine
 from stemctx_core.context import ImagingContext
@@ -42,12 +41,8 @@ class FrameAnalyzer(FrameEvidence):
         Column responses.
     thresholds
         When a site is flagged.
-    prevalence
-        How often each role or species is met; the benchmark's real prevalence by default.
     nuisance
         Uncertainties that a frame cannot show itself.
-    estimate_prevalence
-        Whether every frame's own rates are found first, from those; see `stemctx_core.chemistry.prevalence`.
     """
 
     def __init__(
@@ -55,18 +50,14 @@ class FrameAnalyzer(FrameEvidence):
         classifier: Classifier,
         library: ResponseLibrary | None = None,
         thresholds: Thresholds | None = None,
-        prevalence: Mapping[str, float] | None = None,
         nuisance: Nuisance | None = None,
-        estimate_prevalence: bool = False,
     ) -> None:
         self.classifier = classifier
         self.thresholds = thresholds or Thresholds()
-        self.prevalence = prevalence
-        self.estimate_prevalence = estimate_prevalence
         self.nuisance = nuisance or Nuisance()
         library = library or shipped_library()
         card = classifier.bundle.card
-        maker = EvidenceMaker(classifier, library, self.nuisance, prevalence, self.thresholds.defect)
+        maker = EvidenceMaker(classifier, library, self.nuisance, self.thresholds.defect)
         super().__init__(library, maker, TrainedRanges.from_card(card))
         self._sets = ConformalSets.from_card(card)
 
@@ -202,7 +193,6 @@ class FrameAnalyzer(FrameEvidence):
         candidates: tuple[Candidate, ...] = ()
         try:
             candidates = context.validated().candidates
-            check_prevalence(self.prevalence or {}, candidates)
             evidence = find_evidence()
         except FrameError as error:
             refusal = Refusal(error.code, error.reason, error.fix)
@@ -226,9 +216,7 @@ class FrameAnalyzer(FrameEvidence):
         """Prior, posterior and decision for the evidence of one frame or of several of one field."""
         timing = {} if timing is None else timing
         with timed(timing, "decision"):
-            told = verdict(
-                evidence, context, self.prevalence, self.thresholds, self._sets, self.estimate_prevalence
-            )
+            told = verdict(evidence, context, self.thresholds, self._sets)
         return replace(
             told,
             frame=frame,

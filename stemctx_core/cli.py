@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import io
 import sys
 from typing import Final
 
@@ -87,6 +88,10 @@ def _hidden(name: str, room: str) -> str:
 
 def main() -> None:
     """Run the command line; an error raised on purpose is one message and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Where output goes into a file on Windows it has the letters of one language only: ? stands for the others.
+            stream.reconfigure(errors="replace")
     try:
         build()()
     except StemctxError as error:

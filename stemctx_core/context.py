@@ -9,6 +9,7 @@ from enum import StrEnum
 import msgspec
 
 from stemctx_core.chemistry import classes
+from stemctx_core.chemistry.prevalence import Expected, check_prevalence
 from stemctx_core.errors import InputError
 
 
@@ -76,6 +77,8 @@ class ImagingContext(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         As the instrument gives it; the classifier uses the dose that it finds in the frame's own noise.
     channel
         Name of the detector channel, for the record.
+    expected
+        How often roles or species are expected, where that is not the usual.
     """
 
     host: str
@@ -87,6 +90,7 @@ class ImagingContext(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pixel_size_angstrom: Quantity = Missing("not given")
     dose_e_per_angstrom2: Quantity = Missing("not given")
     channel: str = ""
+    expected: Expected = Expected()
 
     def quantities(self) -> Iterator[tuple[str, Quantity]]:
         """Name and value of every physical quantity."""
@@ -113,7 +117,7 @@ class ImagingContext(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         InputError
             What is wrong and the fix; a number a thousand times off names the unit slip.
         """
-        classes.candidates(self.host, self.dopants)
+        check_prevalence(self.expected.prevalence, self.candidates)
         for name, quantity in self.quantities():
             if isinstance(quantity, Missing):
                 continue
@@ -129,6 +133,11 @@ class ImagingContext(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 f"The inner angle ({inner.value:g} mrad) is not below the outer angle ({outer.value:g} mrad). Swap them?"
             )
         return self
+
+    @property
+    def as_imaged(self) -> ImagingContext:
+        """Without what is expected: frames that agree in the rest show the same, and are added up."""
+        return msgspec.structs.replace(self, expected=Expected())
 
     @property
     def candidates(self) -> tuple[classes.Candidate, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,11 +16,14 @@ import pytest
 # As in a server: before NumPy is imported, a second thread of OpenBLAS only costs time.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+# A shell that starts the tests in the background has them, and all that they start, ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 REPOSITORY = Path(__file__).parents[1]
 #: Real micrographs are not part of the project; they lie beside the repository or where this variable says.
 REAL_DATA = Path(os.environ.get("STEMCTX_REAL_DATA", REPOSITORY.parent / "shared" / "data" / "real"))
 #: How long a thread that was told to stop may take to end.
-GRACE_S = 3.0
+GRACE_S = 30.0
 
 
 def _no_module(name: str) -> Callable[[], str | None]:

@@ -29,7 +29,8 @@ def open_profile(folder: pathlib.Path, project: str, event_loop: asyncio.Abstrac
     (folder / "Cache").mkdir(parents=True, exist_ok=True)
     path = folder / _NAME
     if not path.exists():
-        path.write_text(json.dumps({"version": FileStorageSystem.PROFILE_VERSION, "uuid": str(uuid.uuid4())}))
+        identity = {"version": FileStorageSystem.PROFILE_VERSION, "uuid": str(uuid.uuid4())}
+        path.write_text(json.dumps(identity), encoding="utf-8")
     storage = FileStorageSystem.make_file_persistent_storage_system(path)
     storage.load_properties()
     # From Nion Swift 16.18 on a profile wants a loop.

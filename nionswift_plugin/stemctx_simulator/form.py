@@ -18,6 +18,7 @@ from stemctx_core.chemistry import materials
 from stemctx_core.chemistry.classes import Role
 from stemctx_core.errors import InputError
 from stemctx_core.look import formats
+from stemctx_core.look.colours import ROLE_WORDS
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,15 @@ CONTROLS: Final = (
     Control("BeamCurrent", "Beam current", "pA", 1e12),
 )
 #: Shares of the sites of a sublattice, shown in percent.
-SHARES: Final = (
-    (Role.DOPANT, "Dopant"),
-    (Role.METAL_VACANCY, "Metal vacancies"),
-    (Role.CHALCOGEN_VACANCY, "Vacancies"),
-    (Role.CHALCOGEN_DIVACANCY, "Divacancies"),
-    (Role.OXYGEN, "Oxygen"),
+SHARES: Final = tuple(
+    (role, ROLE_WORDS[role].capitalize())
+    for role in (
+        Role.DOPANT,
+        Role.METAL_VACANCY,
+        Role.CHALCOGEN_VACANCY,
+        Role.CHALCOGEN_DIVACANCY,
+        Role.OXYGEN,
+    )
 )
 #: What the beam and time do to the sample: attribute, what it is called, its unit.
 CHANGES: Final = (
@@ -100,7 +104,7 @@ class Form:
             self.shown,
             f"{specimen.host.name}{':' + specimen.dopant if specimen.dopant else ''}, seed {specimen.seed}"
             if replay is None
-            else f"{replay.path.name}, {replay.count} image{'s' if replay.count > 1 else ''}",
+            else f"{replay.path.name}, {formats.count(replay.count, 'image')}",
         )
 
     def show_column(self, instrument: SimulatedInstrument) -> None:

@@ -12,7 +12,7 @@ from sim.sample import TRAINING_DAMAGE_BARN
 
 PANEL_ID: Final = "stemctx-specimen-panel"
 PANEL_NAME: Final = "Simulated specimen"
-_LABEL_WIDTH: Final = 100
+_LABEL_WIDTH: Final = 124
 _TIPS: Final = {
     "damage": f"Cross-section for the loss of a chalcogen atom; {TRAINING_DAMAGE_BARN:g} barn is a rate made up for training, 0 is none",
     "carbon": "Carbon that a dose of 10⁶ e/Å² grows, in units of the brighter host column; 0 is none",
@@ -76,7 +76,7 @@ class SpecimenHandler(Declarative.Handler):  # type: ignore[misc]  # nion is unt
 
         sample = u.create_column(
             combo("Host", "host"),
-            row("Dopant", u.create_line_edit(text="@binding(form.dopant.value)", width=64)),
+            row("Dopant element", u.create_line_edit(text="@binding(form.dopant.value)", width=64)),
             *(
                 entry(f"share_{role.name.lower()}", form.shares[role], label, "% of sites")
                 for role, label in SHARES

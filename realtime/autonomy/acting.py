@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
@@ -22,7 +22,7 @@ _FOLLOW_S: Final = 0.1
 _SPOT_NM: Final = 0.5
 
 
-class Acting:
+class Acting(ABC):
     """The actions of a `realtime.autonomy.session.Session`, which is the only one to be made."""
 
     microscope: Microscope

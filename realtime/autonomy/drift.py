@@ -10,9 +10,6 @@ import msgspec
 import numpy as np
 
 from realtime.autonomy.microscope import Pair
-from realtime.autonomy.registration import Registration, SeenSites, register
-
-__all__ = ["DriftModel", "Registration", "SeenSites", "register"]
 
 #: What a stage may drift before anything is known of it.
 UNKNOWN_NM_PER_S: Final = 0.05

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+#: How the decision begins that a limit forbade an exposure; the name of the limit follows.
+LIMIT_REACHED: Final = "limit reached: "
 #: Views that are kept to find their targets again; an image of 512² takes 1 MB.
 _KEPT: Final = 400
 
@@ -36,7 +38,7 @@ class Judge(Protocol):
 
 
 class Record(Protocol):
-    """What a session asks of `realtime.autonomy.record.Recorder`."""
+    """What a session asks of `realtime.autonomy.record.recorder.Recorder`."""
 
     def exposure_intended(self, key: str, request: ScanRequest, dose: float, rule: str) -> int:
         """Write, before the beam is on, that there will be an exposure; return its number."""
@@ -49,9 +51,6 @@ class Record(Protocol):
 
     def note(self, text: str) -> None:
         """Write a remark."""
-
-    def done_keys(self) -> set[str]:
-        """Keys of exposures that are whole in the record."""
 
     def intended_keys(self) -> set[str]:
         """Keys of exposures that were begun, finished or not."""
@@ -124,6 +123,7 @@ class Exposures:
         key = key or self.next_key(rule)
         if self.is_made(key):
             return self._replay(request, rule, key)
+        self._check_width(request)  # before anything is written down as exposed
         number = self._begin(request, rule, key)
         if number is None:
             view = self._unseen(request, key, _DRY_RUN)
@@ -158,7 +158,7 @@ class Exposures:
             session.microscope.blank()
         if session.record is not None:
             frame = self._no_image(request, started_ns)
-            session.record.exposure_done(number, frame, _refused(frame, _NO_IMAGE))
+            session.record.exposure_done(number, frame, _refused(frame, NO_IMAGE))
         session.events.fire(SessionEvent("exposure", f"{rule}: {key}"))
         self._stop.raise_if_set()
         return done
@@ -195,7 +195,7 @@ class Exposures:
                 "key": key, "request": msgspec.to_builtins(request), "dose_e_per_angstrom2": dose,
                 "spent": msgspec.to_builtins(session.budget.spent),
             }  # fmt: skip
-            session.decide(rule, evidence, f"limit reached: {limit.name}")
+            session.decide(rule, evidence, LIMIT_REACHED + limit.name)
             session.events.fire(SessionEvent("limit", str(limit)))
             raise
         self._made.add(key)
@@ -209,14 +209,18 @@ class Exposures:
         session.budget.spend(request, dose)
         return number
 
+    def _check_width(self, request: ScanRequest) -> None:
+        """Raise `InputError` for a field that no shift brings into the scan range."""
+        widest = self._session.microscope.field_limit_nm
+        if max(request.extent_nm) > widest:
+            raise InputError(
+                f"A field of {request.field_of_view_nm:g} nm is wider than the microscope scans ({widest:g} nm). Zoom in."
+            )
+
     def _in_reach(self, request: ScanRequest) -> ScanRequest:
         """The request in scan coordinates as they are now; shifts where the field lies beyond the scan range."""
         reach = self._session.microscope.field_limit_nm / 2
         half = max(request.extent_nm) / 2
-        if half > reach:
-            raise InputError(
-                f"A field of {request.field_of_view_nm:g} nm is wider than the microscope scans ({2 * reach:g} nm). Zoom in."
-            )
         (y, x), (dy, dx) = request.centre_nm, self._offset_nm
         if max(abs(y - dy), abs(x - dx)) + half > reach:
             self.shift_to(request.centre_nm)
@@ -265,7 +269,8 @@ _INTERRUPTED: Final = Refusal(
     "This exposure was begun by a session that ended before its frame was recorded. It is not repeated.",
     "Give it another key to expose the field again.",
 )
-_NO_IMAGE: Final = Refusal("no_image", "The beam rested on a point.", "There is nothing to judge.")
+#: Of an exposure that is no frame.
+NO_IMAGE: Final = Refusal("no_image", "The beam rested on a point.", "There is nothing to judge.")
 
 
 def _refused(frame: ScannedFrame, why: Refusal) -> FrameResult:

@@ -125,7 +125,7 @@ class Budget:
             A dose or a request that cannot be.
         """
         _check(request, dose_e_per_angstrom2)
-        limits, electrons = self.limits, _electrons(request, dose_e_per_angstrom2)
+        limits, electrons = self.limits, request.electrons(dose_e_per_angstrom2)
         farthest = max(abs(c) for c in request.centre_nm)
         on_specimen = self._on_specimen(request, self._clock())
         with self._lock:
@@ -155,7 +155,7 @@ class Budget:
         now = self._clock()
         with self._lock:
             self._exposures.append((request, dose_e_per_angstrom2, now))
-            self._electrons += _electrons(request, dose_e_per_angstrom2)
+            self._electrons += request.electrons(dose_e_per_angstrom2)
             self._map.add(self._on_specimen(request, now), dose_e_per_angstrom2)
 
     def relay(self) -> None:
@@ -217,11 +217,6 @@ class Stop:
         """Sleep; raise `Stopped` as soon as somebody stops."""
         self._event.wait(seconds)
         self.raise_if_set()
-
-
-def _electrons(request: ScanRequest, dose_e_per_angstrom2: float) -> float:
-    height_nm, width_nm = request.extent_nm
-    return dose_e_per_angstrom2 * height_nm * width_nm * 100
 
 
 def _check(request: ScanRequest, dose_e_per_angstrom2: float) -> None:

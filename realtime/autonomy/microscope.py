@@ -7,9 +7,11 @@ point centre + (y cos r + x sin r, x cos r - y sin r) at the offset (y, x) from 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from realtime.wire.codec import AnyArray
 from stemctx_core.context import ImagingContext
@@ -58,6 +60,34 @@ class ScanRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def seconds(self) -> float:
         """How long the beam is on the field, fly-back left out."""
         return self.shape[0] * self.shape[1] * self.dwell_s
+
+    @property
+    def corners_nm(self) -> NDArray[np.float64]:
+        """(4, 2) corners of the field, in order around it."""
+        height, width = self.shape
+        y_px, x_px = np.array([[0, 0], [0, width], [height, width], [height, 0]]).T - 0.5
+        return np.stack(self.to_nm(y_px, x_px), axis=1)
+
+    def electrons(self, dose_e_per_angstrom2: float) -> float:
+        """Electrons that a dose puts on the specimen."""
+        height_nm, width_nm = self.extent_nm
+        return dose_e_per_angstrom2 * height_nm * width_nm * 100
+
+    def to_nm(self, y_px: Any, x_px: Any) -> tuple[Any, Any]:
+        """Scan coordinates (y, x; nm) of array-index coordinates; numbers or arrays."""
+        dy = (np.asarray(y_px, float) - (self.shape[0] - 1) / 2) * self.pixel_nm
+        dx = (np.asarray(x_px, float) - (self.shape[1] - 1) / 2) * self.pixel_nm
+        c, s = np.cos(self.rotation_rad), np.sin(self.rotation_rad)
+        return self.centre_nm[0] + dy * c + dx * s, self.centre_nm[1] + dx * c - dy * s
+
+    def to_px(self, y_nm: Any, x_nm: Any) -> tuple[Any, Any]:
+        """Array-index coordinates of scan coordinates (nm); numbers or arrays."""
+        dy, dx = np.asarray(y_nm, float) - self.centre_nm[0], np.asarray(x_nm, float) - self.centre_nm[1]
+        c, s = np.cos(self.rotation_rad), np.sin(self.rotation_rad)
+        return (
+            (dy * c - dx * s) / self.pixel_nm + (self.shape[0] - 1) / 2,
+            (dx * c + dy * s) / self.pixel_nm + (self.shape[1] - 1) / 2,
+        )
 
 
 class ScannedFrame(msgspec.Struct, frozen=True):

@@ -16,16 +16,12 @@ from realtime.autonomy.acting import Acting
 from realtime.autonomy.drift import DriftModel
 from realtime.autonomy.exposing import Exposures, Judge, Record
 from realtime.autonomy.limits import Budget, Limits, Spent, Stop, Stopped
-from realtime.autonomy.locating import Locator, TargetLost
+from realtime.autonomy.locating import Locator
 from realtime.autonomy.microscope import Microscope, Pair, ScanRequest
 from realtime.autonomy.targets import wanted_sites
 from realtime.autonomy.views import Events, SessionEvent, SessionTarget, View, target_of
 from stemctx_core.chemistry.classes import Role
 from stemctx_core.errors import InputError, StemctxError
-
-__all__ = [
-    "Events", "Judge", "Record", "Session", "SessionEvent", "SessionTarget", "TargetLost", "View",
-]  # fmt: skip
 
 
 class Session(Acting):

@@ -1,82 +1,15 @@
-"""Which sites of a result may be acted on: flagged, of the wanted species, sure enough, and not too old."""
+"""Which sites of a result may be acted on: flagged, of the wanted species, and sure enough."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection
 
-import msgspec
 import numpy as np
 
 from stemctx_core.chemistry.classes import Candidate, Role
 from stemctx_core.errors import InputError
 from stemctx_core.judging.decision import OBSTACLES
-from stemctx_core.results import Decision, FrameIdentity, FrameResult
-
-
-class Target(msgspec.Struct, frozen=True):
-    """A site that a script may act on.
-
-    Attributes
-    ----------
-    y_px, x_px
-        In the frame that it was seen in.
-    probability
-        Of the species.
-    seen_ns
-        `time.monotonic_ns` when the frame's last row arrived.
-    """
-
-    y_px: float
-    x_px: float
-    role: Role
-    species: str
-    probability: float
-    frame: FrameIdentity
-    seen_ns: int
-
-    def is_fresh(self, max_age_s: float, now_ns: int | None = None) -> bool:
-        """Whether it was seen recently enough; the sample drifts away under an old one."""
-        now = time.monotonic_ns() if now_ns is None else now_ns
-        return 0 <= now - self.seen_ns <= max_age_s * 1e9
-
-
-def fresh_targets(
-    result: FrameResult,
-    seen_ns: int,
-    *,
-    max_age_s: float,
-    species: Collection[str] | None = None,
-    min_probability: float = 0.9,
-    now_ns: int | None = None,
-) -> tuple[Target, ...]:
-    """Targets of a result, the surest first; none where the frame was refused or is too old.
-
-    Parameters
-    ----------
-    seen_ns
-        `time.monotonic_ns` when the frame's last row arrived.
-    max_age_s
-        Older results are no targets.
-    species
-        Such as ``{"V_W"}``; None takes every flagged defect.
-    min_probability
-        Of the species.
-
-    Raises
-    ------
-    InputError
-        A species that cannot occur in this material, or a probability outside 0 to 1.
-    """
-    sites, probability = result.sites, result.sites.probability
-    targets = (
-        Target(
-            float(sites.y_px[i]), float(sites.x_px[i]), result.role(i), result.species(i), float(probability[i]),
-            result.frame, seen_ns,
-        )
-        for i in wanted_sites(result, species=species, min_probability=min_probability)
-    )  # fmt: skip
-    return tuple(t for t in targets if t.is_fresh(max_age_s, now_ns))
+from stemctx_core.results import Decision, FrameResult
 
 
 def wanted_sites(

@@ -47,21 +47,11 @@ class View(msgspec.Struct, frozen=True):
 
     def to_nm(self, y_px: Any, x_px: Any) -> tuple[Any, Any]:
         """Scan coordinates (y, x; nm) of array-index coordinates; numbers or arrays."""
-        r = self.request
-        dy = (np.asarray(y_px, float) - (r.shape[0] - 1) / 2) * r.pixel_nm
-        dx = (np.asarray(x_px, float) - (r.shape[1] - 1) / 2) * r.pixel_nm
-        c, s = np.cos(r.rotation_rad), np.sin(r.rotation_rad)
-        return r.centre_nm[0] + dy * c + dx * s, r.centre_nm[1] + dx * c - dy * s
+        return self.request.to_nm(y_px, x_px)
 
     def to_px(self, y_nm: Any, x_nm: Any) -> tuple[Any, Any]:
         """Array-index coordinates of scan coordinates (nm)."""
-        r = self.request
-        dy, dx = np.asarray(y_nm, float) - r.centre_nm[0], np.asarray(x_nm, float) - r.centre_nm[1]
-        c, s = np.cos(r.rotation_rad), np.sin(r.rotation_rad)
-        return (
-            (dy * c - dx * s) / r.pixel_nm + (r.shape[0] - 1) / 2,
-            (dx * c + dy * s) / r.pixel_nm + (r.shape[1] - 1) / 2,
-        )
+        return self.request.to_px(y_nm, x_nm)
 
     def row_ns(self, y_px: float) -> int:
         """When a row was scanned (`time.monotonic_ns`)."""

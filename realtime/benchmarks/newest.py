@@ -40,7 +40,7 @@ class MailboxPlan(msgspec.Struct, frozen=True):
     side_px
         Of the square frames, in float32.
     age_limit_ms
-        Answers older than this count as stale.
+        Answers older than this are dropped and counted instead of being handed over.
     """
 
     frames_per_s: float = 30.0
@@ -59,7 +59,7 @@ class MailboxFigures:
     counters
         Of the client, after the last frame.
     ages_ms
-        From the last row of a frame to its answer, in the order of the answers.
+        From the last row of a frame to the moment its answer is handed over, of every answer, in their order.
     behind_ms
         How late the last frame was offered: a machine that is busy offers fewer a second than asked for.
     most_under_way, most_waiting
@@ -87,7 +87,7 @@ def measure(plan: MailboxPlan) -> MailboxFigures:
     """Offer frames to a server process that takes a fixed time over each."""
     command = [python(), "-m", "realtime.benchmarks.newest", "--takes-ms", str(plan.takes_ms)]
     ages: list[float] = []
-    limits = AgeLimits(answer_s=plan.age_limit_ms / 1e3)
+    limits = AgeLimits(answer_s=plan.age_limit_ms / 1e3, discard_s=plan.age_limit_ms / 1e3)
     image = np.zeros((plan.side_px, plan.side_px), np.float32)
     context, count = _context(), max(1, round(plan.frames_per_s * plan.seconds))
     with (
@@ -106,7 +106,7 @@ def measure(plan: MailboxPlan) -> MailboxFigures:
             client.submit(image, context, FrameIdentity("benchmark", number))
             if time.monotonic() - asked > _ASK_S:
                 asked = time.monotonic()
-                status = client.status()
+                status = client.status(_PATIENCE_S)
                 under_way.append(status.under_way)
                 waiting.append(status.queue_depth)
         _until(lambda: _settled(client.counters), "the last frames were not answered")

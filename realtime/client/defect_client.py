@@ -58,7 +58,7 @@ class DefectClient:
     timeout_s
         A request without answer for so long makes the server `ClientState.STALE`.
     age_limits
-        When a live frame is dropped for having waited, and when a result counts as stale.
+        When a live frame is dropped for having waited, when a result counts as stale, and when it is not handed over.
     recorder
         Keeps every frame that was sent with its answer; its owner closes it after the client.
 
@@ -226,7 +226,7 @@ class DefectClient:
     def became(self, state: ClientState, reason: str) -> None:
         """Note the state and tell who listens, where it changed."""
         changed = state is not self._state
-        self._state, self._reason = state, reason
+        self._reason, self._state = reason, state  # who waits for the state finds its reason
         if changed:
             logger.info("%s: %s (%s)", self.address, state, reason)
             if self._on_state is not None:
@@ -235,16 +235,21 @@ class DefectClient:
     def answered(self, ticket: Ticket, result: FrameResult) -> None:
         """Hand a result to whom it belongs."""
         self._record(ticket, result=result)
-        if ticket.future is not None and not ticket.future.set_running_or_notify_cancel():
-            self.count("errors")  # its caller had given up
+        if ticket.future is not None:
+            in_time = ticket.future.set_running_or_notify_cancel()
+            self.count("answered" if in_time else "errors")  # its caller may have given up
+            if in_time:
+                ticket.future.set_result(result)
+            return
+        latency_ms = (time.monotonic_ns() - ticket.since_ns) / 1e6
+        if self.age_limits.is_too_old(latency_ms / 1e3):
+            self.count("discarded")
+            self.dropped(ticket, f"The result came {latency_ms:.0f} ms after the frame, too late to be shown.")
             return
         self.count("answered")
-        latency_ms = (time.monotonic_ns() - ticket.since_ns) / 1e6
-        if ticket.future is None and self.is_stale(latency_ms):
+        if self.is_stale(latency_ms):
             self.count("stale")
-        if ticket.future is not None:
-            ticket.future.set_result(result)
-        elif self._on_result is not None:
+        if self._on_result is not None:
             self._guarded(self._on_result, result, latency_ms)
 
     def dropped(self, ticket: Ticket, why: str) -> None:

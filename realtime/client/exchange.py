@@ -55,11 +55,11 @@ class Exchange:
         self._connected = self._open = False
         self._in_flight: Ticket | None = None
         self._outgoing = Outgoing(
-            session, client.age_limits.wait_s, packed=not is_loopback(urlsplit(client.address).hostname or "")
+            session, client.age_limits, packed=not is_loopback(urlsplit(client.address).hostname or "")
         )
         self._suspects = Suspects()
         self._control: dict[int, Future[ServerStatus] | None] = {}
-        self._greeted_ns = self._beat_ns = self._heard_ns = 0
+        self._greeted_ns = self._beat_ns = self._unanswered_ns = 0
         self._before = ""
         self.server: ServerHello | None = None
 
@@ -145,13 +145,15 @@ class Exchange:
                 self._greet(now)
                 self._ask(now, None)
         else:
-            if now - self._heard_ns > _SILENCE_NS:
+            # Since it was asked: while this thread got no turn, it asked nothing.
+            if self._unanswered_ns and now - self._unanswered_ns > _SILENCE_NS:
                 self._lost(f"silent for {_SILENCE_NS / 1e9:g} s", server_gone=True)
             elif now - self._beat_ns > _HEARTBEAT_NS:
                 self._ask(now, None)
 
     def _ask(self, now: int, future: Future[ServerStatus] | None) -> None:
         self._beat_ns = now
+        self._unanswered_ns = self._unanswered_ns or now
         request_id = next(self._ids)
         self._control[request_id] = future
         detail = future is not None
@@ -175,7 +177,7 @@ class Exchange:
         ticket = self._mailbox.take()
         if ticket is None:
             return
-        if ticket.future is None and now - ticket.queued_ns > self._client.age_limits.wait_s * 1e9:
+        if ticket.future is None and self._client.age_limits.left_s(ticket.queued_ns, ticket.since_ns, now) < 0:
             self._client.dropped(ticket, "The frame was too old when its turn came.")
         elif self._suspects.is_poison(ticket):
             self._client.failed(ticket, _poisoned())
@@ -210,7 +212,7 @@ class Exchange:
                 self._open = False
                 self._client.became(ClientState.REFUSED, str(error))
             return
-        self._heard_ns = time.monotonic_ns()
+        self._unanswered_ns = 0
         ticket = self._in_flight
         if reply.session == self._session and reply.id in self._control:
             self._controlled(reply)

@@ -6,6 +6,7 @@ import math
 from typing import Final
 
 from realtime.client.mailbox import Ticket
+from realtime.client.states import AgeLimits
 from realtime.wire import protocol
 from realtime.wire.codec import AnyArray
 from realtime.wire.limits import Limits
@@ -27,14 +28,14 @@ class Outgoing:
     ----------
     session
         Of the client.
-    wait_limit_s
+    age_limits
         How long a live frame may wait for its turn; what is left of it goes along as the deadline.
     packed
         Whether to send intensities as u16 where that loses little, for a server that is not on this machine.
     """
 
-    def __init__(self, session: bytes, wait_limit_s: float, packed: bool = False) -> None:
-        self._session, self._wait_limit_s = session, wait_limit_s
+    def __init__(self, session: bytes, age_limits: AgeLimits, packed: bool = False) -> None:
+        self._session, self._age_limits = session, age_limits
         self._packed = ("image",) if packed else ()
         self._name: _Name | None = None
         self._rows = 0
@@ -82,8 +83,8 @@ class Outgoing:
     def _deadline_ms(self, ticket: Ticket) -> float | None:
         if ticket.future is not None:
             return None  # who waits says himself how long
-        waited_ms = (ticket.sent_ns - ticket.queued_ns) / 1e6
-        return min(max(0.0, self._wait_limit_s * 1e3 - waited_ms), _MOST_DEADLINE_MS)
+        left_ms = 1e3 * self._age_limits.left_s(ticket.queued_ns, ticket.since_ns, ticket.sent_ns)
+        return min(max(0.0, left_ms), _MOST_DEADLINE_MS)
 
     def _first_new_row(self, frame: FrameIdentity, image: AnyArray) -> int | None:
         """Where a request for new rows begins; None where the frame goes as a whole."""

@@ -44,8 +44,11 @@ class ServerProcess:
     def __init__(self, command: Sequence[str], words: deque[str]) -> None:
         apart: dict[str, Any]
         if sys.platform == "win32":
+            # Nion Swift has no console: a window of one would open for the server, and end it when it is closed.
             apart = {
-                "creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.BELOW_NORMAL_PRIORITY_CLASS
+                "creationflags": subprocess.CREATE_NEW_PROCESS_GROUP
+                | subprocess.BELOW_NORMAL_PRIORITY_CLASS
+                | subprocess.CREATE_NO_WINDOW
             }
         else:
             apart = {"process_group": 0}

@@ -70,7 +70,7 @@ class LocalServer:
     ) -> None:
         options = {"--bundle": bundle, "--engine": engine, "--threads": threads, "--nice": 5}
         given = [str(part) for pair in options.items() if pair[1] is not None for part in pair]
-        self._command = list(command) if command else [python(), "-m", "realtime.server", *given]
+        self._command = list(command) if command else [python(), "-X", "utf8", "-m", "realtime.server", *given]
         self._on_state = on_state
         self._start_timeout_s, self._silence_s = start_timeout_s, silence_s
         self._state, self._reason = ServerState.OFF, ""
@@ -210,7 +210,7 @@ class LocalServer:
                 self._ready.set()
 
     def _became(self, state: ServerState, reason: str) -> None:
-        self._state, self._reason = state, reason
+        self._reason, self._state = reason, state  # who waits for the state finds its reason
         if self._on_state is not None:
             try:
                 self._on_state(state, reason)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -12,12 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from realtime.engines.options import BundleOption
 from realtime.engines.select import EngineKind, Precision, precision_of
 from stemctx_core.errors import InputError
 
-BundleOption = Annotated[
-    Path | None, typer.Option(help="Folder of a model bundle; the shipped model where left out.")
-]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 

@@ -1,15 +1,35 @@
-"""Micrographs in files, judged one by one or by the folder: `stemctx analyze`, and `analyze` from Python.
+"""Micrographs in files, judged one by one or by the folder: `stemctx analyze`, and the same from Python.
 
-from realtime.files import Judge, analyze
-from stemctx_core.reading.declared import Declared
+from pathlib import Path
 
-with Judge() as judge:
-    for outcome in analyze([Path("frames")], Declared(host="WSe2", candidates=("Ti",)), judge):
-        print(outcome.label, outcome.refusal or outcome.result.flag_counts())
+from realtime.files import Declared, analyze_files
+
+found = analyze_files("session", Declared(host="WSe2", candidates=("Ti",)))
+for seen in found.judged:
+    print(seen.label, seen.result.flag_counts())
+for left in found.refused:
+    print(left.label, left.refusal)
+found.write(Path("sites.csv"), report=Path("report.html"))
+
+`analyze` gives the same one by one and keeps nothing: for thousands.
 """
 
-from realtime.files.batch import analyze
-from realtime.files.judging import Judge
+from realtime.files.batch import Stack, analyze
+from realtime.files.densities import Density
+from realtime.files.findings import Findings, analyze_files
+from realtime.files.judging import Judge, JudgeSettings
 from realtime.files.outcome import Outcome
+from stemctx_core.reading.declared import Declared, DetectorAngles
 
-__all__ = ["Judge", "Outcome", "analyze"]
+__all__ = [
+    "Declared",
+    "Density",
+    "DetectorAngles",
+    "Findings",
+    "Judge",
+    "JudgeSettings",
+    "Outcome",
+    "Stack",
+    "analyze",
+    "analyze_files",
+]

@@ -7,18 +7,18 @@ from contextlib import nullcontext
 from enum import StrEnum
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from numpy.typing import NDArray
 
-from realtime.files.finding import detector_in_name, find_files, scan_of
+from realtime.files.finding import find_files, scan_of
+from realtime.files.images import SeenImage, seen_images
 from realtime.files.judging import Judge
 from realtime.files.outcome import Outcome
 from stemctx_core.context import ImagingContext, Known, Missing, Quantity
 from stemctx_core.errors import InputError
-from stemctx_core.reading import RecordedImage, read_images
-from stemctx_core.reading.declared import SAME, Declared, context_of, detectors, together, told_of
+from stemctx_core.reading.declared import SAME, Declared, detectors, together, told_of
 from stemctx_core.results import FrameIdentity
 
 
@@ -28,15 +28,6 @@ class Stack(StrEnum):
     EACH = "each"
     SUM = "sum"
     FIELD = "field"
-
-
-class _Seen(NamedTuple):
-    """An image of a scan, ready to be judged."""
-
-    image: RecordedImage
-    name: str
-    context: ImagingContext
-    notes: tuple[str, ...]
 
 
 Progress = Callable[[int, int, str], None]
@@ -110,11 +101,11 @@ def _scans(files: Sequence[Path], options: Declared | None) -> list[tuple[Path, 
 
 
 def _of_scan(scan: tuple[Path, ...], options: Declared | None, judge: Judge, stack: Stack) -> Iterator[Outcome]:
-    seen: list[_Seen] = []
+    seen: list[SeenImage] = []
     left_out: list[str] = []
     for path in scan:
         try:
-            found, others = _seen(path, options)
+            found, others = seen_images(path, options)
         except InputError as error:
             yield Outcome((path,), error=str(error))
             continue
@@ -130,29 +121,7 @@ def _of_scan(scan: tuple[Path, ...], options: Declared | None, judge: Judge, sta
         yield from _alone(one, judge, stack, told)
 
 
-def _seen(path: Path, options: Declared | None) -> tuple[list[_Seen], list[str]]:
-    """Images of a file that are to be judged, and names of those that are not."""
-    told = told_of(path, options)
-    named = detectors(told)
-    images = read_images(path)
-    of_file = detector_in_name(path, named)
-    seen, left_out = [], []
-    for image in images:
-        detector = next((d for d in named if d.lower() == image.name.lower()), of_file)
-        if named and not detector:
-            left_out.append(f"{image.name or path.name}, which is none of the detectors named")
-            continue
-        name = image.name or detector
-        context, notes = context_of(image.said, told, detector, name or path.name)
-        seen.append(_Seen(image, name, context, notes))
-    if not seen:
-        raise InputError(
-            f"{path} holds no image of {', '.join(named)}. It holds {', '.join(i.name or 'one without a name' for i in images)}."
-        )
-    return seen, left_out
-
-
-def _alone(one: _Seen, judge: Judge, stack: Stack, told: tuple[str, ...]) -> Iterator[Outcome]:
+def _alone(one: SeenImage, judge: Judge, stack: Stack, told: tuple[str, ...]) -> Iterator[Outcome]:
     frames = one.image.frames
     name = one.name if one.image.name else ""
     for number, chosen in _frames(frames, stack):
@@ -167,7 +136,9 @@ def _alone(one: _Seen, judge: Judge, stack: Stack, told: tuple[str, ...]) -> Ite
         )
 
 
-def _together(seen: Sequence[_Seen], judge: Judge, stack: Stack, told: tuple[str, ...]) -> Iterator[Outcome]:
+def _together(
+    seen: Sequence[SeenImage], judge: Judge, stack: Stack, told: tuple[str, ...]
+) -> Iterator[Outcome]:
     files = tuple(dict.fromkeys(s.image.path for s in seen))
     counts = {len(s.image.frames) for s in seen}
     fault = ""

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from realtime.server.commands import BundleOption, EngineOption, given_keys
+from realtime.engines.options import BundleOption, EngineOption
+from realtime.keys.options import KeyOption, ServerKeyOption, given_keys
 from stemctx_core.errors import InputError
 from stemctx_core.reading.frame_options import (
     CandidatesOption,
@@ -80,10 +81,8 @@ def analyze(
     server: Annotated[
         str | None, typer.Option(help="Address of a running 'stemctx serve', such as tcp://127.0.0.1:47100.")
     ] = None,
-    key: Annotated[
-        Path | None, typer.Option(help="Secret key file of this client, for a server with keys.")
-    ] = None,
-    server_key: Annotated[Path | None, typer.Option(help="Public key file of that server.")] = None,
+    key: KeyOption = None,
+    server_key: ServerKeyOption = None,
     timeout_s: Annotated[float, typer.Option(help="How long to wait for that server (s).")] = 60.0,
     prevalence: Annotated[
         list[str] | None,
@@ -116,6 +115,7 @@ def analyze(
     from realtime.files.batch import Stack
     from realtime.files.judging import JudgeSettings
     from realtime.files.running import Request, run
+    from realtime.files.writing import Answers
     from stemctx_core.reading.declared import Declared
 
     if stack not in list(Stack):
@@ -146,13 +146,9 @@ def analyze(
             estimate_prevalence,
             thorough,
         ),
-        output=output,
-        summary=summary,
-        report=report,
-        overlay=overlay,
+        answers=Answers(output, summary, report, thumbnails, overlay),
         recursive=recursive,
         stack=Stack(stack),
-        thumbnails=thumbnails,
     )
     code = run(request, Console(soft_wrap=True, highlight=False))
     if code:

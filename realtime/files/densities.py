@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 import numpy as np
-from scipy.stats import chi2
 
 from stemctx_core.chemistry import materials
 from stemctx_core.chemistry.classes import Role, Sublattice
@@ -70,8 +68,8 @@ def pooled(found: Iterable[Density]) -> list[Density]:
 
 
 def cell_cm2(host: str) -> float:
-    """Area of the unit cell of a monolayer (cm²), which holds one metal and one chalcogen site: a²√3/2."""
-    return math.sqrt(3) / 2 * materials.host(host).a_angstrom ** 2 * _CM2_PER_ANGSTROM2
+    """Area of the unit cell of a monolayer (cm²)."""
+    return materials.host(host).cell_angstrom2 * _CM2_PER_ANGSTROM2
 
 
 def decided_cm2(result: FrameResult) -> float:
@@ -82,11 +80,14 @@ def decided_cm2(result: FrameResult) -> float:
 def interval(count: int, level: float = LEVEL) -> tuple[float, float]:
     """Exact interval of the mean of a Poisson count k: (χ²(α/2; 2k)/2, χ²(1 − α/2; 2k + 2)/2) with α = 1 − level.
 
-    F. Garwood, Biometrika 28, 437 (1936).
+    F. Garwood, Biometrika 28, 437 (1936). Half the quantile of χ² with 2k degrees of freedom is that of the gamma
+    distribution of shape k.
     """
+    from scipy.special import gammaincinv  # here: the command line starts without it
+
     tail = (1 - level) / 2
-    low = float(chi2.ppf(tail, 2 * count)) / 2 if count else 0.0
-    return low, float(chi2.ppf(1 - tail, 2 * count + 2)) / 2
+    low = float(gammaincinv(count, tail)) if count else 0.0
+    return low, float(gammaincinv(count + 1, 1 - tail))
 
 
 def _decided(result: FrameResult, sublattice: Sublattice) -> int:

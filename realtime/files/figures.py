@@ -14,6 +14,11 @@ from stemctx_core.results import SUBLATTICES, Decision, FrameResult
 
 _DPI: Final = 90
 _BINS: Final = 40
+#: Entropy of two candidates that are equally probable: the scale of every map, so that images can be compared.
+_UNSURE_NATS: Final = float(np.log(2))
+_MAP_INCHES: Final = 3.2
+#: Distance of neighbouring columns of every host, about.
+_SPACING_ANGSTROM: Final = 1.8
 #: Of the two sublattices, metal and chalcogen.
 _COLOURS: Final = (SERIES[0], SERIES[4])
 
@@ -28,14 +33,15 @@ def entropy_png(result: FrameResult, shape: tuple[int, int]) -> bytes:
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, width_ratios=(1.1, 1))
     dots = left.scatter(
-        table.x_px[seen], table.y_px[seen], c=entropy[seen], s=3, cmap="viridis", vmin=0, linewidths=0
-    )
+        table.x_px[seen], table.y_px[seen], c=entropy[seen], s=_dot_points(result, shape) ** 2, cmap="viridis",
+        vmin=0, vmax=_UNSURE_NATS, linewidths=0,
+    )  # fmt: skip
     left.set(
         xlim=(-0.5, shape[1] - 0.5), ylim=(shape[0] - 0.5, -0.5), xticks=[], yticks=[], aspect="equal",
         title="Entropy of each site",
     )  # fmt: skip
-    figure.colorbar(dots, ax=left, label="nats")
-    most = max(float(entropy[seen].max()) if seen.any() else 0.0, 1e-3)
+    figure.colorbar(dots, ax=left, label="entropy (nats)", extend="max")
+    most = max(float(entropy[seen].max()) if seen.any() else 0.0, _UNSURE_NATS)
     for code, (sublattice, colour) in enumerate(zip(SUBLATTICES, _COLOURS, strict=True)):
         here = entropy[seen & (table.sublattice == code)]
         name = "metal" if sublattice.value == "M" else "chalcogen"
@@ -49,3 +55,10 @@ def entropy_png(result: FrameResult, shape: tuple[int, int]) -> bytes:
     png = io.BytesIO()
     figure.savefig(png, format="png", metadata={"Software": "stemctx"})
     return png.getvalue()
+
+
+def _dot_points(result: FrameResult, shape: tuple[int, int]) -> float:
+    """Diameter of a dot: two thirds of the distance of neighbouring columns, but seen in a large field too."""
+    pixel = result.calibration.pixel_size_angstrom if result.calibration else 0.0
+    spacing_points = _SPACING_ANGSTROM / pixel / max(shape) * _MAP_INCHES * 72 if pixel else 0.0
+    return float(np.clip(0.66 * spacing_points, 1.7, 8.0))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from numpy.typing import NDArray
 
+from stemctx_core.chemistry.prevalence import Expected, parse_prevalence
+from stemctx_core.closing import Closing
 from stemctx_core.context import ImagingContext
 from stemctx_core.errors import InputError
 from stemctx_core.results import FrameIdentity, FrameResult
@@ -48,13 +49,14 @@ class JudgeSettings(msgspec.Struct, frozen=True):
     estimate_prevalence: bool = False
     thorough: bool = False
 
-    @property
-    def of_this_process(self) -> bool:
-        """Whether something is asked for that only a model of this process does."""
-        return bool(self.prevalence) or self.estimate_prevalence or self.thorough
+    def expected(self) -> Expected | None:
+        """What is expected of every image; None where what its context says is to hold."""
+        if not self.prevalence and not self.estimate_prevalence:
+            return None
+        return Expected(tuple(parse_prevalence(self.prevalence).items()), self.estimate_prevalence)
 
 
-class Judge:
+class Judge(Closing):
     """Judges images; to be closed, or used in a ``with``.
 
     Parameters
@@ -70,25 +72,15 @@ class Judge:
 
     def __init__(self, settings: JudgeSettings | None = None) -> None:
         self._settings = settings or JudgeSettings()
+        self._expected = self._settings.expected()
         if self._settings.server and (self._settings.bundle is not None or self._settings.engine != "auto"):
             raise InputError(
                 "The server has its own model and engine. Leave --bundle and --engine out with --server."
             )
-        if self._settings.server and self._settings.of_this_process:
-            raise InputError(
-                "A server judges by its own prior, and in one go. Leave --prevalence, --estimate-prevalence and "
-                "--thorough out with --server."
-            )
+        if self._settings.server and self._settings.thorough:
+            raise InputError("A server judges in one go. Leave --thorough out with --server.")
         self._analyzer: FrameAnalyzer | None = None
         self._client: DefectClient | None = None
-
-    def __enter__(self) -> Judge:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Let go of the server, where there is one."""
@@ -98,6 +90,7 @@ class Judge:
 
     def one(self, image: Image, context: ImagingContext, frame: FrameIdentity) -> FrameResult:
         """Judge one image by itself; a transport error is raised, everything else is a refusal."""
+        context = self._expecting(context)
         if self._settings.server is not None:
             return self._connected().analyze(image, context, frame, timeout_s=self._settings.timeout_s)
         if self._settings.thorough:
@@ -115,6 +108,7 @@ class Judge:
 
         analyzer = self._loaded()
         pipeline = FramePipeline(analyzer, lambda _: FieldMemory(analyzer))
+        context = self._expecting(context)
         results = [pipeline.process(image, context, frame) for image in frames]
         return results[-1]
 
@@ -124,18 +118,20 @@ class Judge:
             raise InputError(
                 "Detectors are judged together by the model of this process only. Leave --server out."
             )
-        return self._loaded().analyze_detectors(seen, frame, thorough=self._settings.thorough)
+        expecting = [(image, self._expecting(context)) for image, context in seen]
+        return self._loaded().analyze_detectors(expecting, frame, thorough=self._settings.thorough)
+
+    def _expecting(self, context: ImagingContext) -> ImagingContext:
+        """With the rates that were asked for, where some were."""
+        return msgspec.structs.replace(context, expected=self._expected) if self._expected else context
 
     def _loaded(self) -> FrameAnalyzer:
         if self._analyzer is None:
             from realtime.engines.select import load_classifier
             from stemctx_core.analysis import FrameAnalyzer
-            from stemctx_core.chemistry.prevalence import parse_prevalence
 
             self._analyzer = FrameAnalyzer(
                 load_classifier(self._settings.bundle, self._settings.engine),
-                prevalence=parse_prevalence(self._settings.prevalence),
-                estimate_prevalence=self._settings.estimate_prevalence,
             )
         return self._analyzer
 

@@ -66,6 +66,14 @@ class Outcome:
         return self.result.refusal.code if self.result.refusal else ""
 
     @property
+    def material(self) -> str:
+        """Host and the elements looked for, such as ``WSe2 with V``; empty where the image could not be read."""
+        if self.result is None:
+            return ""
+        dopants = ", ".join(self.result.context.dopants)
+        return self.result.context.host + (f" with {dopants}" if dopants else "")
+
+    @property
     def label(self) -> str:
         """The file, with what in it is meant."""
         name = " + ".join(f.name for f in self.files)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -32,6 +35,8 @@ _PIECE_NM: Final = 2.0
 _TILE_PIXELS: Final = 96
 _MAP_DPI: Final = 100
 _NM2_PER_CM2: Final = 1e14
+#: Dots to an inch of a picture that was not judged.
+_REFUSED_DPI: Final = 45
 _SPOKEN: Final = {
     "high_tension_kv": "high tension (kV)",
     "convergence_semi_angle_mrad": "convergence semi-angle (mrad)",
@@ -40,6 +45,12 @@ _SPOKEN: Final = {
     "pixel_size_angstrom": "pixel size (Å)",
     "dose_e_per_angstrom2": "dose (e/Å²)",
 }
+
+
+_ENTROPY: Final = (
+    "Entropy of the posterior: 0 where a site is sure, 0.69 nats (ln 2) where two species are equally probable, more where "
+    "more are. Sites at the border are left out."
+)
 
 
 class Report:
@@ -74,13 +85,13 @@ class Report:
         refused = len(self._images) - len(judged)
         tiles = [
             tile(len(judged), "", f"images judged{f', {refused} not' if refused else ''}"),
-            tile(power(sum(i.area_cm2 for i in judged) * _NM2_PER_CM2), "nm²", "decided"),
+            tile(power(sum(i.area_cm2 for i in judged) * _NM2_PER_CM2), "nm²", "area decided"),
             tile(sum(i.flags for i in judged), "", "defects flagged"),
             tile(sum(i.undecided for i in judged), "", "sites undecided"),
         ]
         models = "; ".join(dict.fromkeys(i.model for i in judged)) or "Nothing was judged."
         parts: list[Any] = [
-            tag("header", tag("h1", title), tag("p", models, class_="soft")),
+            tag("header", tag("h1", title, id="top"), tag("p", models, class_="soft")),
             tag("div", *tiles, class_="tiles"),
             _list(self._images),
         ]
@@ -88,7 +99,8 @@ class Report:
             found = pooled(d for i in judged if i.material == material for d in i.densities)
             parts += [tag("h2", f"Densities in {material}, all images together"), _densities(found)]
         parts += self._sections
-        parts.append(tag("footer", "Made by stemctx analyze. The table of sites holds what the pictures show."))
+        made = f"Made by stemctx {version('stemctx')} on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC."
+        parts.append(tag("footer", f"{made} The table of sites holds what the pictures show."))
         return page(title, parts)
 
 
@@ -104,6 +116,7 @@ class _Image(NamedTuple):
     flags: int = 0
     undecided: int = 0
     area_cm2: float = 0.0
+    notes: int = 0
     densities: tuple[Density, ...] = ()
 
 
@@ -112,39 +125,53 @@ def _image(outcome: Outcome) -> _Image:
     if result is None or not outcome.judged:
         return _Image(outcome.label, False, outcome.refusal)
     counts = result.flag_counts()
-    dopants = ", ".join(result.context.dopants)
     return _Image(
         label=outcome.label,
         judged=True,
         words=", ".join(f"{n} {s}" for s, n in counts.items()) or "none",
-        material=result.context.host + (f" with {dopants}" if dopants else ""),
+        material=outcome.material,
         model=f"{result.model} on {result.engine.name}",
         sites=len(result.sites),
         flags=sum(counts.values()),
         undecided=len(result.undecided()),
         area_cm2=decided_cm2(result),
+        notes=len(outcome.notes) + len(result.warnings),
         densities=tuple(densities(result)),
     )
+
+
+def image_table(outcomes: Iterable[Outcome]) -> Html:
+    """Table of images, as a page begins with it."""
+    return _list([_image(outcome) for outcome in outcomes])
 
 
 def _list(images: Sequence[_Image]) -> Html:
     rows = [
         (
-            tag("a", i.label, href=f"#image-{number}"),
-            "judged" if i.judged else tag("b", "not judged"),
+            tag("a", i.label, href=f"#image-{number}", class_="name"),
+            _state(i),
             i.sites if i.judged else "",
             i.words,
             i.undecided if i.judged else "",
         )
         for number, i in enumerate(images)
     ]
-    return table(("image", "|", "sites>", "flags, or why it was not judged", "undecided>"), rows)
+    return table(("image", "|", "sites>", "flags, or why not", "undecided>"), rows)
+
+
+def _state(image: _Image) -> Html:
+    if not image.judged:
+        return tag("b", "not judged")
+    if not image.notes:
+        return Html("judged")
+    words = "1 note" if image.notes == 1 else f"{image.notes} notes"
+    return Html(f"judged, {tag('b', words)}")
 
 
 def _densities(found: Iterable[Density]) -> Html:
     rows = [
         (
-            d.species,
+            join((_dot(ROLE_COLOURS[d.role]), d.species)),
             ROLE_WORDS.get(d.role, d.role.value),
             d.flags,
             power(d.per_cm2),
@@ -153,31 +180,43 @@ def _densities(found: Iterable[Density]) -> Html:
         )
         for d in sorted(found, key=lambda d: (-d.flags, d.species))
     ]
-    heads = ("species", "", "flags>", "per cm²>", "95 % interval of the count, per cm²>", "of nm² decided>")
+    heads = ("species|", "what", "flags>", "density (cm⁻²)>", "95 % interval (cm⁻²)>", "area decided (nm²)>")
     note = (
-        "The area is that of the sites that were passed or flagged. The interval is that of a Poisson count; flags "
-        "that are wrong or missed are not in it."
+        "The area is that of the sites that were passed or flagged; what is undecided or at the border adds neither "
+        "flags nor area. The interval is that of a Poisson count; flags that are wrong or missed are not in it."
     )
     return join((table(heads, rows), tag("p", note, class_="caption")))
 
 
+def _dot(colour: str) -> Html:
+    return tag("span", class_="dot", style=f"border-color:{colour}")
+
+
 def _section(outcome: Outcome, number: int, thumbnails: int) -> Html:
-    parts: list[Any] = [tag("h2", outcome.label, id=f"image-{number}")]
-    parts += [tag("p", note, class_="soft") for note in outcome.notes]
+    up = tag("a", "all images", href="#top", class_="up")
     result, image = outcome.result, outcome.image
+    warnings = result.warnings if result else ()
+    parts: list[Any] = [tag("h2", outcome.label, up, id=f"image-{number}")]
+    parts += [tag("p", words, class_="told") for words in (*outcome.notes, *warnings)]
+    if not outcome.judged:
+        parts.append(tag("p", tag("b", "Not judged. "), outcome.refusal))
     if result is None or image is None:
-        return join([*parts, tag("p", tag("b", "Not judged. "), outcome.refusal)])
+        return join(parts)
     from realtime.files.figures import entropy_png
     from stemctx_core.look.pictures import overlay_png
 
-    if not outcome.judged:
-        parts.append(tag("p", tag("b", "Not judged. "), outcome.refusal))
-    parts += [tag("p", warning, class_="soft") for warning in result.warnings]
-    parts.append(picture(overlay_png(image, result, dpi=_MAP_DPI), f"Map of the flags in {outcome.label}"))
     if outcome.judged:
-        parts.append(_densities(densities(result)))
-        parts.append(picture(entropy_png(result, image.shape), f"Entropies in {outcome.label}"))
-        parts += _flags(outcome, thumbnails)
+        drawn = overlay_png(image, result, dpi=_MAP_DPI), entropy_png(result, image.shape)
+        parts += [
+            tag("figure", picture(drawn[0], f"Map of the flags in {outcome.label}")),
+            _densities(densities(result)),
+            tag("figure", picture(drawn[1], f"Entropies in {outcome.label}")),
+            tag("p", _ENTROPY, class_="caption"),
+            *_flags(outcome, thumbnails),
+        ]
+    else:
+        bare = overlay_png(image, replace(result, refusal=None), dpi=_REFUSED_DPI)  # the reason stands above
+        parts.append(tag("figure", picture(bare, outcome.label)))
     parts.append(_context(result))
     return join(parts)
 
@@ -200,7 +239,7 @@ def _flags(outcome: Outcome, most: int) -> list[Html]:
         y, x = float(result.sites.y_px[i]), float(result.sites.x_px[i])
         species = result.species(int(i))
         caption = join(
-            (tag("b", species), f" {formats.probability(probability[i])}", BREAK, place(y * pixel_nm, x * pixel_nm), BREAK,
+            (tag("b", species), f" p = {formats.probability(probability[i])}", BREAK, place(y * pixel_nm, x * pixel_nm), BREAK,
              f"entropy {formats.entropy(entropy[i])}")
         )  # fmt: skip
         colour = ROLE_COLOURS[result.role(int(i))]
@@ -208,7 +247,10 @@ def _flags(outcome: Outcome, most: int) -> list[Html]:
         pieces.append(piece(png, colour, caption, f"{species} at {y:.0f}, {x:.0f}"))
     left = len(flagged) - len(shown)
     more = f" The {len(shown)} surest; {left} more stand in the table." if left else ""
-    note = f"Each piece is {_PIECE_NM:g} nm wide, with the site in the ring.{more}"
+    note = (
+        f"Each piece is {_PIECE_NM:g} nm wide, with the site in the ring; p is the probability of the species, and the "
+        f"place is (y, x) from the first pixel.{more}"
+    )
     return [
         tag("details", tag("summary", f"{len(flagged)} flags"), tag("p", note, class_="caption"),
             tag("div", *pieces, class_="pieces")),
@@ -225,8 +267,9 @@ def _context(result: FrameResult) -> Html:
     calibration = result.calibration
     if calibration is not None:
         rows += [
-            ("pixel size (Å)", power(calibration.pixel_size_angstrom), "the lattice"),
-            ("dose (e/Å²)", power(calibration.dose_e_per_angstrom2), "the noise"),
-            ("X2/M", power(calibration.ratio_measured), f"the host's columns; {calibration.ratio_expected:.2f} is expected"),
+            ("pixel size, measured (Å)", power(calibration.pixel_size_angstrom), "the frame's lattice"),
+            ("dose, measured (e/Å²)", power(calibration.dose_e_per_angstrom2), "the frame's noise"),
+            ("chalcogen pair over metal, X2/M", power(calibration.ratio_measured),
+             f"peaks of the host's columns; {calibration.ratio_expected:.2f} is expected"),
         ]  # fmt: skip
     return tag("details", tag("summary", "Imaging context"), table(("", "value>", "source"), rows))

@@ -55,10 +55,9 @@ class SiteTableFile:
 
     def add(self, outcome: Outcome) -> None:
         """Add the sites of an image; one that was refused has none."""
-        if outcome.result is None or not outcome.judged:
-            return
-        place = _place(outcome) if self._places else {}
-        self._writer.write([{**place, **row} for row in outcome.result.rows()])
+        rows = site_rows(outcome, self._places)
+        if rows:
+            self._writer.write(rows)
 
     def finish(self) -> None:
         """Give the file its name."""
@@ -118,6 +117,14 @@ def check_suffix(path: Path) -> None:
                 "A Parquet table needs the Python package 'pyarrow'. Run: pip install \"stemctx[files]\"; or name the "
                 "table .csv."
             ) from None
+
+
+def site_rows(outcome: Outcome, places: bool = True) -> list[dict[str, Any]]:
+    """Give the sites of an image, each with where it is; none of one that was refused."""
+    if outcome.result is None or not outcome.judged:
+        return []
+    place = _place(outcome) if places else {}
+    return [{**place, **row} for row in outcome.result.rows()]
 
 
 def _place(outcome: Outcome) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def tell_one(outcome: Outcome, console: Console) -> None:
 
 
 def tell_of_many(outcome: Outcome, console: Console) -> None:
-    """Say one image of many in a line, with what the sources of its context disagree in."""
+    """Say one image of many in a line, with what is to be known of it."""
     if not outcome.judged or outcome.result is None:
         tell_refused(outcome, console)
         return
@@ -68,7 +68,7 @@ def tell_of_many(outcome: Outcome, console: Console) -> None:
     console.print(
         escape(f"{outcome.label}: {len(result.sites)} sites, {flags}, {len(result.undecided())} undecided")
     )
-    for note in outcome.notes:
+    for note in (*outcome.notes, *result.warnings):
         console.print(f"  [yellow]note:[/] {escape(note)}")
 
 

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from realtime.server.commands import BundleOption
+from realtime.engines.options import BundleOption
 from stemctx_core.errors import InputError
 from stemctx_core.reading.frame_options import (
     CandidatesOption,

@@ -13,15 +13,15 @@ from rich.markup import escape
 from rich.progress import track
 
 from realtime.engines.select import load_classifier
-from realtime.files.finding import detector_in_name, find_files
+from realtime.files.finding import find_files
+from realtime.files.images import seen_images
 from stemctx_core.analysis import FrameAnalyzer
 from stemctx_core.context import ImagingContext
 from stemctx_core.errors import InputError
 from stemctx_core.labelling.book import Book
 from stemctx_core.labelling.making import sites_of
 from stemctx_core.labelling.sampling import Amounts
-from stemctx_core.reading import read_images
-from stemctx_core.reading.declared import Declared, context_of, detectors, told_of
+from stemctx_core.reading.declared import Declared
 from stemctx_core.results import Refusal
 
 
@@ -122,14 +122,7 @@ def _file(
 
 def _frames(path: Path, options: Declared) -> Iterator[_Frame]:
     """Every frame of a file, with its context; of a file with several detectors, of those that are declared."""
-    told = told_of(path, options)
-    named = detectors(told)
-    of_file = detector_in_name(path, named)
-    for image in read_images(path):
-        detector = next((d for d in named if d.lower() == image.name.lower()), of_file)
-        if named and not detector:
-            continue
-        context, _ = context_of(image.said, told, detector, image.name or detector or path.name)
-        for number, pixels in enumerate(image.frames):
-            parts = [path.name, image.name, f"#{number}" if len(image.frames) > 1 else ""]
-            yield _Frame(" ".join(part for part in parts if part), pixels, context)
+    for seen in seen_images(path, options)[0]:
+        for number, pixels in enumerate(seen.image.frames):
+            parts = [path.name, seen.image.name, f"#{number}" if len(seen.image.frames) > 1 else ""]
+            yield _Frame(" ".join(part for part in parts if part), pixels, seen.context)

@@ -87,9 +87,9 @@ def page_key(path: Path) -> str:
     try:
         with contextlib.suppress(FileExistsError):
             made = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(made, "w") as file:
+            with os.fdopen(made, "w", encoding="utf-8") as file:
                 file.write(secrets.token_urlsafe(_KEY_BYTES))
-        key = beside.read_text().strip()
+        key = beside.read_text(encoding="utf-8").strip()
     except OSError as error:
         raise InputError(f"The key of the page cannot be kept in {beside}: {error}.") from error
     if len(key) < _KEY_BYTES or not all(c.isalnum() or c in "-_" for c in key) or not key.isascii():

@@ -9,14 +9,14 @@ import time
 from collections import deque
 from enum import StrEnum
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import msgspec
 
 from realtime.client.answers import Answer, utc_now
 from realtime.recording.recordings import FORMAT, FrameHeader, RecordedFrame, SessionHeader, begin, write_frame
 from realtime.storage.record_file import MAX_ENTRIES, RecordFile, remove_journal, software
+from stemctx_core.closing import Closing
 from stemctx_core.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class RecordingStatus(msgspec.Struct, frozen=True):
     waiting_bytes: int
 
 
-class FrameRecorder:
+class FrameRecorder(Closing):
     """Writes a recording. A context manager.
 
     The file can be read to the last frame that was committed whatever happens: a process killed, a disk that is full,
@@ -113,14 +113,6 @@ class FrameRecorder:
             self._closing = True
             self._changed.notify()
         self._thread.join()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _run(self) -> None:
         file: RecordFile | None = None

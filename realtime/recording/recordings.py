@@ -8,28 +8,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import msgspec
-import numpy as np
 
+from realtime.storage.packed import Packed, put_packed, recordable, say_axes
 from realtime.storage.record_file import (
-    MAX_ARRAY_BYTES,
     RecordFile,
     damage_told,
     get_array,
     get_group,
     get_text,
     names,
-    put_array,
     put_text,
 )
 from realtime.storage.results import entry_name, packed_result, read_result
 from realtime.storage.text import from_text, to_text
 from realtime.wire.codec import AnyArray
+from stemctx_core.closing import Closing
 from stemctx_core.context import ImagingContext
-from stemctx_core.errors import InputError
 from stemctx_core.results import FrameIdentity, FrameResult
 
 FORMAT: Final = "stemctx-recording"
@@ -119,25 +116,15 @@ def write_frame(file: RecordFile, recorded: RecordedFrame) -> None:
     InputError
         Pixels that are not rows of real numbers.
     """
-    image = np.asarray(recorded.image)
-    if image.ndim != 2 or image.dtype.kind not in "buif" or image.nbytes > MAX_ARRAY_BYTES:
-        raise InputError(
-            f"An image {image.shape} of {image.dtype} cannot be recorded. Give rows of real numbers, and fewer."
-        )
-    # Laid out before the file is touched, so that what cannot be written leaves no half of a frame.
-    packed: dict[str, bytes | AnyArray] = {"header": to_text(recorded.header), "image": image}
+    packed: Packed = {"header": to_text(recorded.header), "image": recordable(recorded.image)}
     if recorded.result is not None:
         packed |= packed_result(recorded.result)
     group = file.root[FRAMES].create_group(entry_name(recorded.header.number))
-    for name, value in packed.items():
-        if isinstance(value, bytes):
-            put_text(group, name, value)
-        else:  # not compressed: that would take longer than the analysis
-            put_array(group, name, value, compressed=False)
-    group["image"].attrs["axes"] = np.bytes_(b"y, x")
+    put_packed(group, packed, compressed=False)  # compressing would take longer than the analysis
+    say_axes(group["image"])
 
 
-class RecordingReader:
+class RecordingReader(Closing):
     """A recording that is open to be read. A context manager.
 
     Parameters
@@ -167,14 +154,6 @@ class RecordingReader:
 
     def __iter__(self) -> Iterator[RecordedFrame]:
         return (self.frame(name) for name in self._names)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def entries(self) -> tuple[str, ...]:

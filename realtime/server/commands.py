@@ -1,4 +1,4 @@
-"""The command `stemctx serve`, and the options that it shares with others."""
+"""The command `stemctx serve`."""
 
 from __future__ import annotations
 
@@ -8,18 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from realtime.engines.select import EngineKind
-from stemctx_core.errors import InputError
-
-BundleOption = Annotated[
-    Path | None, typer.Option(help="Folder of a model bundle; the shipped model where left out.")
-]
-EngineOption = Annotated[
-    str,
-    typer.Option(
-        help=f"What runs the model: auto, {', '.join(EngineKind)}; ':fp16' behind it for half precision."
-    ),
-]
+from realtime.engines.options import BundleOption, EngineOption
 
 
 def register(app: typer.Typer) -> None:
@@ -76,15 +65,6 @@ def serve(
     if not launch.serve(settings, ready):
         launch.end_now()
     console.print("Stopped.")
-
-
-def given_keys(server: str | None, key: Path | None, server_key: Path | None) -> tuple[Path, Path] | None:
-    """Key files of a client, where there are any; raise `InputError` where one is missing."""
-    if key is None and server_key is None:
-        return None
-    if key is None or server_key is None or server is None:
-        raise InputError("A server with keys needs --server, --key and --server-key together.")
-    return key, server_key
 
 
 def _console() -> Console:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple
 
 import zmq
 
@@ -12,6 +11,7 @@ from realtime.keys.admission import Guard, check_admitting
 from realtime.keys.certificates import ServerKeys
 from realtime.wire.codec import Part
 from realtime.wire.limits import MAX_PARTS, Limits
+from stemctx_core.closing import Closing
 from stemctx_core.errors import InputError, PortInUse
 
 _WAKE: Final = "inproc://worker-done"
@@ -28,7 +28,7 @@ class Incoming(NamedTuple):
     parts: list[Part]
 
 
-class Endpoint:
+class Endpoint(Closing):
     """An address that is taken; nobody is answered before a `realtime.server.DefectServer` serves it.
 
     Parameters
@@ -130,14 +130,6 @@ class Endpoint:
         if self._guard is not None:
             self._guard.close()
         self.context.term()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _bind(self, host: str, port: int) -> int:
         for option, value in (

@@ -9,9 +9,10 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import msgspec
 
@@ -26,6 +27,9 @@ from stemctx_core.errors import InputError, StemctxError
 from stemctx_core.following.field_memory import FieldMemory
 
 logger = logging.getLogger(__name__)
+
+#: On Windows, how often the pipe of the parent is looked at.
+_PEEK_S: Final = 0.2
 
 
 class ServeSettings(msgspec.Struct, frozen=True):
@@ -199,11 +203,26 @@ def _say(line: str) -> None:
     sys.stdout.flush()
 
 
-def _when_input_ends(end: Callable[[], None]) -> None:
+def _wait_for_its_end() -> None:
+    """Return, or raise `OSError`, when standard input, a pipe, has ended."""
+    if sys.platform == "win32":
+        import _winapi
+        import msvcrt
+
+        # Not a read: while one waits there, loading a library that looks at standard input waits too, as those of
+        # SciPy do. The standard library asks its own pipes in this way.
+        pipe = msvcrt.get_osfhandle(0)
+        while True:
+            _winapi.PeekNamedPipe(pipe, 0)
+            time.sleep(_PEEK_S)
     # os.read, not sys.stdin: a thread that holds its lock at exit would bring the interpreter down.
+    while os.read(0, 4096):
+        pass
+
+
+def _when_input_ends(end: Callable[[], None]) -> None:
     with contextlib.suppress(OSError):
-        while os.read(0, 4096):
-            pass
+        _wait_for_its_end()
     end()
     # A model that is still being loaded, or a frame that does not end, must not outlive the parent.
     threading.Event().wait(5.0)

@@ -11,24 +11,15 @@ be left behind the end. Meant for a process killed at any moment and for a machi
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
-import logging
 import os
 import secrets
-import sys
 from pathlib import Path
 from typing import Final
 
-from realtime.storage.journal import ID_BYTES, Journal, Writes, packed, read_journal
+from realtime.storage.file_lock import hold
+from realtime.storage.journal import ID_BYTES, Journal, Writes, cut, image_of, packed, read_journal, split
 from stemctx_core.errors import InputError
-
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
-
-logger = logging.getLogger(__name__)
 
 #: HDF5 leaves these bytes at the head of the file to its user.
 USER_BLOCK_BYTES: Final = 512
@@ -63,7 +54,7 @@ class DurableFile:
         # Unbuffered: bytes are with the system when they are written. Not "w": what is there must not be cut.
         self._file = io.FileIO(path, ("r+" if path.exists() else "x+") if writable else "r")
         try:
-            _lock(self._file, path, exclusive=writable)
+            hold(self._file, path, exclusive=writable)
             self._size = self._committed = self._file.seek(0, io.SEEK_END)
             self._recover()
             self._id = self._identity()
@@ -86,9 +77,9 @@ class DurableFile:
         assert self._id is not None
         # The first commit goes through the journal whole: there is no old file yet that a half-written one could be.
         old_end = 1 << 62 if first else self._committed
-        behind, changed = _split(_cut(self._pending, self._size), old_end)
+        behind, changed = split(cut(self._pending, self._size), old_end)
         if first:
-            changed = [(0, _image(changed, self._size))]
+            changed = [(0, image_of(changed, self._size))]
         try:
             self._put(behind)
             # Before the journal is written over, what the last one said must be on the disk.
@@ -246,39 +237,3 @@ def journal_of(path: Path) -> Path:
 
 def _user_block(identity: bytes) -> bytes:
     return (_MARK + identity.hex().encode() + _TEXT).ljust(USER_BLOCK_BYTES, b"\0")
-
-
-def _cut(writes: Writes, size: int) -> Writes:
-    return [(offset, data[: size - offset]) for offset, data in writes if offset < size]
-
-
-def _split(writes: Writes, end: int) -> tuple[Writes, Writes]:
-    """Writes behind the end of the committed file, and those within it."""
-    behind = [
-        (max(offset, end), data[max(0, end - offset) :]) for offset, data in writes if offset + len(data) > end
-    ]
-    within = [(offset, data[: max(0, end - offset)]) for offset, data in writes if offset < end]
-    return behind, within
-
-
-def _image(writes: Writes, size: int) -> bytes:
-    image = bytearray(size)
-    for offset, data in writes:
-        image[offset : offset + len(data)] = data
-    return bytes(image[:size])
-
-
-def _lock(file: io.FileIO, path: Path, *, exclusive: bool) -> None:
-    """Hold the file for this process; the system lets go when the process ends, however it ends."""
-    try:
-        if sys.platform == "win32":
-            file.seek(1 << 40)  # far behind the data: Windows keeps others from what is locked
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            fcntl.flock(file.fileno(), (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in {errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK}:
-            raise InputError(
-                f"Another session is recording to {path}. Wait until it has ended, or choose another file."
-            ) from error
-        logger.debug("%s cannot be locked here: %s", path, error)

@@ -71,3 +71,25 @@ def read_journal(path: Path) -> Journal | None:
             return None
     usable = mark == _MARK and position == len(whole) and len(writes) == count
     return Journal(owner, size, first, writes) if usable and (writes or not first) else None
+
+
+def cut(writes: Writes, size: int) -> Writes:
+    """What of some writes lies within a file of a size."""
+    return [(offset, data[: size - offset]) for offset, data in writes if offset < size]
+
+
+def split(writes: Writes, end: int) -> tuple[Writes, Writes]:
+    """Writes behind the end of the committed file, and those within it."""
+    behind = [
+        (max(offset, end), data[max(0, end - offset) :]) for offset, data in writes if offset + len(data) > end
+    ]
+    within = [(offset, data[: max(0, end - offset)]) for offset, data in writes if offset < end]
+    return behind, within
+
+
+def image_of(writes: Writes, size: int) -> bytes:
+    """The whole file that writes make where there was none."""
+    image = bytearray(size)
+    for offset, data in writes:
+        image[offset : offset + len(data)] = data
+    return bytes(image[:size])

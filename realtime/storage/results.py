@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from realtime.storage.packed import Packed
 from realtime.storage.record_file import get_array, get_group, get_text
 from realtime.storage.text import from_text, to_text
-from realtime.wire.codec import AnyArray
 from realtime.wire.messages import ResultBody
 from realtime.wire.result_codec import body_of, result_from
 from stemctx_core.results import FrameResult
@@ -20,7 +20,7 @@ def entry_name(number: int) -> str:
     return f"{number:08d}"
 
 
-def packed_result(result: FrameResult) -> dict[str, bytes | AnyArray]:
+def packed_result(result: FrameResult) -> Packed:
     """Take a result apart: path in the group of its frame to text or array."""
     body, arrays = body_of(result)
     return {"result/header": to_text(body)} | {f"result/{name}": array for name, array in arrays.items()}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+
+from realtime.keys.options import KeyOption, ServerKeyOption, given_keys
 
 
 def register(app: typer.Typer) -> None:
@@ -22,8 +23,8 @@ def top(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object a look, with the counts of every histogram.")
     ] = False,
-    key: Annotated[Path | None, typer.Option(help="Secret key file, for a server with keys.")] = None,
-    server_key: Annotated[Path | None, typer.Option(help="The server's public key file.")] = None,
+    key: KeyOption = None,
+    server_key: ServerKeyOption = None,
     timeout_s: Annotated[float, typer.Option(min=0.1, help="How long to wait for an answer.")] = 5.0,
 ) -> None:
     """Watch a server: latency of each stage, frames, memory, and which model judges; until Ctrl-C.
@@ -38,16 +39,11 @@ def top(
     from rich.live import Live
 
     from realtime.client import DefectClient
+    from realtime.keys.certificates import load_client_keys
     from realtime.watching.top import view
-    from stemctx_core.errors import InputError
 
-    if (key is None) != (server_key is None):
-        raise InputError("A server with keys needs both --key and --server-key.")
-    keys = None
-    if key is not None and server_key is not None:
-        from realtime.keys.certificates import load_client_keys
-
-        keys = load_client_keys(key, server_key)
+    files = given_keys(address, key, server_key)
+    keys = None if files is None else load_client_keys(*files)
     console = Console(highlight=False)
     with DefectClient(address, keys=keys) as client:
         status = client.status(timeout_s)

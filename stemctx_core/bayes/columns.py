@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from stemctx_core.bayes.knowledge import SCORES
 from stemctx_core.bayes.model import BACKGROUND, GAIN, MOVES, RATIO, SHIFT
+from stemctx_core.kernels.compiled import compiled
 from stemctx_core.simulation.render import REACH_ANGSTROM
 
 #: Sums may be reordered, but infinities and NaN keep their meaning.
@@ -16,7 +16,7 @@ FARTHEST = REACH_ANGSTROM * REACH_ANGSTROM - 1e-9
 _FIRST, _SCORE_STEP, _LAST_CELL = float(SCORES[0]), float(SCORES[1] - SCORES[0]), len(SCORES) - 2
 
 
-@numba.njit(cache=True, fastmath=FAST, inline="always")
+@compiled(fastmath=FAST, inline="always")
 def mapped(values, score):  # type: ignore[no-untyped-def]
     """What a score stands for, and how fast it changes with the score."""
     place = (score - _FIRST) / _SCORE_STEP
@@ -26,7 +26,7 @@ def mapped(values, score):  # type: ignore[no-untyped-def]
     return values[cell] + share * step, step / _SCORE_STEP
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@compiled(fastmath=FAST)
 def fill_tables(site, sigma, kinds, table, slopes):  # type: ignore[no-untyped-def]
     """Lagrange interpolation over the nodes of σ, for the kinds that occur; with slopes, for those that could."""
     count = len(site.nodes)
@@ -69,7 +69,7 @@ def fill_tables(site, sigma, kinds, table, slopes):  # type: ignore[no-untyped-d
                 table[c, i, 3] = table[c, i + 1, 2] - table[c, i, 2]
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@compiled(fastmath=FAST)
 def column_factor(site, z, column, kind, ratio):  # type: ignore[no-untyped-def]
     """Amplitude of a column times the error of its response times the ratio X2/M."""
     factor = ratio if site.chalcogen[kind] else 1.0
@@ -82,7 +82,7 @@ def column_factor(site, z, column, kind, ratio):  # type: ignore[no-untyped-def]
     return factor
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@compiled(fastmath=FAST)
 def column_place(site, z, column):  # type: ignore[no-untyped-def]
     """Where a column is (Å)."""
     y = site.positions[column, 0] + site.scales[0] * z[SHIFT]
@@ -94,7 +94,7 @@ def column_place(site, z, column):  # type: ignore[no-untyped-def]
     return y, x
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@compiled(fastmath=FAST)
 def scale_of(site, patch, z, table):  # type: ignore[no-untyped-def]
     """Electrons for a unit of response; the ratio's factor; background in electrons."""
     gain, _ = mapped(site.maps[GAIN], z[GAIN])

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from stemctx_core.bayes.columns import FAST, column_factor, column_place, scale_of
 from stemctx_core.bayes.laplace import products, solve_lower
 from stemctx_core.bayes.model import Site
+from stemctx_core.kernels.compiled import compiled
 from stemctx_core.simulation.render import REACH_ANGSTROM, SQUARED_STEP
 
 _FARTHEST = REACH_ANGSTROM * REACH_ANGSTROM - 1e-9
@@ -53,14 +53,14 @@ def changes_for(site: Site) -> Changes:
     )
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@compiled(fastmath=FAST)
 def target(site, kinds, entry):  # type: ignore[no-untyped-def]
     """What an entry makes of its column: the defect, or the host's own again where it already is that."""
     column = site.replaced[entry]
     return site.home[column] if kinds[column] == site.by[entry] else site.by[entry]
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@compiled(fastmath=FAST)
 def log_odds_of(site, column, kind):  # type: ignore[no-untyped-def]
     """Prior log odds of a kind against the host's own at a neighbour."""
     for e in range(len(site.replaced)):
@@ -69,7 +69,7 @@ def log_odds_of(site, column, kind):  # type: ignore[no-untyped-def]
     return 0.0
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@compiled(fastmath=FAST)
 def log_prior(site, kinds, forced):  # type: ignore[no-untyped-def]
     """Prior log odds of a configuration against one without defects."""
     total = 0.0
@@ -79,7 +79,7 @@ def log_prior(site, kinds, forced):  # type: ignore[no-untyped-def]
     return total
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@compiled(fastmath=FAST)
 def weigh(site, patch, z, kinds, forced, work, factor, changes):  # type: ignore[no-untyped-def]
     """Fill `changes` after `linearise` and `curvature` at `z`; a forced column is never changed."""
     scale, ratio, _ = scale_of(site, patch, z, work.table)
@@ -114,7 +114,7 @@ def weigh(site, patch, z, kinds, forced, work, factor, changes):  # type: ignore
             changes.coupling[e, f] = changes.coupling[f, e] = both
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@compiled(fastmath=FAST)
 def draw(site, kinds, changes, uniform, drawn, follow):  # type: ignore[no-untyped-def]
     """Draw a configuration near the present one; returns the log probability of having drawn it.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from stemctx_core.bayes.columns import FAST
@@ -10,6 +9,7 @@ from stemctx_core.bayes.configurations import draw, log_prior, target, weigh
 from stemctx_core.bayes.laplace import ascend, curvature, settle_scales, solve_upper
 from stemctx_core.bayes.likelihood import linearise, log_joint
 from stemctx_core.bayes.scatter import scatter, stand_in
+from stemctx_core.kernels.compiled import compiled
 
 _FLIPS = 8
 #: Hypotheses this far below the best (nats) are not looked at closely.
@@ -18,7 +18,7 @@ _HOPELESS = 60.0
 _SLACK = (500.0, 50.0)
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@compiled(fastmath=FAST)
 def settle(  # type: ignore[no-untyped-def]
     site,
     patch,
@@ -56,7 +56,7 @@ def settle(  # type: ignore[no-untyped-def]
     return evidence
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@compiled(fastmath=FAST)
 def sample(  # type: ignore[no-untyped-def]
     site,
     patch,
@@ -101,7 +101,7 @@ def sample(  # type: ignore[no-untyped-def]
     return highest + np.log(total / len(draws)), total * total / np.sum(weights * weights) / len(draws)
 
 
-@numba.njit(cache=True)
+@compiled()
 def solve(  # type: ignore[no-untyped-def]
     site,
     patch,
@@ -151,7 +151,7 @@ def solve(  # type: ignore[no-untyped-def]
                 scores[h], kinds[h], factors[h] = z, kind, factor
 
 
-@numba.njit(cache=True)
+@compiled()
 def refine(  # type: ignore[no-untyped-def]
     site,
     patch,

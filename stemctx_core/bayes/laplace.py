@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from stemctx_core.bayes.columns import FAST
 from stemctx_core.bayes.likelihood import linearise
 from stemctx_core.bayes.scatter import scale_known, scatter_blocks
+from stemctx_core.kernels.compiled import compiled
 
 _LONGEST_STEP = 2.0
 _WIDEST = 7.0
@@ -15,7 +15,7 @@ _CLOSE = 0.02
 _ROUNDS = 12
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@compiled(fastmath=FAST)
 def products(left, right, out, symmetric):  # type: ignore[no-untyped-def]
     """`left` times the transpose of `right`; only the lower half where they are the same."""
     for a in range(len(left)):
@@ -27,7 +27,7 @@ def products(left, right, out, symmetric):  # type: ignore[no-untyped-def]
             out[a, b] = total
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@compiled(fastmath=FAST)
 def factorise(matrix):  # type: ignore[no-untyped-def]
     """Cholesky factor in place (lower half); returns the log determinant."""
     log_determinant = 0.0
@@ -43,7 +43,7 @@ def factorise(matrix):  # type: ignore[no-untyped-def]
     return log_determinant
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@compiled(fastmath=FAST)
 def solve_lower(factor, vector):  # type: ignore[no-untyped-def]
     """`vector` to the solution of ``factor @ solution = vector``, in place."""
     for i in range(len(vector)):
@@ -53,7 +53,7 @@ def solve_lower(factor, vector):  # type: ignore[no-untyped-def]
         vector[i] = total / factor[i, i]
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@compiled(fastmath=FAST)
 def solve_upper(factor, vector):  # type: ignore[no-untyped-def]
     """`vector` to the solution of ``factor.T @ solution = vector``, in place."""
     for i in range(len(vector) - 1, -1, -1):
@@ -62,7 +62,7 @@ def solve_upper(factor, vector):  # type: ignore[no-untyped-def]
             vector[k] -= factor[i, k] * vector[i]
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@compiled(fastmath=FAST)
 def gradient(site, z, work, out):  # type: ignore[no-untyped-def]
     """Gradient of the log joint after `linearise`."""
     for p in range(site.size):
@@ -73,7 +73,7 @@ def gradient(site, z, work, out):  # type: ignore[no-untyped-def]
         out[p] = total - work.extra[p] * work.extra[site.size] - work.precision[p] * z[p]
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@compiled(fastmath=FAST)
 def curvature(site, work, out):  # type: ignore[no-untyped-def]
     """Cholesky factor of Fisher information and prior after `linearise`, and its log determinant."""
     products(work.slopes, work.slopes, out, True)
@@ -84,7 +84,7 @@ def curvature(site, work, out):  # type: ignore[no-untyped-def]
     return factorise(out)
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@compiled(fastmath=FAST)
 def ascend(site, patch, z, kinds, work, factor, hopeless):  # type: ignore[no-untyped-def]
     """Move `z` to the maximum of the log joint by Gauss-Newton; returns it and the log determinant.
 
@@ -122,7 +122,7 @@ def ascend(site, patch, z, kinds, work, factor, hopeless):  # type: ignore[no-un
     return best, log_determinant
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@compiled(fastmath=FAST)
 def settle_scales(site, z, factor, work):  # type: ignore[no-untyped-def]
     """Set `work.precision` of scattered scores to what their expected sum of squares says of the scale.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +18,7 @@ from stemctx_core.bayes.columns import (
 )
 from stemctx_core.bayes.model import BACKGROUND, GAIN, MOVES, RATIO, SHIFT, SIGMA, Site
 from stemctx_core.bayes.scatter import scatter, stand_in
+from stemctx_core.kernels.compiled import compiled
 from stemctx_core.simulation.render import SQUARED_STEP
 
 
@@ -75,7 +75,7 @@ def work_for(site: Site) -> Work:
     )
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@compiled(fastmath=FAST)
 def log_joint(site, patch, z, kinds, work):  # type: ignore[no-untyped-def]
     """Log of likelihood and prior of the scores, up to constants that no candidate changes; fills `work.mean`.
 
@@ -99,7 +99,7 @@ def log_joint(site, patch, z, kinds, work):  # type: ignore[no-untyped-def]
     return _poisson(patch, mean) + _prior(site, patch, z, scale) + scatter(site, z)
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@compiled(fastmath=FAST)
 def _poisson(patch, mean):  # type: ignore[no-untyped-def]
     total = 0.0
     for s in range(len(mean)):
@@ -108,7 +108,7 @@ def _poisson(patch, mean):  # type: ignore[no-untyped-def]
     return total
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@compiled(fastmath=FAST)
 def _prior(site, patch, z, scale):  # type: ignore[no-untyped-def]
     total = 0.0
     for p in range(site.size):
@@ -117,7 +117,7 @@ def _prior(site, patch, z, scale):  # type: ignore[no-untyped-def]
     return total - 0.5 * away * away
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@compiled(fastmath=FAST)
 def linearise(site, patch, z, kinds, work):  # type: ignore[no-untyped-def]
     """`log_joint` with the normal prior of `work.precision`, and slopes and residuals in `work`."""
     gain, gain_slope = mapped(site.maps[GAIN], z[GAIN])

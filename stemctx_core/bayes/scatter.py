@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from stemctx_core.bayes.columns import FAST
 from stemctx_core.bayes.model import MOVES, SHIFT
+from stemctx_core.kernels.compiled import compiled
 
 _nodes, _weights = np.polynomial.hermite_e.hermegauss(15)
 _HERMITE = np.ascontiguousarray(np.stack([_nodes, _weights / _weights.sum()], axis=1))
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@compiled(fastmath=FAST)
 def scatter(site, z):  # type: ignore[no-untyped-def]
     """What not knowing the scales of shift, jitter and amplitude scatter adds to the log prior.
 
@@ -25,7 +25,7 @@ def scatter(site, z):  # type: ignore[no-untyped-def]
     return total
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@compiled(fastmath=FAST)
 def scatter_blocks(site):  # type: ignore[no-untyped-def]
     """First and past-the-last score of shift, displacements and amplitudes."""
     amplitudes = max(site.amplitude_from, 0)
@@ -36,7 +36,7 @@ def scatter_blocks(site):  # type: ignore[no-untyped-def]
     )
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@compiled(fastmath=FAST)
 def scale_known(site, count, square):  # type: ignore[no-untyped-def]
     """What `scatter` adds for so many scores of this sum of squares; their precision, the mean of exp(-2u)."""
     highest, total, precision = -1e300, 0.0, 0.0
@@ -52,7 +52,7 @@ def scale_known(site, count, square):  # type: ignore[no-untyped-def]
     return highest + np.log(total), precision / total
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@compiled(fastmath=FAST)
 def stand_in(z, work):  # type: ignore[no-untyped-def]
     """What the precisions of `work` add to the log prior of unit precision."""
     total = 0.0

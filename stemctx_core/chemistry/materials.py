@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from functools import lru_cache
 from importlib import resources
 from typing import Final
@@ -34,6 +35,11 @@ class Host(msgspec.Struct, frozen=True):
     a_angstrom: float
     separation_angstrom: float
 
+    @property
+    def cell_angstrom2(self) -> float:
+        """Area of a unit cell (Å²), which holds one metal and one chalcogen site: a²√3/2."""
+        return math.sqrt(3) / 2 * self.a_angstrom**2
+
 
 #: Dopants that no model is trained on; they measure how it generalises.
 HELD_OUT_DOPANTS: Final = ("Zr", "Hf", "Os", "Ir", "Sn", "Zn")
@@ -52,7 +58,7 @@ def held_out_hosts() -> dict[str, Host]:
 
 
 def _read(group: str) -> dict[str, Host]:
-    text = resources.files("stemctx_core.data").joinpath("hosts.json").read_text()
+    text = resources.files("stemctx_core.data").joinpath("hosts.json").read_text(encoding="utf-8")
     return {name: Host(name=name, **values) for name, values in json.loads(text)[group].items()}
 
 

@@ -1,7 +1,7 @@
 """How often each species is expected: by default, set by the user, or estimated from the image.
 
-The prior weighs every posterior. It may be set for a role or a species (`parse_prevalence`), and it may be found from
-the frame itself (`estimate`): the rates under which what was seen is most probable, by expectation maximisation. Species
+The prior weighs every posterior. It may be set for a role or a species (`Expected`), and it may be found from the frame
+itself (`estimate`): the rates under which what was seen is most probable, by expectation maximisation. Species
 whose likelihoods overlap cannot be counted apart. They are counted together, and share their rate as they did before.
 """
 
@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Self
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,6 +28,39 @@ _SITES_OF_DEFAULT: Final = 10.0
 #: Standard errors of a 95 % interval.
 _INTERVAL: Final = 1.96
 _LEAST: Final = 1e-5
+#: What asks for the rates of the image itself, among words such as ``vac_Se=0.03``.
+FROM_IMAGE: Final = "from image"
+
+
+class Expected(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is expected of a specimen where that is not the usual: the prior of every posterior.
+
+    Attributes
+    ----------
+    rates
+        Roles or species, each with its share of the sites of its sublattice.
+    from_image
+        Whether every image's own rates are found, beginning with those.
+    """
+
+    rates: tuple[tuple[str, float], ...] = ()
+    from_image: bool = False
+
+    @property
+    def prevalence(self) -> dict[str, float]:
+        """The rates by name; empty where all are the usual ones."""
+        return dict(self.rates)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """What words such as ``vac_Se=0.03, V=0.01`` or ``from image`` say; raise `InputError` where that is nothing."""
+        words = [part.strip() for part in text.replace(";", ",").split(",") if part.strip()]
+        rates = parse_prevalence(word for word in words if word != FROM_IMAGE)
+        return cls(tuple(rates.items()), FROM_IMAGE in words)
+
+    def __str__(self) -> str:
+        words = [f"{name}={rate:g}" for name, rate in self.rates]
+        return ", ".join([*words, *([FROM_IMAGE] if self.from_image else [])])
 
 
 @dataclass(frozen=True)

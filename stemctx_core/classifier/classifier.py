@@ -139,7 +139,7 @@ def read_card(folder: Path) -> dict[str, Any]:
         Where it is missing or not a card.
     """
     try:
-        card = json.loads((folder / "card.json").read_text())
+        card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BundleError(
             f"The model bundle {folder} cannot be read: {error}. Reinstall stemctx, or make one with 'stemctx train'."

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from stemctx_core.contrast.neighbourhood import neighbourhood
@@ -95,7 +96,7 @@ def measure(seconds: float, workers: int) -> dict[str, Any]:
         "stages": {"frames_us_per_site": _stages(frames[1]), "patches_us_per_patch": _stages(patches[1])},
         "reference_patches_per_s": reference,
         "times_faster_than_reference": _rate(patches[1]) / reference,
-        "load_average": os.getloadavg()[0],
+        "load_average": psutil.getloadavg()[0],
         "processors": os.cpu_count(),
     }
 

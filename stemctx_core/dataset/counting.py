@@ -13,9 +13,10 @@ from __future__ import annotations
 import math
 from typing import Final
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from stemctx_core.kernels.compiled import compiled
 
 #: Below this mean tables are used; PD holds from 10 upwards.
 TABLE_LIMIT: Final = 10.0
@@ -86,7 +87,7 @@ _KEPT, _ALIAS = _alias_tables()
 _FACTORIAL: Final = np.array([math.factorial(k) for k in range(10)], np.float64)
 
 
-@numba.njit(cache=True)
+@compiled()
 def mix(z):  # type: ignore[no-untyped-def]  # numba infers types
     """SplitMix64's scrambling of a word: every bit of it moves half the bits of the result."""
     z = (z ^ (z >> _S30)) * _MIX_ONE
@@ -94,26 +95,26 @@ def mix(z):  # type: ignore[no-untyped-def]  # numba infers types
     return z ^ (z >> _S31)
 
 
-@numba.njit(cache=True)
+@compiled()
 def stream(seed, index):  # type: ignore[no-untyped-def]
     """State (uint64) at which stream `index` of a seed starts."""
     return mix(mix(np.uint64(seed)) + np.uint64(index) * _GOLDEN)
 
 
-@numba.njit(cache=True)
+@compiled()
 def uniform(state):  # type: ignore[no-untyped-def]
     """New state, and a uniform number on [0, 1) in steps of 2⁻⁵³."""
     state += _GOLDEN
     return state, np.float64(np.int64(mix(state) >> _S11)) * _TO_UNIT
 
 
-@numba.njit(cache=True)
+@compiled()
 def _exponential(state):  # type: ignore[no-untyped-def]
     state, share = uniform(state)
     return state, -math.log1p(-share)
 
 
-@numba.njit(cache=True)
+@compiled()
 def normal(state):  # type: ignore[no-untyped-def]
     """New state, and a standard normal deviate."""
     state += _GOLDEN
@@ -126,7 +127,7 @@ def normal(state):  # type: ignore[no-untyped-def]
     return _outside_layer(state, layer, x, sign)
 
 
-@numba.njit(cache=True)
+@compiled()
 def _outside_layer(state, layer, x, sign):  # type: ignore[no-untyped-def]
     """A deviate that the ziggurat's rectangles do not settle: the tail, the edge of a layer, or drawn anew."""
     while True:
@@ -150,7 +151,7 @@ def _outside_layer(state, layer, x, sign):  # type: ignore[no-untyped-def]
             return state, sign * x
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def poisson(state, mean):  # type: ignore[no-untyped-def]
     """New state, and a Poisson number of a mean (float64); zero where the mean is not above zero."""
     if mean >= TABLE_LIMIT:
@@ -184,7 +185,7 @@ def poisson(state, mean):  # type: ignore[no-untyped-def]
     return state, count + more
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _corrected(state, mean, spread, count, share):  # type: ignore[no-untyped-def]
     """Steps P, Q, E and H of PD: the deviate is accepted by the exact quotient, or drawn anew from the difference."""
     b1 = 1.0 / (24.0 * mean)
@@ -210,7 +211,7 @@ def _corrected(state, mean, spread, count, share):  # type: ignore[no-untyped-de
                 return state, count
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _densities(mean, spread, count, height, c0, c1, c2, c3):  # type: ignore[no-untyped-def]
     """Procedure F of PD: logarithms and factors of the Poisson probability and of the discrete normal's."""
     below = mean - count

@@ -10,12 +10,12 @@ import math
 from functools import lru_cache
 from typing import Final
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from stemctx_core.contrast.patches import HALF_WIDTH, SIDE, sample_offsets
 from stemctx_core.dataset.counting import poisson, stream
+from stemctx_core.kernels.compiled import compiled
 from stemctx_core.simulation.render import REACH_ANGSTROM, SQUARED_STEP
 
 _CENTRE: Final = np.float32((SIDE - 1) / 2)
@@ -39,7 +39,7 @@ def sample_spans(only_features: bool) -> NDArray[np.int64]:
     return np.concatenate([rendered, disc], axis=1).astype(np.int64)
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _add_column(image, table, y, x, factor, spans, step, cells, shares):  # type: ignore[no-untyped-def]
     """Add one column at y, x (Å from the centre) to the samples within its reach; `step` is theirs in Å.
 
@@ -68,7 +68,7 @@ def _add_column(image, table, y, x, factor, spans, step, cells, shares):  # type
             image[np.uintp(i), np.uintp(first + j)] += factor * value
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def count_patches(  # type: ignore[no-untyped-def]
     electrons,
     slots,

@@ -130,7 +130,7 @@ def _same_conditions(past: FieldEvidence, new: Observation) -> bool:
     old, now = past.seen.calibration, new.calibration
     pixel = past.seen.sites.pixel_size_angstrom / new.sites.pixel_size_angstrom
     return (
-        past.seen.context == new.context
+        past.seen.context.as_imaged == new.context.as_imaged
         and abs(pixel - 1) < 0.02
         and abs(old.sigma_angstrom - now.sigma_angstrom) < _SAME_SIGMA_ANGSTROM
         and abs(old.ratio / now.ratio - 1) < _SAME_RATIO

@@ -64,7 +64,7 @@ class FieldMemory:
         """Judge a frame, or the rows of it that are there, with what is known of its field."""
         if frame is None:
             return self._analyzer.analyze(image, context)
-        key = (context, frame.shape)
+        key = (context.as_imaged, frame.shape)
         if key != self._key:
             self._key, self._grid, self._field = key, None, None
         if frame.valid_rows < frame.shape[0]:

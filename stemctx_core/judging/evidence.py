@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -90,9 +90,8 @@ class EvidenceMaker:
         Column responses.
     nuisance
         Uncertainties that a frame cannot show itself.
-    prevalence, needed_probability
-        How often each role is met, and the probability at which a site is flagged; both only for what is said of
-        defects that this dose cannot show.
+    needed_probability
+        At which a site is flagged; only for what is said of defects that this dose cannot show.
     """
 
     def __init__(
@@ -100,13 +99,11 @@ class EvidenceMaker:
         classifier: Classifier,
         library: ResponseLibrary,
         nuisance: Nuisance,
-        prevalence: Mapping[str, float] | None,
         needed_probability: float,
     ) -> None:
         self._classifier = classifier
         self._library = library
         self._nuisance = nuisance
-        self._prevalence = prevalence
         self._needed_probability = needed_probability
         # Frames of one field differ by less than the rounding, so that their predictions are made once.
         self._predict = lru_cache(maxsize=16)(partial(predict, library))
@@ -177,8 +174,9 @@ class EvidenceMaker:
                 scatter = self._scatter(seen, seen.frames == usual)
             else:
                 scatter = _exposed(scale.scatter, usual)
+            expected = seen.context.expected.prevalence
             hidden = hidden_defects(
-                predictions.candidates, candidates, *_noise(scatter), self._prevalence, self._needed_probability
+                predictions.candidates, candidates, *_noise(scatter), expected, self._needed_probability
             )
             most = seen.frames == usual
             kinds = seen.sites.sublattice[judged][most]

@@ -40,24 +40,15 @@ def site_prior(
 def verdict(
     evidence: SiteEvidence,
     context: ImagingContext,
-    prevalence: Mapping[str, float] | None,
     thresholds: Thresholds,
     sets: ConformalSets,
-    estimated: bool = False,
 ) -> FrameResult:
-    """What is said of every site; which frame, engine and model it was are left for the caller to fill in.
-
-    Parameters
-    ----------
-    prevalence
-        How often roles or species are expected.
-    estimated
-        Whether that is only where the search for the frame's own rates begins.
-    """
+    """What is said of every site; which frame, engine and model it was are left for the caller to fill in."""
     candidates = context.candidates
     sites, calibration, scatter = evidence.sites, evidence.scale.calibration, evidence.scale.scatter
     words: list[str] = []
-    if estimated:
+    prevalence = context.expected.prevalence
+    if context.expected.from_image:
         judged = evidence.obstacle == 0
         found = estimate(evidence.log_likelihood[judged], sites.sublattice[judged], candidates, prevalence)
         prevalence = found.prevalence

@@ -38,6 +38,11 @@ def number(value: float, digits: int = 2) -> str:
     return power if math.isclose(value, 10.0 ** int(exponent), rel_tol=1e-9) else f"{mantissa} × {power}"
 
 
+def count(number_of: int, thing: str) -> str:
+    """How many there are of a thing, such as ``1 flag`` and ``2 flags``."""
+    return f"{number_of} {thing}{'' if number_of == 1 else 's'}"
+
+
 def dose(e_per_angstrom2: float) -> str:
     """A dose with its unit."""
     return f"{number(e_per_angstrom2)} {DOSE_UNIT}" if math.isfinite(e_per_angstrom2) else NONE

@@ -36,6 +36,7 @@ ROLE_STYLE: Final = {role: (ROLE_COLOURS[role], _MARKERS[role], words) for role,
 _UNDECIDED: Final = (UNDECIDED, "x")
 _CONTRAST_PERCENTILES: Final = (0.5, 99.8)
 _INCHES: Final = 8.0
+_LEGEND_POINTS: Final = 8.0
 _DPI: Final = 150
 
 
@@ -75,11 +76,16 @@ def overlay_png(image: NDArray[Any], result: FrameResult, title: str = "", dpi: 
         axes.set_title(title, fontsize=9)
     handles = _draw_sites(axes, result)
     if handles:
-        figure.legend(handles=handles, loc="outside lower left", ncols=3, fontsize=8, frameon=False)
+        # Markers of a small field are as wide as a column; in the legend they are as high as its words.
+        scale = min(1.0, _LEGEND_POINTS / _marker_points(axes, result))
+        figure.legend(
+            handles=handles, loc="outside lower left", ncols=3, fontsize=_LEGEND_POINTS, frameon=False, markerscale=scale
+        )  # fmt: skip
     if result.refusal is not None:
         axes.text(
             0.5, 0.5, f"Not judged: {result.refusal.reason}\n{result.refusal.fix}", transform=axes.transAxes, wrap=True,
             ha="center", va="center", fontsize=9, color="white", bbox={"facecolor": "black", "alpha": 0.7},
+            in_layout=False,
         )  # fmt: skip
     if result.calibration is not None:
         _draw_scale_bar(axes, width, height, result.calibration.pixel_size_angstrom / 10)

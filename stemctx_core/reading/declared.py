@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from stemctx_core.context import ImagingContext, Known, Missing, Quantity, Source
+from stemctx_core.dose import dose_e_per_angstrom2
 from stemctx_core.errors import InputError
 from stemctx_core.look import formats
 from stemctx_core.reading.values import FileValues
@@ -21,7 +22,6 @@ FOLDER_FILE: Final = "stemctx.toml"
 _MOST_BYTES: Final = 1 << 20
 #: Values that differ by less are the same, rounded.
 SAME: Final = 0.01
-_ELEMENTARY_CHARGE_C: Final = 1.602176634e-19
 
 
 class DetectorAngles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -209,8 +209,7 @@ def _dose(told: Sequence[Told], chosen: Mapping[str, Quantity]) -> Quantity:
     current, dwell, pixel = (chosen[n] for n in ("probe_current_pa", "dwell_us", "pixel_size_angstrom"))
     if not (isinstance(current, Known) and isinstance(dwell, Known) and isinstance(pixel, Known)):
         return Missing("probe current, dwell time and pixel size are not all known")
-    electrons = current.value * 1e-12 * dwell.value * 1e-6 / _ELEMENTARY_CHARGE_C
-    dose = electrons / pixel.value**2
+    dose = dose_e_per_angstrom2(current.value * 1e-12, dwell.value, pixel.value)
     if not 1.0 <= dose <= 1e9:
         return Missing(f"probe current, dwell time and pixel size give {formats.dose(dose)}, which cannot be")
     return Known(dose, current.source, f"{current.detail} times dwell time over the pixel")

@@ -35,9 +35,19 @@ def check_hdf5(path: Path) -> None:
         Where it reaches into other files, holds too many objects or a dataset that claims more than is there, or
         where the HDF5 library does not come to an end with it.
     """
-    command = [python(), "-m", "stemctx_core.reading.hdf5", str(path)]
+    command = [python(), "-X", "utf8", "-m", "stemctx_core.reading.hdf5", str(path)]
+    no_window = getattr(
+        subprocess, "CREATE_NO_WINDOW", 0
+    )  # inside Nion Swift on Windows a console would flash up
     try:
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=_LONGEST_S, check=False)
+        ran = subprocess.run(
+            command,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=_LONGEST_S,
+            creationflags=no_window,
+            check=False,
+        )
     except subprocess.TimeoutExpired:
         raise InputError(
             f"{path} cannot be read: the HDF5 library does not end with it. Is it damaged?"

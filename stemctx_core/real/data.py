@@ -93,7 +93,7 @@ def ti_wse2_labels(folder: Path) -> Labels:
     path = folder / f"{TI_WSE2}_labels.csv"
     if not path.is_file():
         raise InputError(f"{folder} holds no {path.name}. Give the folder with the real frames.")
-    with path.open(newline="") as file:
+    with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     positions = np.array([[float(r["y"]), float(r["x"])] for r in rows])
     return Labels(positions, np.array([_ROLES[r["class_name"]].value for r in rows]))

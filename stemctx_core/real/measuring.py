@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from stemctx_core.analysis import FrameAnalyzer
 from stemctx_core.chemistry import materials
 from stemctx_core.chemistry.classes import Role
+from stemctx_core.chemistry.prevalence import Expected
 from stemctx_core.context import ImagingContext
 from stemctx_core.encoding.knowledge import knowledge
 from stemctx_core.judging.decision import OBSTACLES, not_told_apart
@@ -106,7 +108,10 @@ def measure_all(folder: Path, tell: Callable[[str], None] = lambda _: None) -> M
     tell("the third population")
     third, plane = _third(_amplitudes(analyzer, pair, both), both)
     tell("prevalence")
-    own_rates = FrameAnalyzer(analyzer.classifier, estimate_prevalence=True).analyze_detectors(pair)
+    unprejudiced = [
+        (image, msgspec.structs.replace(context, expected=Expected(from_image=True))) for image, context in pair
+    ]
+    own_rates = analyzer.analyze_detectors(unprejudiced)
     others, other_results, other_images = _refusals(folder, analyzer, seen["ADF1"], tell)
     return Measured(
         told={

@@ -214,7 +214,7 @@ def _studies(parts: Path, progress: Callable[[int, int, str], None]) -> dict[str
     path = parts / f"studies_v{REFERENCE_VERSION}.json"
     if path.exists():
         try:
-            kept: dict[str, Any] = json.loads(path.read_text())
+            kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             return kept
         except ValueError as error:
             raise InputError(

@@ -35,7 +35,7 @@ _SHELL_TOLERANCE: Final = 0.07
 
 @lru_cache(maxsize=1)
 def _table() -> dict[str, Any]:
-    text = resources.files("stemctx_core.data").joinpath("relaxation.json").read_text()
+    text = resources.files("stemctx_core.data").joinpath("relaxation.json").read_text(encoding="utf-8")
     read: dict[str, Any] = json.loads(text)
     return read
 

@@ -12,6 +12,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from stemctx_core.kernels.compiled import compiled
 from stemctx_core.simulation.library import ResponseLibrary
 from stemctx_core.simulation.optics import Optics
 from stemctx_core.simulation.radial import PROFILE_STEP_ANGSTROM
@@ -139,7 +140,7 @@ def count_electrons(
     return rng.poisson(mean).astype(np.float32)
 
 
-@numba.njit(cache=True)
+@compiled()
 def _reached(centre, pixel, first, end):  # type: ignore[no-untyped-def]
     """Range of pixels between two bounds that a column's response reaches along an axis."""
     return (
@@ -148,7 +149,7 @@ def _reached(centre, pixel, first, end):  # type: ignore[no-untyped-def]
     )
 
 
-@numba.njit(parallel=True, fastmath=True, cache=True)
+@compiled(parallel=True, fastmath=True)
 def _render(image, pixel, positions, index, weight, tables):  # type: ignore[no-untyped-def]  # numba infers types
     height, width = image.shape
     block = 32
@@ -172,7 +173,7 @@ def _render(image, pixel, positions, index, weight, tables):  # type: ignore[no-
                         image[i, j] += factor * (table[cell] * (1 - share) + table[cell + 1] * share)
 
 
-@numba.njit(parallel=True, fastmath=True, cache=True)
+@compiled(parallel=True, fastmath=True)
 def _render_turning(image, pixel, positions, index, weight, tables, azimuth):  # type: ignore[no-untyped-def]
     height, width = image.shape
     block = 32

@@ -51,7 +51,7 @@ def write_library(path: Path, arrays: dict[str, NDArray[np.generic]], provenance
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
         provenance["format"] = FORMAT
         provenance["sha256"] = hashlib.sha256(array_part.read_bytes()).hexdigest()
-        text_part.write_text(json.dumps(provenance, indent=1) + "\n")
+        text_part.write_text(json.dumps(provenance, indent=1) + "\n", encoding="utf-8")
         os.replace(array_part, path)
         os.replace(text_part, beside)
     except OSError as error:
@@ -76,7 +76,7 @@ class LibraryFile:
         self._name = path.name
         try:
             raw = path.read_bytes()
-            provenance = json.loads(path.with_suffix(".json").read_text())
+            provenance = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise LibraryError(
                 f"The response library {path.name} cannot be read: {error}. Rebuild it with 'stemctx simulate library'."

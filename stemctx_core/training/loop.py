@@ -7,11 +7,11 @@ there is one.
 from __future__ import annotations
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any, Protocol
 
+import psutil
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -147,7 +147,11 @@ class _Journal:
         self._state, self._path = state, folder / "log.jsonl"
         kept = []
         if self._path.exists():
-            lines = (json.loads(line) for line in self._path.read_text().splitlines() if line.endswith("}"))
+            lines = (
+                json.loads(line)
+                for line in self._path.read_text(encoding="utf-8").splitlines()
+                if line.endswith("}")
+            )
             kept = [line for line in lines if line["step"] <= state.progress.step]
         write_whole(self._path, "".join(json.dumps(line) + "\n" for line in kept))
         self._events = SummaryWriter(str(folder / "events"), purge_step=state.progress.step + 1)
@@ -167,10 +171,10 @@ class _Journal:
             "losses": losses,
             "learning_rate": self._state.schedule.get_last_lr()[0],
             "patches_per_s": round(rate, 1),
-            "load": round(os.getloadavg()[0], 2),
+            "load": round(psutil.getloadavg()[0], 2),
             "seconds": round(p.seconds, 1),
         }
-        with self._path.open("a") as log:
+        with self._path.open("a", encoding="utf-8") as log:
             log.write(json.dumps(line) + "\n")
         for name, value in losses.items():
             self._events.add_scalar(f"loss/{name}", value, p.step)

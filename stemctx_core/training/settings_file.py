@@ -27,7 +27,7 @@ def read_settings(path: Path, kind: type[Settings], of: str, see: str) -> Settin
         Where it cannot be read, or a field is unknown or out of range.
     """
     try:
-        return msgspec.convert(tomllib.loads(path.read_text()), kind)
+        return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), kind)
     except OSError as error:
         raise InputError(f"The settings {path} cannot be read: {error.strerror}. Check the path.") from error
     except (tomllib.TOMLDecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:

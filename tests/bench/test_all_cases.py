@@ -56,7 +56,7 @@ def recipe_of(case: Case, dose: float, seed: int) -> FrameRecipe:
     )
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     ("dose", "precision", "far_recall"), [(1e4, 0.95, 0.80), (1e5, 0.98, 0.96)], ids=["1e4", "1e5"]
 )

@@ -20,7 +20,7 @@ def stemctx(*arguments: str, hidden: tuple[str, ...] = ()) -> subprocess.Complet
         [sys.executable, "-W", "error", "-c", before + RUN, *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"},
     )
 
@@ -107,7 +107,7 @@ def test_a_room_whose_package_is_missing_explains_itself(tmp_path: Path) -> None
     (tmp_path / "needs_what_is_not_there.py").write_text("import not_there_at_all\n")
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {RUN}"
     ran = subprocess.run(
-        [sys.executable, "-c", code, "extra", "--option"], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code, "extra", "--option"], capture_output=True, text=True, timeout=300
     )
     assert ran.returncode == 2
     assert "needs the Python package 'not_there_at_all'" in ran.stderr

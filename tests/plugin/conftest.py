@@ -29,7 +29,7 @@ def ready(tmp_path: Path, server_address: str) -> Iterator[tuple[Swift, Any]]:
         plug_in.window_opened(s.window)
         yield s, plug_in
         plug_in.stop()
-        s.scan.abort_playing(sync_timeout=10.0)
+        s.scan.abort_playing(sync_timeout=60.0)
         s.window.periodic()
 
 
@@ -38,7 +38,7 @@ def live(ready: tuple[Swift, Any]) -> tuple[Swift, Any]:
     """Flags on the live image."""
     s, plug_in = ready
     plug_in.start()
-    s.pump(lambda: any(g.graphic_id == GRAPHIC_ID and g.drawn for g in _graphics(s)), 60.0)
+    s.pump(lambda: any(g.graphic_id == GRAPHIC_ID and g.drawn for g in _graphics(s)))
     return ready
 
 

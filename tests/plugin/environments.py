@@ -56,7 +56,7 @@ def run(python: Path | str, *arguments: str, at: Path, **variables: str) -> subp
         [str(python), "-c", "from stemctx_core.cli import main; main()", *arguments],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=300,
         cwd=at,
         env={name: value for name, value in surroundings.items() if value},
     )

@@ -31,11 +31,16 @@ def _start_pools() -> None:
     classes = [c for m in modules for c in vars(m).values() if isinstance(c, type) and "_executor" in vars(c)]
     for pool in {id(c._executor): c._executor for c in classes}.values():
         together = threading.Barrier(pool._max_workers)
-        for future in [pool.submit(together.wait, 10.0) for _ in range(pool._max_workers)]:
-            future.result(20.0)
+        for future in [pool.submit(together.wait, 60.0) for _ in range(pool._max_workers)]:
+            future.result(120.0)
 
 
 _start_pools()
+
+#: How long a test waits for what has to come: a machine that has much else to do is slow, and no test is about that.
+PATIENCE_S = 120.0
+#: What is under way is over where nothing has moved for so long.
+_QUIET_S = 0.5
 
 #: Fields that are small and quick, and yet hold defects: 5 nm at 0.195 Å a pixel, 1e5 e/Å².
 QUICK = MicroscopeSettings(size=(256, 256), fov_nm=5.0)
@@ -62,7 +67,7 @@ class Swift:
         """The scan device that an operator would get."""
         return Registry.get_component("scan_hardware_source")
 
-    def pump(self, until: Callable[[], Any], timeout_s: float = 30.0) -> Any:
+    def pump(self, until: Callable[[], Any], timeout_s: float = PATIENCE_S) -> Any:
         """Run the window by hand until something is so, and return it."""
         deadline = time.monotonic() + timeout_s
         while True:
@@ -73,6 +78,19 @@ class Swift:
             assert time.monotonic() < deadline, f"it did not happen in time: {plug_in_says()}"
             time.sleep(0.01)
 
+    def hold(self, plug_in: Any) -> None:
+        """End the scan, and wait until what it brought is judged and shown; it stays so."""
+        self.scan.abort_playing(sync_timeout=PATIENCE_S)
+        quiet_since = time.monotonic()
+
+        def quiet() -> bool:
+            nonlocal quiet_since
+            if is_busy(plug_in.service) or plug_in.ui._pending or plug_in.ui._later:
+                quiet_since = time.monotonic()
+            return time.monotonic() - quiet_since > _QUIET_S
+
+        self.pump(quiet)
+
     def live_display(self) -> Any:
         """The display of the live HAADF image, or None before there is one."""
         reference = self.document_model.get_data_item_channel_reference(
@@ -80,6 +98,14 @@ class Swift:
         )
         item = reference.data_item
         return self.document_model.get_display_item_for_data_item(item) if item is not None else None
+
+
+def is_busy(service: Any) -> bool:
+    """Whether frames are on their way from the scan to the server or back."""
+    run = service._run
+    c = run.client.counters
+    ended = c.answered + c.replaced + c.dropped + c.errors
+    return run.tap._slot is not None or c.submitted != ended
 
 
 def plug_in_says() -> str:

@@ -19,14 +19,14 @@ from nionswift_plugin.stemctx_simulator import exchange
 from nionswift_plugin.stemctx_simulator import plug_in as simulator
 from nionswift_plugin.stemctx_simulator.panel import PANEL_ID, PANEL_NAME
 from nionswift_plugin.stemctx_simulator.truth_graphic import GRAPHIC_ID, Square, TruthGraphic, squares
-from sim.generator import ground_truth
 from sim.geometry import ScanArea
-from sim.scan_device import shot
+from sim.shot import shot
 from sim.specimen import Specimen
 from stemctx_core.chemistry.classes import Role
 from stemctx_core.context import Known, Source
 from tests.plugin.swift import QUICK, Swift, load, loaded, swift
 from tests.sim.test_replay import recording
+from tests.sim.truth import ground_truth
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def simulated(tmp_path: Path) -> Iterator[tuple[Swift, Any]]:
 
 
 def _record(s: Swift) -> Any:
-    return s.scan.record_immediate(s.scan.get_current_frame_parameters(), sync_timeout=30.0)[0]
+    return s.scan.record_immediate(s.scan.get_current_frame_parameters(), sync_timeout=60.0)[0]
 
 
 def _graphics(s: Swift) -> list[Any]:
@@ -66,7 +66,7 @@ def test_nions_simulator_stays_and_can_be_scanned(tmp_path: Path) -> None:
             assert stem.scan_controller is usim
             parameters = usim.get_current_frame_parameters()
             parameters.pixel_size = (32, 32)
-            (frame,) = usim.record_immediate(parameters, sync_timeout=30.0)
+            (frame,) = usim.record_immediate(parameters, sync_timeout=60.0)
             assert frame.data_shape == (32, 32)
             assert "stemctx_simulation" not in frame.metadata["scan"]["scan_device_properties"]
         assert s.scan is usim
@@ -170,7 +170,7 @@ def test_a_micrograph_is_replayed(simulated: tuple[Swift, Any], tmp_path: Path) 
 
 def test_true_defects_are_shown_on_demand_and_leave_nothing(simulated: tuple[Swift, Any]) -> None:
     s, plug_in = simulated
-    s.scan.start_playing(sync_timeout=10.0)
+    s.scan.start_playing(sync_timeout=60.0)
     s.pump(lambda: s.live_display() is not None)
     assert not _graphics(s)
     plug_in.form.truth.value = True
@@ -183,7 +183,7 @@ def test_true_defects_are_shown_on_demand_and_leave_nothing(simulated: tuple[Swi
     assert not plug_in.form.score.value, "nothing flags, so nothing is scored"
     plug_in.form.truth.value = False
     assert not _graphics(s)
-    s.scan.abort_playing(sync_timeout=10.0)
+    s.scan.abort_playing(sync_timeout=60.0)
 
 
 def test_unloaded_while_scanning_it_leaves_no_graphic_and_no_thread(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_unloaded_while_scanning_it_leaves_no_graphic_and_no_thread(tmp_path: Pa
                 plug_in = simulator.current()
                 assert plug_in is not None
                 plug_in.form.truth.value = True
-                s.scan.start_playing(sync_timeout=10.0)
+                s.scan.start_playing(sync_timeout=60.0)
                 s.pump(lambda: _graphics(s))
                 display = s.live_display()
             s.window.periodic()
@@ -252,10 +252,10 @@ def test_flags_are_scored_live(tmp_path: Path, server_address: str) -> None:
         plug_in = simulator.current()
         assert plug_in is not None
         flags.start()
-        s.pump(lambda: plug_in.form.score.value, 90.0)
+        s.pump(lambda: plug_in.form.score.value)
         scored = plug_in.witness._score
         flags.stop()
-        s.scan.abort_playing(sync_timeout=10.0)
+        s.scan.abort_playing(sync_timeout=60.0)
         assert scored.score.strict.precision > 0.8
         assert scored.score.strict.recall > 0.8
         assert scored.calibration.error < 0.3

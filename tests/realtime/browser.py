@@ -16,7 +16,7 @@ _FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=1440,900",
     "--force-device-scale-factor=1",
 )  # fmt: skip
-PATIENCE_S = 40.0
+PATIENCE_S = 120.0
 
 
 @contextlib.contextmanager

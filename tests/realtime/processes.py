@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.realtime.support import PATIENCE_S
+
 SERVER = (sys.executable, "-m", "tests.realtime.support", "--port", "0", "--parent-pipe")
 
 
@@ -34,5 +36,5 @@ def server_process(
     finally:
         process.stdin.close()
         process.stdout.read()
-        process.wait(20)
+        process.wait(PATIENCE_S)
         process.stdout.close()

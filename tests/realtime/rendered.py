@@ -9,13 +9,15 @@ import numpy as np
 
 from realtime.autonomy.limits import Stopped
 from realtime.autonomy.microscope import Pair, ScannedFrame, ScanRequest
-from sim.generator import FrameGenerator, GroundTruth, dose_e_per_angstrom2, ground_truth
+from sim.generator import FrameGenerator, GroundTruth
 from sim.geometry import FrameGeometry, ScanArea
 from sim.specimen import ColumnField, Specimen
 from stemctx_core.chemistry.classes import Role
 from stemctx_core.context import ImagingContext, Known, Source
+from stemctx_core.dose import dose_e_per_angstrom2
 from stemctx_core.results import FrameIdentity
 from stemctx_core.simulation.optics import Optics
+from tests.sim.truth import ground_truth
 
 HAADF = (70.0, 200.0)
 #: What passes between two scans.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import socket
 import sys
 import threading
 import time
@@ -31,6 +32,9 @@ from stemctx_core.results import (
     Refusal,
     SiteTable,
 )
+
+#: How long a test waits for what has to come: a machine that has much else to do is slow, and no test is about that.
+PATIENCE_S = 60.0
 
 #: A frame with this in its first pixel makes the analyzer sleep, raise, or end the process.
 SLEEP, RAISE, DIE = 7001.0, 7002.0, 7003.0
@@ -119,6 +123,19 @@ class KnownAnswers:
         return dataclasses.replace(judged, model=self.model_name)
 
 
+class Held(KnownAnswers):
+    """Is at work on its frames until it is let go, so that what a test does meanwhile happens meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = threading.Event()
+
+    def analyze(self, image: Any, given: ImagingContext, frame: FrameIdentity | None = None) -> FrameResult:
+        judged = super().analyze(image, given, frame)
+        assert self.go.wait(PATIENCE_S), "the test never let it go"
+        return judged
+
+
 @contextlib.contextmanager
 def serving(
     analyzer: Any | None = None, limits: Limits | None = None, port: int = 0, **options: Any
@@ -134,13 +151,22 @@ def serving(
         thread.join()
 
 
+@contextlib.contextmanager
+def reserved_port() -> Iterator[int]:
+    """A port where nobody listens, and which no other program is given meanwhile: only a server that asks for it."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
+
+
 def image(sites: int = 5, shape: tuple[int, int] = (64, 64), first: float = 0.0) -> Any:
     frame = np.zeros(shape, np.float32)
     frame[0, 0], frame[-1, -1] = first, sites
     return frame
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = PATIENCE_S) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not come true in time"

@@ -18,7 +18,7 @@ from sim.generator import FrameGenerator
 from sim.geometry import ScanArea
 from sim.headless import HeadlessMicroscope
 from sim.instrument import MicroscopeSettings
-from sim.scan_device import shot
+from sim.shot import shot
 from sim.specimen import Specimen
 from stemctx_core.simulation.optics import Optics
 
@@ -51,7 +51,7 @@ def test_rows_come_from_the_top_and_the_next_frame_is_there_before_it_is_asked_f
     picture.wait(192)
     assert picture.pixels(0).any(axis=1).all()
     assert not picture.pixels(1).any(), "nobody asked for that channel"
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while renderer._ahead is None or not renderer._ahead.is_over:
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -119,10 +119,10 @@ def test_rows_arrive_in_steps_while_the_beam_scans_and_are_those_of_the_frame() 
                 handed[number] = xdata.data[:rows].copy()
 
         listener = scan.data_channel_updated_event.listen(updated)
-        scan.start_playing(sync_timeout=10)
+        scan.start_playing(sync_timeout=60.0)
         for _ in range(4):
-            scan.get_next_xdatas_to_finish(timeout=30)
-        scan.stop_playing(sync_timeout=10)
+            scan.get_next_xdatas_to_finish(timeout=60)
+        scan.stop_playing(sync_timeout=60.0)
         listener.close()
     assert not early
     numbers = sorted({n for n, _, _ in parts})
@@ -155,8 +155,8 @@ def test_rendering_takes_little_of_the_acquisition_thread() -> None:
             ScanArea((256, 256), 6.0).geometry(), HAADF, 1e5
         )  # what a frame costs
         cost = time.thread_time() - begun
-        scan.start_playing(sync_timeout=10)
+        scan.start_playing(sync_timeout=60.0)
         for _ in range(4):
-            scan.get_next_xdatas_to_finish(timeout=30)
-        scan.abort_playing(sync_timeout=10)
+            scan.get_next_xdatas_to_finish(timeout=60)
+        scan.abort_playing(sync_timeout=60.0)
         assert np.median(spent) < 0.2 * cost

@@ -27,10 +27,10 @@ def _frames(microscope: HeadlessMicroscope, count: int) -> list[Any]:
             frames.append((xdata.data.copy(), dict(xdata.metadata)))
 
     listener = scan.data_channel_updated_event.listen(updated)
-    scan.start_playing(sync_timeout=10)
+    scan.start_playing(sync_timeout=60.0)
     while len(frames) < count:
-        scan.get_next_xdatas_to_finish(timeout=30)
-    scan.abort_playing(sync_timeout=10)
+        scan.get_next_xdatas_to_finish(timeout=60)
+    scan.abort_playing(sync_timeout=60.0)
     listener.close()
     return frames
 
@@ -91,10 +91,10 @@ def test_a_frame_that_is_cut_short_exposes_only_its_rows() -> None:
         listener = scan.data_channel_updated_event.listen(
             lambda args, xdata: seen.append(xdata.metadata["scan"]["valid_rows"])
         )
-        scan.start_playing(sync_timeout=10, frame_parameters=slow)
+        scan.start_playing(sync_timeout=60.0, frame_parameters=slow)
         while not any(rows > 10 for rows in seen):
             time.sleep(0.01)
-        scan.abort_playing(sync_timeout=10)
+        scan.abort_playing(sync_timeout=60.0)
         listener = None
         assert not listener
         (after,) = microscope.record()

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
 
-from sim.generator import FrameGenerator, GroundTruth, dose_e_per_angstrom2, ground_truth
+from sim.generator import FrameGenerator, GroundTruth
 from sim.geometry import FrameGeometry, ScanArea
 from sim.specimen import Specimen
+from stemctx_core.dose import dose_e_per_angstrom2
 from stemctx_core.errors import InputError, LibraryError
 from stemctx_core.simulation.optics import Optics
+from tests.sim.truth import ground_truth
 
 HAADF = Optics(80.0, 30.0, 70.0, 200.0, 0.45)
 MAADF = Optics(80.0, 30.0, 50.0, 120.0, 0.45)

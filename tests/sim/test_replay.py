@@ -14,7 +14,7 @@ from sim.geometry import ScanArea
 from sim.headless import HeadlessMicroscope
 from sim.instrument import MicroscopeSettings
 from sim.replay import open_replay
-from sim.scan_device import shot
+from sim.shot import shot
 from stemctx_core.context import ImagingContext, Known, Missing, Source
 from stemctx_core.errors import InputError
 from stemctx_core.results import FrameIdentity

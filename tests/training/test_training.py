@@ -48,7 +48,7 @@ def _assert_same_weights(one: torch.nn.Module, other: torch.nn.Module) -> None:
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_killed_run_goes_on_to_the_same_curve(tmp_path: Path) -> None:
     """SIGKILL of a real process in the middle; what the second one does after it is what one alone would have done."""
     nets, _, progress = train(TINY, tmp_path / "whole", workers=0)
@@ -84,7 +84,7 @@ def test_worker_processes_change_nothing(tmp_path: Path) -> None:
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_two_processes_share_the_work_and_end_with_the_same_weights(tmp_path: Path) -> None:
     program = tmp_path / "two.py"
     program.write_text(
@@ -109,7 +109,7 @@ def test_two_processes_share_the_work_and_end_with_the_same_weights(tmp_path: Pa
         str(tmp_path),
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    run = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=environment)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
     assert run.returncode == 0, run.stderr
     (steps, one), (_, other) = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
     assert steps == 6
@@ -149,7 +149,7 @@ def test_configurations_are_read_and_refused(tmp_path: Path) -> None:
         read_config(tmp_path / "none.toml")
 
 
-@pytest.mark.timeout(300)  # three graphs of the scorer and four baselines
+@pytest.mark.timeout(900)  # three graphs of the scorer and four baselines
 def test_export_agrees_with_torch(tmp_path: Path) -> None:
     nets = Nets(TINY).eval()
     for p in nets.parameters():

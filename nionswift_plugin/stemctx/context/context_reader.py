@@ -24,11 +24,11 @@ from nionswift_plugin.stemctx.context.frame_values import (
 )
 from nionswift_plugin.stemctx.context.geometry import ANGLES, Geometry, geometry
 from nionswift_plugin.stemctx.threads.throttle import Throttle
+from stemctx_core.chemistry.prevalence import Expected
 from stemctx_core.context import ImagingContext, Known, Missing, Quantity, Source
+from stemctx_core.dose import dose_e_per_angstrom2
 
 logger = logging.getLogger(__name__)
-
-ELEMENTARY_CHARGE_C = 1.602176634e-19
 
 #: Quantities that a user may enter where neither frame nor instrument has them.
 USER_QUANTITIES = ("high_tension_kv", "convergence_semi_angle_mrad", "inner_mrad", "outer_mrad")
@@ -65,7 +65,7 @@ class ContextReader:
     ----------
     stem_controller
         Nion's STEM controller, or None where there is no instrument.
-    host, dopants
+    host, dopants, expected
         As the user declared them.
     user
         Values that the user entered, by the names in `USER_QUANTITIES`; they fill what is not known otherwise.
@@ -87,6 +87,7 @@ class ContextReader:
     stem_controller: Any
     host: str
     dopants: tuple[str, ...] = ()
+    expected: Expected = Expected()
     user: Mapping[str, float] = field(default_factory=dict)
     entered_for: Geometry | None = None
     scan_device: str = ""
@@ -129,6 +130,7 @@ class ContextReader:
             pixel_size_angstrom=pixel,
             dose_e_per_angstrom2=self._dose(metadata, pixel),
             channel=channel,
+            expected=self.expected,
         )
 
     def _high_tension(self, metadata: Mapping[str, Any]) -> Quantity:
@@ -186,8 +188,8 @@ class ContextReader:
         for name in self.controls.beam_current:
             current_a, _ = self._control(name)
             if current_a is not None and current_a > 0:
-                electrons = current_a * dwell_us * 1e-6 / ELEMENTARY_CHARGE_C
-                return Known(electrons / pixel.value**2, Source.INSTRUMENT, f"control {name} times dwell time")
+                dose = dose_e_per_angstrom2(current_a, dwell_us, pixel.value)
+                return Known(dose, Source.INSTRUMENT, f"control {name} times dwell time")
         return Missing("no control gives the beam current")
 
     def _control(self, name: str) -> tuple[float | None, str]:

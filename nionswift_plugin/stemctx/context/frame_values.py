@@ -9,6 +9,18 @@ from typing import Any
 
 from stemctx_core.context import Known, Missing, Quantity, Source
 
+_LENGTH_NM = {
+    "nm": 1.0,
+    "um": 1e3,
+    "\u00b5m": 1e3,
+    "\u03bcm": 1e3,
+    "pm": 1e-3,
+    "A": 0.1,
+    "\u00c5": 0.1,
+    "\u212b": 0.1,
+    "m": 1e9,
+}
+
 
 def from_frame(metadata: Mapping[str, Any], names: Sequence[str]) -> tuple[float, str] | None:
     """First of the names that the scan device stored with the frame, and where."""
@@ -42,6 +54,14 @@ def kilovolts(value: float) -> float:
 def milliradians(value: float) -> float:
     """Angle (mrad), from rad where it is below 1."""
     return value * 1e3 if abs(value) < 1.0 else value
+
+
+def calibrated_nm(calibrations: Sequence[Any]) -> tuple[float, float] | None:
+    """Pixel size (y, x; nm) by Nion's calibrations of the two axes, or None where they carry no length."""
+    if len(calibrations) != 2 or any(c.units not in _LENGTH_NM for c in calibrations):
+        return None
+    y, x = (abs(float(c.scale)) * _LENGTH_NM[c.units] for c in calibrations)
+    return y, x
 
 
 def pixel_size(pixel_size_nm: tuple[float, float] | None) -> Quantity:

@@ -87,7 +87,7 @@ class Stage:
         height, width = rows[0].flag.result.frame.shape
         distances = [math.hypot(row.y_px - height / 2, row.x_px - width / 2) for row in rows]
         index = distances.index(min(distances))
-        self.flag_list.row_chosen(None, index)
+        self.flag_list.list_box.set_selected_index(index)  # as a click does
         return rows[index]
 
     async def until(self, what: str, so: Callable[[], Any], limit_s: float = _NEXT_S) -> None:

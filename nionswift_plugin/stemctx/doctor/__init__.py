@@ -4,7 +4,7 @@ Every topic is a module with a function `check` that gives findings and may be c
 process (libraries of GPUs, Nion's loader) is its function `probe`, which runs in a child process. No module here
 imports at its top anything but the standard library: the doctor has to speak where other packages are missing.
 
-Inside Nion Swift, in *Window > Python Console* or a script, this also asks the instrument that is really there::
+Inside Nion Swift, in *File > Python Console* or a script, this also asks the instrument that is really there::
 
     from nionswift_plugin.stemctx import doctor
     print(doctor.report())

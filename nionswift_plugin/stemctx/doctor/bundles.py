@@ -48,7 +48,7 @@ def _described(bundles: Path, wrong: list[str]) -> dict[str, str]:
     described: dict[str, str] = {}
     for name in (*_LIBRARIES, *_CARDS):
         try:
-            said: dict[str, Any] = json.loads((bundles / name).read_text())
+            said: dict[str, Any] = json.loads((bundles / name).read_text(encoding="utf-8"))
             if name in _LIBRARIES:
                 described[name.replace(".json", ".npz")] = str(said["sha256"])
             else:

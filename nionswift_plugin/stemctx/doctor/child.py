@@ -39,18 +39,22 @@ def ask(topic: str, *arguments: str, timeout_s: float = 60.0) -> Any:
         It raised, crashed or did not end.
     """
     # -P: a folder named as one of our packages, where the user happens to stand, is not what is installed.
-    command = [python(), "-P", "-c", _RUN, topic, *arguments]
+    command = [python(), "-X", "utf8", "-P", "-c", _RUN, topic, *arguments]
     try:
         ran = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             errors="replace",
             timeout=timeout_s,
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),  # on Windows a console would flash up
         )
     except subprocess.TimeoutExpired:
-        raise ProbeFailed(f"it did not end within {timeout_s:.0f} s") from None
+        raise ProbeFailed(
+            f"it did not end within {timeout_s:.0f} s; where it ran for the first time, or this computer is busy, run "
+            "'stemctx doctor' again"
+        ) from None
     except OSError as error:
         raise ProbeFailed(f"{command[0]} cannot be started: {error}") from None
     for line in ran.stdout.splitlines():

@@ -25,7 +25,7 @@ def _cpu() -> Finding:
             'Run: python -m pip install "onnxruntime>=1.20"',
         )
     try:
-        said = ask("engines", "onnxruntime", timeout_s=90.0)
+        said = ask("engines", "onnxruntime", timeout_s=180.0)
     except ProbeFailed as error:
         return trouble(TOPIC, f"ONNX Runtime does not run the shipped model: {error}", _REINSTALL)
     if said["obstacle"]:

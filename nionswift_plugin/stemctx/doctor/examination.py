@@ -18,6 +18,7 @@ from nionswift_plugin.stemctx.doctor import (
     server,
 )
 from nionswift_plugin.stemctx.doctor.finding import Finding, Status, trouble
+from stemctx_core.look import formats
 
 Check = Callable[[], list[Finding]]
 _AT_ONCE: Final = 3
@@ -69,11 +70,11 @@ def works(findings: Iterable[Finding]) -> bool:
 
 def verdict(findings: list[Finding]) -> str:
     """The last line."""
-    counts = {s: sum(f.status is s for f in findings) for s in (Status.TROUBLE, Status.WARNING)}
+    warnings = formats.count(sum(f.status is Status.WARNING for f in findings), "warning")
     if works(findings):
-        return f"Live flagging would work here ({counts[Status.WARNING]} warnings)."
-    said = "Live flagging would not work here, or not safely"
-    return f"{said}: {counts[Status.TROUBLE]} to be mended, {counts[Status.WARNING]} warnings."
+        return f"Live flagging would work here ({warnings})."
+    troubles = formats.count(sum(f.status is Status.TROUBLE for f in findings), "trouble")
+    return f"Live flagging would not work here, or not safely: {troubles} to be mended, {warnings}."
 
 
 def in_words(findings: list[Finding]) -> str:

@@ -14,7 +14,7 @@ from nionswift_plugin.stemctx.doctor.installed import there
 TOPIC: Final = "instrument"
 _PATIENCE_S: Final = 15.0
 _INSIDE: Final = (
-    "At the microscope open Window > Python Console in Nion Swift and enter: "
+    "At the microscope open File > Python Console in Nion Swift and enter: "
     "from nionswift_plugin.stemctx import doctor; print(doctor.report())"
 )
 

@@ -83,6 +83,10 @@ class FlagListHandler(Declarative.Handler):  # type: ignore[misc]  # nion is unt
 
     def init_handler(self) -> None:
         """Nion's call when the widgets are there."""
+        # Nion's lists take an `on_item_changed` and never call it; a click changes their selection.
+        self.list_box.on_selection_changed = lambda indexes: self.row_chosen(
+            self.list_box, min(indexes, default=None)
+        )
         self._update()
 
     def set_on_top(self, on_top: bool) -> None:
@@ -248,7 +252,6 @@ class FlagListHandler(Declarative.Handler):  # type: ignore[misc]  # nion is unt
             u.create_list_box(
                 name="list_box",
                 items_ref="@binding(texts.value)",
-                on_item_changed="row_chosen",
                 min_height=240,
                 min_width=280,
             ),

@@ -7,10 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nionswift_plugin.stemctx.overlay.markers import label
 from nionswift_plugin.stemctx.service.passes import ShownFlag, is_whole
 from stemctx_core.chemistry import materials
-from stemctx_core.chemistry.classes import Role
+from stemctx_core.chemistry.classes import Role, priors
+from stemctx_core.chemistry.prevalence import Expected
 from stemctx_core.look import formats
 from stemctx_core.results import FrameResult
 
@@ -29,6 +33,8 @@ class FlagRow:
         Where it stands.
     role, species, probability, entropy_nats
         What was found.
+    usual_probability
+        What the probability would be by the usual rates, where others are expected; else the same.
     y_px, x_px
         Array index in the frame.
     dose_e_per_angstrom2
@@ -39,6 +45,7 @@ class FlagRow:
     role: Role
     species: str
     probability: float
+    usual_probability: float
     entropy_nats: float
     y_px: float
     x_px: float
@@ -47,8 +54,10 @@ class FlagRow:
     def text(self, mark: str = "") -> str:
         """The row in words; a mark says what the operator judged."""
         result, site, older = self.flag
+        usual = formats.probability(self.usual_probability)
         parts = (
             f"{mark} {label(result, site)}".strip(),
+            *([f"({usual} by usual rates)"] if usual != formats.probability(self.probability) else []),
             f"H {formats.entropy(self.entropy_nats)}",
             f"y {self.y_px:.1f} x {self.x_px:.1f}",
             formats.dose(self.dose_e_per_angstrom2),
@@ -64,12 +73,15 @@ class FlagRow:
         return math.hypot(self.y_px - y_px, self.x_px - x_px) < near
 
 
-#: Names of the orders, and what is compared; the first is the one to begin with.
+#: Digits that a row shows of probability and entropy. What they do not tell apart keeps the order of its place: rows
+#: must not change places with every frame, or nobody could click one.
+_DIGITS: Final = 2
+#: Names of the orders, and what is compared before the place; the first is the one to begin with.
 ORDERS: Final[dict[str, Callable[[FlagRow], Any]]] = {
-    "Probability": lambda row: -row.probability,
-    "Class": lambda row: (list(Role).index(row.role), row.species, -row.probability),
-    "Entropy": lambda row: row.entropy_nats,
-    "Position": lambda row: (row.y_px, row.x_px),
+    "Probability": lambda row: -round(row.probability, _DIGITS),
+    "Class": lambda row: (list(Role).index(row.role), row.species, -round(row.probability, _DIGITS)),
+    "Entropy": lambda row: round(row.entropy_nats, _DIGITS),
+    "Position": lambda row: (),
     "Dose": lambda row: -row.dose_e_per_angstrom2 if row.dose_e_per_angstrom2 >= 0 else 0.0,
 }
 
@@ -83,25 +95,13 @@ def rows_of(flags: Sequence[ShownFlag], passes: int) -> list[FlagRow]:
         How often the beam has passed the newest of their frames, see `FrameOrigin.passes`.
     """
     results = {id(f.result): f.result for f in flags}
-    tables = {key: (r.sites.probability, r.sites.entropy_nats) for key, r in results.items()}
-    return [
-        FlagRow(
-            flag,
-            flag.result.role(flag.site),
-            flag.result.species(flag.site),
-            float(tables[id(flag.result)][0][flag.site]),
-            float(tables[id(flag.result)][1][flag.site]),
-            float(flag.result.sites.y_px[flag.site]),
-            float(flag.result.sites.x_px[flag.site]),
-            _dose(flag.result) * (passes - flag.older),
-        )
-        for flag in flags
-    ]
+    tables = {key: (r.sites.probability, _usual(r), r.sites.entropy_nats) for key, r in results.items()}
+    return [_row(flag, passes, *(column[flag.site] for column in tables[id(flag.result)])) for flag in flags]
 
 
 def in_order(rows: Sequence[FlagRow], order: str, backwards: bool = False) -> list[FlagRow]:
-    """Sorted by one of `ORDERS`."""
-    return sorted(rows, key=ORDERS[order], reverse=backwards)
+    """Sorted by one of `ORDERS`, and by place."""
+    return sorted(rows, key=lambda row: (ORDERS[order](row), row.y_px, row.x_px), reverse=backwards)
 
 
 def title_of(result: FrameResult | None, rows: Sequence[FlagRow], hidden: int) -> str:
@@ -110,7 +110,7 @@ def title_of(result: FrameResult | None, rows: Sequence[FlagRow], hidden: int) -
         return "No flags"
     names = [row.species for row in rows]
     counts = ", ".join(f"{names.count(name)} {name}" for name in sorted(set(names)))
-    said = f"{len(rows)} flags: {counts}" if rows else "No flags"
+    said = f"{formats.count(len(rows), 'flag')}: {counts}" if rows else "No flags"
     unsure = len(result.undecided())
     more = (
         f"{unsure} undecided" if unsure else "",
@@ -119,6 +119,28 @@ def title_of(result: FrameResult | None, rows: Sequence[FlagRow], hidden: int) -
         f"only {MOST_ROWS} in the list" if len(rows) > MOST_ROWS else "",
     )
     return "; ".join([said, *(part for part in more if part)])
+
+
+def _row(flag: ShownFlag, passes: int, probability: float, usual: float, entropy_nats: float) -> FlagRow:
+    result, site = flag.result, flag.site
+    return FlagRow(
+        flag=flag,
+        role=result.role(site),
+        species=result.species(site),
+        probability=float(probability),
+        usual_probability=float(usual),
+        entropy_nats=float(entropy_nats),
+        y_px=float(result.sites.y_px[site]),
+        x_px=float(result.sites.x_px[site]),
+        dose_e_per_angstrom2=_dose(result) * (passes - flag.older),
+    )
+
+
+def _usual(result: FrameResult) -> NDArray[np.floating[Any]]:
+    """(n,) probability of what is named at each site by the usual rates."""
+    if result.context.expected == Expected():
+        return result.sites.probability
+    return result.probability_with(priors(result.candidates))
 
 
 def _dose(result: FrameResult) -> float:

@@ -15,7 +15,7 @@ from nionswift_plugin.stemctx.flags.labels import FILE_NAME, label_of
 from nionswift_plugin.stemctx.flags.marks import Mark
 from nionswift_plugin.stemctx.flags.snapshot import snapshot
 from nionswift_plugin.stemctx.service.passes import whole_of
-from nionswift_plugin.stemctx.service.tap import TappedFrame
+from nionswift_plugin.stemctx.service.tapped_frame import TappedFrame
 from nionswift_plugin.stemctx.threads.background import Background
 from nionswift_plugin.stemctx.window.feed import LiveFeed
 from nionswift_plugin.stemctx.window.settings import Settings

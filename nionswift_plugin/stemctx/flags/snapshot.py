@@ -11,7 +11,7 @@ from nion.swift.model import DataItem, Graphics
 from nionswift_plugin.stemctx.overlay.composite import FlagsGraphic
 from nionswift_plugin.stemctx.overlay.markers import label, markers
 from nionswift_plugin.stemctx.service.shown import ShownRule, shown_sites
-from nionswift_plugin.stemctx.service.tap import TappedFrame
+from nionswift_plugin.stemctx.service.tapped_frame import TappedFrame
 from stemctx_core.look.colours import ROLE_COLOURS
 from stemctx_core.results import FrameResult
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
+import psutil
 from nion.swift import Facade
 from nion.utils import Registry
 
@@ -113,7 +113,7 @@ def measure(plan: HarmPlan, say: Callable[[str], None]) -> HarmReport:
         documents_made=made,
         cycles=plan.cycles,
         leaks=leaks,
-        load_average=os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan"),
+        load_average=psutil.getloadavg()[0],
     )
 
 

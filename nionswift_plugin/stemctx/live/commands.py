@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from nionswift_plugin.stemctx.harm.commands import add_benchmark
 from nionswift_plugin.stemctx.needed import need
-from realtime.server.commands import given_keys
+from realtime.keys.options import KeyOption, ServerKeyOption, given_keys
 from stemctx_core.errors import InputError
 from stemctx_core.look import formats
 
@@ -63,10 +63,8 @@ def live(
         int | None,
         typer.Option(min=1, help="Threads of the server that is started; all cores but one by default."),
     ] = None,
-    key: Annotated[
-        Path | None, typer.Option(help="Secret key file of this client, for a server with keys.")
-    ] = None,
-    server_key: Annotated[Path | None, typer.Option(help="Public key file of that server.")] = None,
+    key: KeyOption = None,
+    server_key: ServerKeyOption = None,
     window: Annotated[
         bool, typer.Option("--window", help="Open Nion Swift with both plug-ins instead; needs a display.")
     ] = False,

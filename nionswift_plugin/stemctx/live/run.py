@@ -15,8 +15,9 @@ from typing import Final
 
 from nionswift_plugin.stemctx.live.report import JudgedFrame, LiveReport
 from nionswift_plugin.stemctx.service.live_service import LiveService
-from nionswift_plugin.stemctx.service.status import LiveSettings, LiveState
-from nionswift_plugin.stemctx.service.tap import FrameTap, TappedFrame
+from nionswift_plugin.stemctx.service.status import LiveSettings, LiveState, LiveStatus
+from nionswift_plugin.stemctx.service.tap import FrameTap
+from nionswift_plugin.stemctx.service.tapped_frame import TappedFrame
 from nionswift_plugin.stemctx.threads.interrupts import Interrupts, interrupts
 from realtime.recording.recorder import FrameRecorder
 from sim.headless import HeadlessMicroscope
@@ -164,10 +165,16 @@ class LiveRun:
             if status.state is LiveState.FAILED or time.monotonic() - quiet_since > PATIENCE_S:
                 if self.report.latencies_ms and status.scanned >= self._wanted:
                     return
-                raise ServerUnavailable(
-                    f"No answer came in {PATIENCE_S:g} s ({status.state}: {status.reason or 'no reason given'}). "
-                    "Run 'stemctx serve' by itself to see what the inference server says."
-                )
+                raise ServerUnavailable(self._no_answer(status))
+
+    def _no_answer(self, status: LiveStatus) -> str:
+        """Why nothing came, and what to do about it; a service that failed says so itself."""
+        if status.state is LiveState.FAILED:
+            return f"Live flagging has failed. {status.reason}"
+        said = f"No answer came in {PATIENCE_S:g} s ({status.state}: {status.reason or 'no reason given'})."
+        if self._address is not None:
+            return f"{said} See whether the server runs: stemctx doctor --server {self._address}"
+        return f"{said} Run 'stemctx serve' by itself to see what the inference server says."
 
     def _take(self, event: TappedFrame | Answer, microscope: HeadlessMicroscope) -> None:
         if isinstance(event, tuple):

@@ -8,6 +8,7 @@ Nion Swift draws in a thread of its own. Everything here but drawing belongs to 
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar, TypeVar
 
@@ -19,7 +20,7 @@ Drawing = Callable[[Any, Any, Any], None]
 G = TypeVar("G", bound="OneGraphic")
 
 
-class OneGraphic(Graphics.Graphic):  # type: ignore[misc]  # nion is untyped here
+class OneGraphic(Graphics.Graphic, ABC):  # type: ignore[misc]  # nion is untyped here
     """All marks of a kind on a display, as one graphic that takes no mouse clicks.
 
     Nion Swift saves it with the project as it saves every graphic, but without its marks; where the project is
@@ -38,9 +39,9 @@ class OneGraphic(Graphics.Graphic):  # type: ignore[misc]  # nion is untyped her
         self.title = self.TITLE
         self.graphic_id = self.ID
 
+    @abstractmethod
     def drawing(self) -> Drawing:
         """What draws the marks as they are now, whatever becomes of them."""
-        raise NotImplementedError
 
     def draw_again(self) -> None:
         """Have what has changed drawn."""

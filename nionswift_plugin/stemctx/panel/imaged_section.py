@@ -56,6 +56,16 @@ class ImagedHandler(Declarative.Handler):  # type: ignore[misc]  # nion is untyp
                     tool_tip="Adds an element to the candidates, or takes it out",
                 ),
             ),
+            row(
+                "Expected",
+                _entry(
+                    "model.expected.value",
+                    "usual rates",
+                    "How often a class or a species is met, such as vac_Se=0.03, V=0.01; 'from image' finds every "
+                    "frame's own rates. Empty: the usual ones. Each flag says its probability by the usual ones too",
+                    170,
+                ),
+            ),
             *(self._quantity(*quantity) for quantity in QUANTITIES),
             text("problem"),
             spacing=4,

@@ -4,30 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import logging
-import threading
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import numpy as np
 from nion.utils import Geometry, Registry
 
 from nionswift_plugin.stemctx.context.context_reader import ContextReader
-from realtime.autonomy.limits import Stopped
+from nionswift_plugin.stemctx.scripting.abort import Abort
+from nionswift_plugin.stemctx.scripting.beam import BLANKER, SHIFT, Beam
+from nionswift_plugin.stemctx.scripting.one_frame import END_S, abort_recording, record_frame
 from realtime.autonomy.microscope import Pair, ScannedFrame, ScanRequest
 from stemctx_core.context import ImagingContext, Missing
 from stemctx_core.errors import InputError
 from stemctx_core.results import FrameIdentity
-
-logger = logging.getLogger(__name__)
-
-__all__ = ["NionMicroscope"]
-
-BLANKER: Final = "C_Blank"
-SHIFT: Final = "CSH"
-_POLL_S: Final = 0.005
-_END_S: Final = 10.0
 
 
 class NionMicroscope:
@@ -41,12 +32,8 @@ class NionMicroscope:
         Nion's STEM controller.
     reader
         Reads the imaging context; it knows host and dopants.
-    blanker
-        Name of the control that blanks at 1. Without one the probe rests in the corner of the scanned field.
-    shift_control
-        Name of the two-dimensional control (m) that shifts the beam.
-    settle_s
-        How long the beam takes to stand still after it was unblanked or shifted.
+    blanker, shift_control, settle_s
+        As `nionswift_plugin.stemctx.scripting.beam.Beam` takes them.
     timeout_s
         How much longer than its own time a frame may take.
 
@@ -68,11 +55,11 @@ class NionMicroscope:
         timeout_s: float = 60.0,
     ) -> None:
         self.metadata: Mapping[str, Any] = {}
-        self._scan, self._stem, self._reader = scan, stem_controller, reader
-        self._blanker, self._shift_control = blanker, shift_control
-        self._settle_s, self._timeout_s = settle_s, timeout_s
-        self._aborted = threading.Event()
-        self._keeping = False
+        self._scan, self._reader, self._timeout_s = scan, reader, timeout_s
+        self._abort = Abort()
+        self._beam = Beam(
+            scan, stem_controller, self._abort, blanker=blanker, shift_control=shift_control, settle_s=settle_s
+        )
 
     @classmethod
     def simulated(cls, headless: Any, **options: Any) -> Self:
@@ -116,8 +103,7 @@ class NionMicroscope:
     @property
     def is_blanked(self) -> bool:
         """Whether the beam is off the sample; False where there is no blanker."""
-        exists, value = self._stem.TryGetVal(self._blanker)
-        return bool(exists and value)
+        return self._beam.is_blanked
 
     def context(self, channel: str = "") -> ImagingContext:
         """Conditions as the controls stand."""
@@ -159,15 +145,15 @@ class NionMicroscope:
         channels_before = self._scan.get_enabled_channel_indexes()
         started_ns, frames = 0, []
         try:
-            self._raise_if_aborted()
+            self._abort.raise_if_set()
             self.unblank()
             started_ns = time.monotonic_ns()
-            frames = self._record(parameters, request.seconds + self._timeout_s)
+            frames = record_frame(self._scan, parameters, request.seconds + self._timeout_s, self._abort)
         finally:
-            self._rest()
+            self._beam.rest()
             ended_ns = time.monotonic_ns()
             self._scan.set_enabled_channels(channels_before)
-        self._raise_if_aborted()
+        self._abort.raise_if_set()
         by_name = {str(f.metadata["hardware_source"]["channel_name"]): f for f in frames if f is not None}
         wanted = request.channels or self.channels[:1]
         if any(name not in by_name for name in wanted):
@@ -198,10 +184,7 @@ class NionMicroscope:
         InputError
             Where the instrument did not take it.
         """
-        axis = self._stem.resolve_axis("scan")
-        now = self._stem.GetVal2D(self._shift_control, axis=axis)
-        self._set_shift(Geometry.FloatPoint(y=now.y + dy_nm * 1e-9, x=now.x + dx_nm * 1e-9))
-        self._settle()
+        self._beam.shift(dy_nm, dx_nm)
 
     def park(self, position_nm: Pair) -> None:
         """Rest the probe at y, x; within `kept` the field is moved there where it does not hold the point.
@@ -211,34 +194,15 @@ class NionMicroscope:
         InputError
             Where the point lies outside the field that is set, and nobody would set it back.
         """
-        p = self._scan.get_current_frame_parameters()
-        fraction = _fraction(p, position_nm)
-        if not all(0 <= f <= 1 for f in fraction):
-            if not self._keeping:
-                raise InputError(
-                    f"({position_nm[0]:g}, {position_nm[1]:g}) nm lies outside the field of {p.fov_nm:g} nm around "
-                    f"({p.center_nm[0]:g}, {p.center_nm[1]:g}). Move the field there first."
-                )
-            p = copy.copy(p)
-            p.center_nm = Geometry.FloatPoint(*position_nm)
-            self._scan.set_current_frame_parameters(p)
-            fraction = _fraction(p, position_nm)
-        self._scan.probe_position = Geometry.FloatPoint(*fraction)
+        self._beam.park(position_nm, may_move_field=self._abort.keeping)
 
     def blank(self) -> None:
         """Take the beam off the sample, from any thread."""
-        if not (self._stem.TryGetVal(self._blanker)[0] and self._stem.SetVal(self._blanker, 1.0)):
-            self._scan.probe_position = Geometry.FloatPoint(0.0, 0.0)
+        self._beam.blank()
 
     def unblank(self) -> None:
         """Let the beam through and wait until it stands still."""
-        self._raise_if_aborted()
-        if self.is_blanked:
-            self._stem.SetVal(self._blanker, 0.0)
-            if self._aborted.is_set():  # by a thread that had blanked before we let the beam through
-                self._rest()
-            self._raise_if_aborted()
-            self._settle()
+        self._beam.unblank()
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
@@ -246,38 +210,29 @@ class NionMicroscope:
 
         A live view that was running is not started again: it would expose what the session took care of.
         """
-        scan = self._scan
-        self._aborted.clear()
-        before = (
-            scan.get_current_frame_parameters(),
-            scan.get_record_frame_parameters(),
-            list(scan.get_enabled_channel_indexes()),
-            scan.probe_position,
-            self._stem.GetVal2D(
-                self._shift_control, Geometry.FloatPoint(), axis=self._stem.resolve_axis("scan")
-            ),
-        )
-        scan.abort_playing(sync_timeout=_END_S)
-        self._keeping = True
-        try:
-            yield
-        finally:
-            self._keeping = False
-            current, record, channels, probe, beam_shift = before
-            self._rest()
-            with contextlib.ExitStack() as restoring:  # every step is taken, whatever the others raise
-                if self.is_blanked:  # otherwise the probe stays in its corner
-                    restoring.callback(setattr, scan, "probe_position", probe)
-                restoring.callback(scan.set_enabled_channels, channels)
-                restoring.callback(scan.set_record_frame_parameters, record)
-                restoring.callback(scan.set_current_frame_parameters, current)
-                restoring.callback(self._set_shift, beam_shift)
-                restoring.callback(scan.abort_recording, sync_timeout=_END_S)
+        scan, beam = self._scan, self._beam
+        with self._abort.kept():
+            current, record = scan.get_current_frame_parameters(), scan.get_record_frame_parameters()
+            channels, probe = list(scan.get_enabled_channel_indexes()), scan.probe_position
+            shift_m = beam.shift_m
+            scan.abort_playing(sync_timeout=END_S)
+            try:
+                yield
+            finally:
+                beam.rest()
+                with contextlib.ExitStack() as restoring:  # every step is taken, whatever the others raise
+                    if beam.is_blanked:  # otherwise the probe stays in its corner
+                        restoring.callback(setattr, scan, "probe_position", probe)
+                    restoring.callback(scan.set_enabled_channels, channels)
+                    restoring.callback(scan.set_record_frame_parameters, record)
+                    restoring.callback(scan.set_current_frame_parameters, current)
+                    restoring.callback(setattr, beam, "shift_m", shift_m)
+                    restoring.callback(scan.abort_recording, sync_timeout=END_S)
 
     def abort(self) -> None:
         """Stop a running scan at once, and keep one that is about to begin from beginning."""
-        self._aborted.set()
-        self._abort_recording()
+        self._abort.set()
+        abort_recording(self._scan)
 
     def _parameters(self, request: ScanRequest) -> Any:
         names = self.channels
@@ -294,79 +249,6 @@ class NionMicroscope:
         p.enabled_channel_indexes = sorted(names.index(c) for c in request.channels or names[:1])
         return p
 
-    def _record(self, parameters: Any, timeout_s: float) -> list[Any]:
-        """Record on a thread of its own, so that this one can be interrupted and can abort again and again."""
-        frames: list[Any] = []
-        errors: list[BaseException] = []
-
-        def work() -> None:
-            try:
-                frames.extend(self._scan.record_immediate(parameters, sync_timeout=timeout_s))
-            except BaseException as error:
-                errors.append(error)
-
-        thread = threading.Thread(target=work, name="stemctx-scan", daemon=True)
-        thread.start()
-        end = time.monotonic() + timeout_s
-        try:
-            while thread.is_alive():
-                thread.join(_POLL_S)
-                # An abort that came before the scan had begun found nothing to stop.
-                if self._aborted.is_set():
-                    self._abort_recording()
-                elif time.monotonic() > end:
-                    self._scan.abort_recording(sync_timeout=_END_S)
-                    raise InputError(f"The scan did not end within {timeout_s:g} s; it was stopped.")
-        except BaseException:
-            self.abort()
-            thread.join(_END_S)
-            raise
-        if errors and not self._aborted.is_set():
-            raise errors[0]
-        return frames
-
-    def _abort_recording(self) -> None:
-        try:
-            self._scan.abort_recording()
-        except (AssertionError, KeyError):
-            # Nion looks whether something is recorded and then takes it, and it may have ended in between.
-            logger.debug("The scan had ended before it could be aborted", exc_info=True)
-
     def _frame_context(self, channel: str, xdata: Any, request: ScanRequest) -> ImagingContext:
         pixel = request.pixel_nm
         return self._reader.read(xdata.metadata, channel_name=channel, pixel_size_nm=(pixel, pixel))
-
-    def _raise_if_aborted(self) -> None:
-        if self._aborted.is_set():
-            if not self._keeping:
-                self._aborted.clear()  # it was heard; within `kept` it holds to the end
-            raise Stopped("The scan was stopped.")
-
-    def _set_shift(self, value: Any) -> None:
-        axis = self._stem.resolve_axis("scan")
-        if self._stem.GetVal2D(self._shift_control, Geometry.FloatPoint(), axis=axis) == value:
-            return
-        if not self._stem.SetVal2D(self._shift_control, value, axis=axis):
-            raise InputError(f"The instrument did not take the beam shift ({self._shift_control}).")
-
-    def _rest(self) -> None:
-        try:
-            self.blank()
-        except Exception:
-            logger.exception("The beam could not be blanked")
-            self._scan.probe_position = Geometry.FloatPoint(0.0, 0.0)
-
-    def _settle(self) -> None:
-        if self._settle_s > 0:
-            self._aborted.wait(self._settle_s)
-            self._raise_if_aborted()
-
-
-def _fraction(parameters: Any, position_nm: Pair) -> Pair:
-    """Fractions of the field (y, x) at which a point of the scan's coordinates lies."""
-    p = parameters
-    longer = max(p.pixel_size.height, p.pixel_size.width)
-    dy, dx = position_nm[0] - p.center_nm[0], position_nm[1] - p.center_nm[1]
-    c, s = np.cos(p.rotation_rad), np.sin(p.rotation_rad)
-    extent_y, extent_x = (p.fov_nm * n / longer for n in (p.pixel_size.height, p.pixel_size.width))
-    return float((dy * c - dx * s) / extent_y + 0.5), float((dx * c + dy * s) / extent_x + 0.5)

@@ -17,7 +17,7 @@ from nionswift_plugin.stemctx.scripting.microscope import NionMicroscope
 from nionswift_plugin.stemctx.scripting.sessions import OPEN_SESSIONS
 from nionswift_plugin.stemctx.scripting.survey_microscope import SurveySettings, simulated
 from realtime.autonomy.limits import Limits
-from realtime.autonomy.record import Recorder
+from realtime.autonomy.record.recorder import Recorder
 from realtime.autonomy.session import Session
 from sim.instrument import MicroscopeSettings
 from stemctx_core.analysis import FrameAnalyzer

@@ -15,7 +15,7 @@ from sim.generator import FrameGenerator
 from sim.geometry import FrameGeometry
 from sim.headless import HeadlessMicroscope
 from sim.instrument import MicroscopeSettings
-from sim.scan_device import shot
+from sim.shot import shot
 from sim.specimen import Specimen
 from stemctx_core.chemistry.classes import REAL_PREVALENCE, Role
 from stemctx_core.errors import InputError

@@ -14,7 +14,7 @@ from typing import Final
 
 from nionswift_plugin.stemctx.service.passes import is_whole, may_yet_be_judged
 from nionswift_plugin.stemctx.service.status import FlagAge, FrameOrigin
-from nionswift_plugin.stemctx.service.tap import TappedFrame
+from nionswift_plugin.stemctx.service.tapped_frame import TappedFrame
 from stemctx_core.results import FrameIdentity, FrameResult
 
 _KEPT: Final = 64

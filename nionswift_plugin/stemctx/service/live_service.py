@@ -7,20 +7,21 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from nionswift_plugin.stemctx.context.context_reader import ContextReader
 from nionswift_plugin.stemctx.service.one_run import OneRun
 from nionswift_plugin.stemctx.service.own_server import OwnServer
 from nionswift_plugin.stemctx.service.standing import after_answer, refusal_of, standing
 from nionswift_plugin.stemctx.service.status import FlagAge, FrameOrigin, LiveSettings, LiveState, LiveStatus
-from nionswift_plugin.stemctx.service.tap import FrameTap, TappedFrame
+from nionswift_plugin.stemctx.service.tap import FrameTap
+from nionswift_plugin.stemctx.service.tapped_frame import TappedFrame
 from nionswift_plugin.stemctx.threads.throttle import Throttle
 from realtime.client import DefectClient
 from realtime.keys.certificates import load_client_keys
 from realtime.recording.recorder import FrameRecorder
 from stemctx_core.chemistry import classes
+from stemctx_core.closing import Closing
 from stemctx_core.errors import StemctxError
 from stemctx_core.results import FrameIdentity, FrameResult
 
@@ -29,7 +30,7 @@ logger = logging.getLogger(__name__)
 _CLOSE_S: Final = 30.0
 
 
-class LiveService:
+class LiveService(Closing):
     """Judges the frames of one channel as they are scanned.
 
     Parameters
@@ -87,14 +88,9 @@ class LiveService:
         self._told: LiveStatus | None = None
         self._refusal = ""
 
-    def __enter__(self) -> LiveService:
+    def __enter__(self) -> Self:
         self.start()
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def settings(self) -> LiveSettings:
@@ -144,10 +140,11 @@ class LiveService:
     def stop(self) -> None:
         """Stop judging; a server of its own is kept for the next start."""
         with self._lock:
+            said = self.status  # with what the run has counted
             run, self._run = self._run, None
             if run is not None:
                 run.stopped = True
-                self._said = replace(self.status, state=LiveState.OFF, reason="stopped", flags=FlagAge.GONE)
+                self._said = replace(said, state=LiveState.OFF, reason="stopped", flags=FlagAge.GONE)
         if run is not None:
             # Outside the lock, because closing waits for threads that may want it.
             run.close()
@@ -211,6 +208,7 @@ class LiveService:
             self._stem_controller,
             s.host,
             s.dopants,
+            expected=s.expected,
             user=s.user,
             entered_for=s.entered_for,
             scan_device=str(self.scan_hardware_source.hardware_source_id),

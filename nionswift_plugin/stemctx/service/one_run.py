@@ -8,7 +8,8 @@ from typing import Final
 
 from nionswift_plugin.stemctx.context.frame_values import number
 from nionswift_plugin.stemctx.service.ledger import FrameLedger
-from nionswift_plugin.stemctx.service.tap import FrameTap, TappedFrame
+from nionswift_plugin.stemctx.service.tap import FrameTap
+from nionswift_plugin.stemctx.service.tapped_frame import TappedFrame
 from realtime.client import DefectClient
 from stemctx_core.results import FrameIdentity
 

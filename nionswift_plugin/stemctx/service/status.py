@@ -9,6 +9,7 @@ from enum import StrEnum
 from nionswift_plugin.stemctx.context.context_reader import ControlNames
 from nionswift_plugin.stemctx.context.geometry import Geometry
 from realtime.recording.recorder import RecordingStatus
+from stemctx_core.chemistry.prevalence import Expected
 
 
 class LiveState(StrEnum):
@@ -40,6 +41,8 @@ class LiveSettings:
         Formula of the monolayer.
     dopants
         Elements looked for on the metal site.
+    expected
+        How often roles or species are expected.
     channel_index
         Detector channel of the scan device.
     partial_frames
@@ -55,6 +58,7 @@ class LiveSettings:
 
     host: str = "WSe2"
     dopants: tuple[str, ...] = ("V",)
+    expected: Expected = Expected()
     channel_index: int = 0
     partial_frames: bool = False
     user: Mapping[str, float] = field(default_factory=dict)

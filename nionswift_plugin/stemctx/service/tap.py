@@ -17,81 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nionswift_plugin.stemctx.context.frame_values import calibrated_nm
+from nionswift_plugin.stemctx.service.tapped_frame import TappedFrame
 from nionswift_plugin.stemctx.threads.throttle import Throttle
 
 logger = logging.getLogger(__name__)
 
 _JOIN_S = 5.0
-_LENGTH_NM = {
-    "nm": 1.0,
-    "um": 1e3,
-    "\u00b5m": 1e3,
-    "\u03bcm": 1e3,
-    "pm": 1e-3,
-    "A": 0.1,
-    "\u00c5": 0.1,
-    "\u212b": 0.1,
-    "m": 1e9,
-}
-
-
-@dataclass(frozen=True)
-class TappedFrame:
-    """A frame, or the rows of it that are there, with nothing shared with the acquisition.
-
-    Attributes
-    ----------
-    data
-        (valid_rows, width) private copy that does not change; rows below are another frame's and are not here.
-    valid_rows
-        Number of rows that belong to this frame.
-    shape
-        Height and width of the whole frame in pixels.
-    complete
-        Whether all rows are there.
-    scan_id
-        New for every pass of the beam.
-    frame_index
-        As the acquisition counts; starts again at 0 with every start.
-    channel_name
-        Name of the detector channel, without the addition of a subscan.
-    data_channel_id
-        What the live data item of this channel is found by; a subscan has one of its own.
-    metadata
-        As the frame came with it.
-    pixel_size_nm
-        (y, x) from the dimensional calibrations, or None where they carry no length.
-    received_ns
-        Monotonic clock when the last row arrived (ns).
-    calibrations
-        Nion's, of the two axes.
-    """
-
-    data: NDArray[Any]
-    valid_rows: int
-    shape: tuple[int, int]
-    complete: bool
-    scan_id: str
-    frame_index: int
-    channel_name: str
-    data_channel_id: str
-    metadata: Mapping[str, Any]
-    pixel_size_nm: tuple[float, float] | None
-    received_ns: int
-    calibrations: tuple[Any, ...] = ()
-
-    @property
-    def field(self) -> tuple[object, ...]:
-        """What was scanned: equal for two frames whose flags belong to the same places."""
-        scan = self.metadata.get("scan", {})
-        names = ("center_x_nm", "center_y_nm", "fov_nm", "rotation", "subscan_rotation")
-        areas = ("subscan_fractional_size", "subscan_fractional_center")
-        return (
-            self.data_channel_id,
-            self.shape,
-            *(scan.get(name) for name in names),
-            *(tuple(scan.get(name) or ()) for name in areas),
-        )
 
 
 class _Rows:
@@ -267,7 +199,7 @@ class FrameTap:
             channel_name=str(self._scan.get_channel_name(self._channel_index)),
             data_channel_id=arrival.data_channel_id,
             metadata=metadata,
-            pixel_size_nm=_pixel_size_nm(arrival.xdata.dimensional_calibrations),
+            pixel_size_nm=calibrated_nm(arrival.xdata.dimensional_calibrations),
             received_ns=arrival.received_ns,
             calibrations=tuple(arrival.xdata.dimensional_calibrations),
         )
@@ -284,10 +216,3 @@ def _valid_rows(metadata: Mapping[str, Any], height: int) -> int:
         if rows is not None:
             return max(0, min(int(rows), height))
     return 0
-
-
-def _pixel_size_nm(calibrations: Any) -> tuple[float, float] | None:
-    if len(calibrations) != 2 or any(c.units not in _LENGTH_NM for c in calibrations):
-        return None
-    y, x = (abs(float(c.scale)) * _LENGTH_NM[c.units] for c in calibrations)
-    return y, x

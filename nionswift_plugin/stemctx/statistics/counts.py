@@ -199,15 +199,13 @@ def flag_distances(result: FrameResult) -> Distances:
 
 def _numbers(result: FrameResult, elapsed_s: float, latency_ms: float | None, passes: int) -> FrameNumbers:
     sites = int(np.count_nonzero(judged_sites(result)))
-    # A unit cell of a 1H monolayer holds one site of each sublattice.
-    cell_angstrom2 = np.sqrt(3) / 2 * materials.host(result.context.host).a_angstrom ** 2
     dose = result.calibration.dose_e_per_angstrom2 if result.calibration else float("nan")
     return FrameNumbers(
         elapsed_s=elapsed_s,
         utc_s=time.time(),
         frames=1,
         sites=float(sites),
-        area_cm2=float(sites / 2 * cell_angstrom2 * _CM_PER_ANGSTROM**2),
+        area_cm2=sites / 2 * materials.host(result.context.host).cell_angstrom2 * _CM_PER_ANGSTROM**2,
         counts={name: float(count) for name, count in result.flag_counts().items()},
         undecided=float(len(result.undecided())),
         dose_e_per_angstrom2=dose,

@@ -19,9 +19,10 @@ from stemctx_core.whole_files import write_whole
 
 if TYPE_CHECKING:
     from nionswift_plugin.stemctx.scripting.survey_microscope import SurveySettings
-    from nionswift_plugin.stemctx.survey.benchmark import BenchmarkReport, PolicyScore
+    from nionswift_plugin.stemctx.survey.scores import BenchmarkReport, PolicyScore
     from realtime.autonomy.policies.survey_file import SurveyFile
-    from realtime.autonomy.session import Session, SessionEvent
+    from realtime.autonomy.session import Session
+    from realtime.autonomy.views import SessionEvent
 
 _INTERRUPTED = 130
 _MODULES = ("nion.usim_device", "nion.device_kit")
@@ -65,7 +66,7 @@ def run(
     from nionswift_plugin.stemctx.scripting.opening import open_session
     from realtime.autonomy.limits import Stopped
     from realtime.autonomy.policies.dispatch import plain, run_policy
-    from realtime.autonomy.report import write_report
+    from realtime.autonomy.report.page import write_report
 
     console = Console(highlight=False, soft_wrap=True)
     record = output / ("dry-run.h5" if dry_run else "session.h5")
@@ -198,7 +199,7 @@ def _score_line(score: PolicyScore) -> str:
 
 
 def _benchmark_lines(report: BenchmarkReport) -> list[str]:
-    from nionswift_plugin.stemctx.survey.benchmark import POLICIES
+    from nionswift_plugin.stemctx.survey.scores import POLICIES
 
     doses = report.doses
     lines = [

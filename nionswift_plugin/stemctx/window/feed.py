@@ -8,7 +8,7 @@ from nion.utils import Event
 
 from nionswift_plugin.stemctx.service.shown import ShownRule
 from nionswift_plugin.stemctx.service.status import FrameOrigin, LiveStatus
-from nionswift_plugin.stemctx.service.tap import TappedFrame
+from nionswift_plugin.stemctx.service.tapped_frame import TappedFrame
 from nionswift_plugin.stemctx.statistics.counts import SessionStatistics
 from stemctx_core.results import FrameIdentity, FrameResult
 

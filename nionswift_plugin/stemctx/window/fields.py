@@ -21,6 +21,7 @@ from nionswift_plugin.stemctx.window.panel_model import (
 from nionswift_plugin.stemctx.window.settings import Remembered
 from stemctx_core.chemistry import classes
 from stemctx_core.chemistry.classes import Role
+from stemctx_core.chemistry.prevalence import Expected, check_prevalence
 from stemctx_core.errors import InputError
 
 
@@ -29,6 +30,7 @@ def show(model: PanelModel, remembered: Remembered) -> None:
     put(model.partial_frames, remembered.partial_frames)
     show_host(model, remembered.host)
     put(model.candidates, ", ".join(remembered.dopants))
+    put(model.expected, str(remembered.expected))
     for name, entry in model.entered.items():
         value = remembered.user.get(name)
         put(entry, "" if value is None else f"{value:g}")
@@ -56,7 +58,8 @@ def read(model: PanelModel, remembered: Remembered) -> Remembered:
     """
     host = (model.host.value or "").strip()
     dopants = _parts(model.candidates.value)
-    classes.candidates(host, dopants)
+    expected = Expected.parse(model.expected.value or "")
+    check_prevalence(expected.prevalence, classes.candidates(host, dopants))
     user = {}
     for name, label, unit in QUANTITIES:
         text = (model.entered[name].value or "").strip().replace(",", ".")
@@ -67,6 +70,7 @@ def read(model: PanelModel, remembered: Remembered) -> Remembered:
         remembered,
         host=host,
         dopants=dopants,
+        expected=expected,
         partial_frames=bool(model.partial_frames.value),
         user=user,
         controls=ControlNames(**{name: said for name, said in names.items() if said}),
@@ -103,7 +107,7 @@ def unlisten(model: PanelModel) -> None:
 
 def _of_the_sample(model: PanelModel) -> list[Any]:
     return [
-        *(model.host, model.candidates, model.partial_frames),
+        *(model.host, model.candidates, model.expected, model.partial_frames),
         *(*model.entered.values(), *model.controls.values()),
     ]
 

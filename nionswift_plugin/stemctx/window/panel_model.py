@@ -65,6 +65,7 @@ class PanelModel:
         self.hosts: Any = of([*materials.hosts(), *materials.held_out_hosts()])
         self.host_index: Any = of(0)
         self.candidates: Any = of("")
+        self.expected: Any = of("")
         self.elements: Any = of([PICK, *METALS])
         self.element_index: Any = of(0)
         names = [name for name, _, _ in QUANTITIES]
@@ -154,7 +155,9 @@ def spoken_flags(result: FrameResult, rule: ShownRule) -> str:
     names = [result.species(int(i)) for i in shown_sites(result, rule)]
     counts = sorted(((names.count(n), n) for n in set(names)), key=lambda item: (-item[0], item[1]))
     title = (
-        f"{len(names)} flags: {', '.join(f'{n} {species}' for n, species in counts)}" if names else "No flags"
+        f"{formats.count(len(names), 'flag')}: {', '.join(f'{n} {species}' for n, species in counts)}"
+        if names
+        else "No flags"
     )
     hidden = len(result.where(Decision.FLAG)) - len(names)
     undecided = len(result.undecided())

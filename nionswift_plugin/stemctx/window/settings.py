@@ -14,6 +14,7 @@ from nionswift_plugin.stemctx.context.context_reader import ControlNames
 from nionswift_plugin.stemctx.context.geometry import Geometry
 from nionswift_plugin.stemctx.service.shown import ShownRule
 from nionswift_plugin.stemctx.service.status import LiveSettings
+from stemctx_core.chemistry.prevalence import Expected
 
 logger = logging.getLogger(__name__)
 
@@ -22,17 +23,18 @@ _PROJECTS: Final = 200
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """What a project is about: host, and elements looked for on its metal site."""
+    """What a project is about: host, elements looked for on its metal site, and what is expected of it."""
 
     host: str
     dopants: tuple[str, ...]
+    expected: Expected = Expected()
 
 
 class Remembered(msgspec.Struct, frozen=True):
     """What is kept from one start of Nion Swift to the next.
 
-    Unknown keys are passed over, so that an older version reads the file of a newer one. Host and candidates are kept
-    for every project too, by its identifier. The channel is known by its name, because instruments reorder channels;
+    Unknown keys are passed over, so that an older version reads the file of a newer one. Host, candidates and what is
+    expected are kept for every project too, by its identifier. The channel is known by its name, because instruments reorder channels;
     where the name is gone, it was renamed, and the index holds. `entered_for` says which detector and camera length the
     angles in `user` are those of. `address`, `key` and
     `server_key` (paths) lead to a server on another machine and are written into the file by hand.
@@ -40,6 +42,7 @@ class Remembered(msgspec.Struct, frozen=True):
 
     host: str = "WSe2"
     dopants: tuple[str, ...] = ("V",)
+    expected: Expected = Expected()
     channel_index: int = 0
     partial_frames: bool = True
     user: dict[str, float] = {}
@@ -54,16 +57,16 @@ class Remembered(msgspec.Struct, frozen=True):
     server_key: str = ""
 
     def of_project(self, project: str) -> Remembered:
-        """With host and candidates as they were in a project, where it is known."""
+        """With the sample as it was in a project, where it is known."""
         sample = self.projects.get(project)
         if sample is None:
             return self
-        return msgspec.structs.replace(self, host=sample.host, dopants=sample.dopants)
+        return msgspec.structs.replace(self, **msgspec.structs.asdict(sample))
 
     def for_project(self, project: str) -> Remembered:
-        """With host and candidates kept for a project; projects that were kept long ago make room."""
+        """With the sample kept for a project; projects that were kept long ago make room."""
         others = [(name, sample) for name, sample in self.projects.items() if name != project]
-        kept = dict([*others[1 - _PROJECTS :], (project, Sample(self.host, self.dopants))])
+        kept = dict([*others[1 - _PROJECTS :], (project, Sample(self.host, self.dopants, self.expected))])
         return msgspec.structs.replace(self, projects=kept)
 
     @property
@@ -76,6 +79,7 @@ class Remembered(msgspec.Struct, frozen=True):
         return LiveSettings(
             self.host,
             self.dopants,
+            self.expected,
             self.channel_index,
             self.partial_frames,
             self.user,

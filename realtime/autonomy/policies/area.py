@@ -67,11 +67,6 @@ class Area(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         if not min(self.size_nm) > 0:
             raise InputError(f"An area of {self.size_nm[0]:g} by {self.size_nm[1]:g} nm holds nothing.")
 
-    @property
-    def nm2(self) -> float:
-        """Its size."""
-        return self.size_nm[0] * self.size_nm[1]
-
     def holds(self, position_nm: Pair) -> bool:
         """Whether a point lies in it."""
         return all(

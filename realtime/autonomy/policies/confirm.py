@@ -6,25 +6,18 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import msgspec
-import numpy as np
 
 from realtime.autonomy.limits import LimitReached
 from realtime.autonomy.locating import TargetLost
 from realtime.autonomy.policies.area import Area, FieldScan
 from realtime.autonomy.policies.planning import DosePlanner
-from realtime.autonomy.policies.sites import (
-    SAME_SITE_NM,
-    Finding,
-    Fraction,
-    finding,
-    judged,
-    probability_of,
-    together,
-)
+from realtime.autonomy.policies.sites import Finding, Fraction, judged
+from realtime.autonomy.policies.steps import look_at
 from realtime.autonomy.policies.survey import Fields
+from realtime.autonomy.policies.suspects import Suspect, add_to_all
 from realtime.autonomy.policies.tally import Counts, Findings
 from realtime.autonomy.session import Session
-from realtime.autonomy.views import SessionTarget, View, target_of
+from realtime.autonomy.views import View
 from stemctx_core.chemistry.classes import Role
 from stemctx_core.errors import InputError
 
@@ -72,27 +65,6 @@ class ConfirmResult(msgspec.Struct, frozen=True):
     refused: int
     revisits: int
     ended: str = ""
-
-
-@dataclass
-class _Suspect:
-    """A site in doubt, with all evidence of it so far."""
-
-    name: str
-    target: SessionTarget
-    view: View
-    posterior: dict[str, float]
-    looks: int = 1
-
-    def finding(self) -> Finding:
-        return finding(self.target, self.view, self.posterior, self.looks)
-
-    def add(self, view: View, site: int, prevalence: dict[Role, float] | None) -> None:
-        """Take the evidence of another view."""
-        now = target_of(view, site)
-        self.posterior = together(self.posterior, now.posterior, view.result.candidates, prevalence)
-        self.target, self.view = now, view
-        self.looks += 1
 
 
 def confirm(
@@ -173,7 +145,7 @@ class _Confirmation:
 
     def __post_init__(self) -> None:
         self.found = Findings(self.session)
-        self.undecided: list[tuple[_Suspect, str]] = []
+        self.undecided: list[tuple[Suspect, str]] = []
         self.revisits = 0
 
     def take(self, view: View) -> None:
@@ -183,7 +155,7 @@ class _Confirmation:
             view, species=self.species, min_posterior=self.excluded, reregister=False
         )
         for target in list(targets):
-            suspect = _Suspect(f"{view.key}/site {target.site}", target, view, dict(target.posterior))
+            suspect = Suspect(f"{view.key}/site {target.site}", target, view, dict(target.posterior))
             if not self.settled(suspect) and not self.found.knows(target):
                 suspects.append(suspect)
         while suspects:
@@ -196,9 +168,9 @@ class _Confirmation:
                 self.undecided += [(s, "a limit was reached") for s in (suspect, *suspects)]
                 raise
 
-    def settled(self, suspect: _Suspect) -> bool:
+    def settled(self, suspect: Suspect) -> bool:
         """Whether a site is decided; a wanted one is kept."""
-        share = probability_of(suspect.posterior, self.species)
+        share = suspect.share(self.species)
         if share >= self.sure:
             found = suspect.finding()
             if found.species in self.species:
@@ -206,7 +178,7 @@ class _Confirmation:
             return True
         return share <= self.excluded
 
-    def decide(self, suspect: _Suspect, others: Sequence[_Suspect]) -> None:
+    def decide(self, suspect: Suspect, others: Sequence[Suspect]) -> None:
         """Look again until the site is decided, or it is known why it will not be."""
         lost = 0
         for look in range(self.revisit.looks):
@@ -228,16 +200,16 @@ class _Confirmation:
                     self.give_up(suspect, "it was not found again")
                     return
                 continue
-            self.update(suspect, view, view.site, others)
+            add_to_all(suspect, others, view, view.site, self.prevalence)
             if self.settled(suspect):
-                share = probability_of(suspect.posterior, self.species)
+                share = suspect.share(self.species)
                 self.session.decide(
-                    self.rule, self.evidence(suspect), "found" if share >= self.sure else "excluded"
+                    self.rule, suspect.evidence(), "found" if share >= self.sure else "excluded"
                 )
                 return
         self.give_up(suspect, f"{self.revisit.looks} looks did not decide it")
 
-    def look(self, suspect: _Suspect, dose_e_per_angstrom2: float, number: int) -> View:
+    def look(self, suspect: Suspect, dose_e_per_angstrom2: float, number: int) -> View:
         """Expose the surroundings of a suspect once more."""
         revisit, target, session = self.revisit, suspect.target, self.session
         scan = FieldScan(
@@ -245,49 +217,13 @@ class _Confirmation:
             field_of_view_nm=revisit.field_of_view_nm,
             pixels=revisit.pixels,
         )
-        request = scan.request(session.microscope, (target.y_nm, target.x_nm))
-        evidence = {**self.evidence(suspect), "planned_e_per_angstrom2": dose_e_per_angstrom2}
+        evidence = {**suspect.evidence(), "planned_e_per_angstrom2": dose_e_per_angstrom2}
         session.decide(self.rule, evidence, "revisit")
-        view = session.zoom(
-            target,
-            field_of_view_nm=request.field_of_view_nm,
-            shape=request.shape,
-            dwell_s=request.dwell_s,
-            rule=self.rule,
-            key=f"{suspect.name}/look {number}",
-            within_angstrom=None,
-        )
+        view = look_at(session, target, scan, rule=self.rule, key=f"{suspect.name}/look {number}")
         self.revisits += 1
         return view
 
-    def update(self, suspect: _Suspect, view: View, site: int, others: Sequence[_Suspect]) -> None:
-        """Add what a view says of a suspect, and of others of the same field that lie in it too."""
-        before, seen = suspect.target, suspect.view
-        suspect.add(view, site, self.prevalence)
-        sites = view.result.sites
-        y, x = view.to_nm(sites.y_px, sites.x_px)
-        dy, dx = suspect.target.y_nm - before.y_nm, suspect.target.x_nm - before.x_nm
-        for other in others:
-            if other.view is not seen:
-                continue
-            distance = np.hypot(y - other.target.y_nm - dy, x - other.target.x_nm - dx)
-            row = int(distance.argmin())
-            same = sites.sublattice[row] == seen.result.sites.sublattice[other.target.site]
-            if same and distance[row] < SAME_SITE_NM and judged(view.result, row):
-                other.add(view, row, self.prevalence)
-
-    def give_up(self, suspect: _Suspect, reason: str) -> None:
+    def give_up(self, suspect: Suspect, reason: str) -> None:
         """Leave a site undecided."""
         self.undecided.append((suspect, reason))
-        self.session.decide(self.rule, {**self.evidence(suspect), "reason": reason}, "undecided")
-
-    def evidence(self, suspect: _Suspect) -> dict[str, object]:
-        """What a decision on a site rests on."""
-        return {
-            "site": suspect.name,
-            "view": suspect.view.key,
-            "y_nm": suspect.target.y_nm,
-            "x_nm": suspect.target.x_nm,
-            "posterior": suspect.posterior,
-            "looks": suspect.looks,
-        }
+        self.session.decide(self.rule, {**suspect.evidence(), "reason": reason}, "undecided")

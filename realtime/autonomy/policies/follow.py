@@ -10,7 +10,7 @@ from realtime.autonomy.limits import LimitReached
 from realtime.autonomy.locating import TargetLost
 from realtime.autonomy.microscope import Pair
 from realtime.autonomy.policies.area import FieldScan
-from realtime.autonomy.policies.sites import pause
+from realtime.autonomy.policies.steps import end_at, look_at, pause
 from realtime.autonomy.session import Session
 from realtime.autonomy.views import SessionTarget, View, target_of
 from stemctx_core.errors import InputError
@@ -95,24 +95,14 @@ def follow(
     for number in range(times):
         if number:
             pause(session, every_s)
-        asked = close.request(session.microscope, (target.y_nm, target.x_nm))
         try:
-            view = session.zoom(
-                target,
-                field_of_view_nm=asked.field_of_view_nm,
-                shape=asked.shape,
-                dwell_s=asked.dwell_s,
-                rule=rule,
-                key=f"{rule}/look {number}",
-                within_angstrom=None,
-            )
+            view = look_at(session, target, close, rule=rule, key=f"{rule}/look {number}")
         except TargetLost as why:
             ended = str(why)
             session.decide(rule, {"message": ended}, "end")
             break
         except LimitReached as limit:
-            ended = str(limit)
-            session.decide(rule, {"limit": limit.name, "message": ended}, "end")
+            ended = end_at(session, limit, rule)
             break
         looks += 1
         if view.site is None:

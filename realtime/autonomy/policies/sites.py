@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from realtime.autonomy.limits import Stopped
 from realtime.autonomy.microscope import Pair
-from realtime.autonomy.session import Session
 from realtime.autonomy.views import SessionTarget, View
 from stemctx_core.chemistry import classes
 from stemctx_core.chemistry.classes import Candidate, Role
@@ -22,7 +21,7 @@ from stemctx_core.results import EDGE, FrameResult
 #: of one sublattice.
 SAME_SITE_NM = 0.15
 _LEAST = 1e-12
-_POLL_S = 0.02
+_NOT_JUDGED = (EDGE, NO_LATTICE_HERE, UNKNOWN)
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -114,9 +113,16 @@ def finding(target: SessionTarget, view: View, posterior: Mapping[str, float], l
     )
 
 
+def judged_sites(result: FrameResult) -> NDArray[np.bool_]:
+    """(n,) which sites were judged: they lie inside, on the crystal, and are like one of the candidates."""
+    passed_over = [k for k, reason in enumerate(result.reasons) if reason in _NOT_JUDGED]
+    judged: NDArray[np.bool_] = ~np.isin(result.sites.reason, passed_over)
+    return judged
+
+
 def judged(result: FrameResult, site: int) -> bool:
-    """Whether a site was judged: it lies inside, on the crystal, and is like one of the candidates."""
-    return result.reasons[int(result.sites.reason[site])] not in (EDGE, NO_LATTICE_HERE, UNKNOWN)
+    """Whether one site was judged, as `judged_sites` says it of all."""
+    return result.reasons[int(result.sites.reason[site])] not in _NOT_JUDGED
 
 
 def together(
@@ -151,21 +157,6 @@ def together(
 def probability_of(posterior: Mapping[str, float], species: Collection[str]) -> float:
     """Probability that one of some species stands there."""
     return sum(p for name, p in posterior.items() if name in species)
-
-
-def pause(session: Session, seconds: float) -> None:
-    """Wait with the beam off; end at once where the session is stopped, and do not wait in a dry run.
-
-    Raises
-    ------
-    Stopped
-        Somebody stopped the session.
-    """
-    end = time.monotonic() + (0.0 if session.dry_run else seconds)
-    while (left := end - time.monotonic()) > 0 and not session.is_stopped:
-        time.sleep(min(left, _POLL_S))
-    if session.is_stopped:
-        raise Stopped("The session was stopped while it waited.")
 
 
 def distance_nm(a: Pair, b: Pair) -> float:

@@ -11,6 +11,7 @@ from realtime.autonomy.limits import LimitReached
 from realtime.autonomy.microscope import Pair
 from realtime.autonomy.policies.area import BORDER_NM, Area, FieldScan
 from realtime.autonomy.policies.sites import Finding, Fraction, finding
+from realtime.autonomy.policies.steps import end_at
 from realtime.autonomy.policies.tally import Counts, Findings
 from realtime.autonomy.session import Session
 from realtime.autonomy.views import View
@@ -84,8 +85,7 @@ class Fields:
 
     def end(self, limit: LimitReached) -> None:
         """Scan no more fields."""
-        self.ended = str(limit)
-        self.session.decide(self.rule, {"limit": limit.name, "message": str(limit)}, "end")
+        self.ended = end_at(self.session, limit, self.rule)
 
     def _look(self, number: int, centre: Pair) -> View:
         request = self.scan.request(self.session.microscope, centre)

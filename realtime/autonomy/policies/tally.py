@@ -10,7 +10,14 @@ from scipy.spatial import cKDTree
 
 from realtime.autonomy.microscope import Pair
 from realtime.autonomy.policies.area import Area
-from realtime.autonomy.policies.sites import SAME_SITE_NM, Finding, Fraction, distance_nm, fraction, judged
+from realtime.autonomy.policies.sites import (
+    SAME_SITE_NM,
+    Finding,
+    Fraction,
+    distance_nm,
+    fraction,
+    judged_sites,
+)
 from realtime.autonomy.session import Session
 from realtime.autonomy.views import SessionTarget, View
 from stemctx_core.chemistry import materials
@@ -62,7 +69,7 @@ class Counts:
         sites, area = view.result.sites, self._area
         self._host, self._candidates = view.result.context.host, view.result.candidates
         positions = np.stack(view.to_nm(sites.y_px, sites.x_px), axis=1)
-        counted = np.array([judged(view.result, i) for i in range(len(sites))], bool)
+        counted = judged_sites(view.result)
         away = np.abs(positions - np.array(area.centre_nm))
         counted &= (away <= np.array(area.size_nm) / 2).all(axis=1)
         self._centres.append(view.request.centre_nm)
@@ -101,8 +108,7 @@ class Counts:
             raise InputError(
                 f"{' and '.join(sorted(species))} stand on different sublattices. Count them one after the other."
             )
-        a_nm = materials.host(self._host).a_angstrom / 10
-        per_nm2 = 2 / (3**0.5 * a_nm * a_nm)
+        per_nm2 = 100 / materials.host(self._host).cell_angstrom2
         of = self.judged()[SUBLATTICES.index(sublattices.pop())] if sublattices else 0
         count = sum(f.species in species and self._area.holds((f.y_nm, f.x_nm)) for f in findings)
         return fraction(count, of, per_nm2, confidence)

@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 from realtime.autonomy.limits import LimitReached
 from realtime.autonomy.microscope import Pair
 from realtime.autonomy.policies.area import FieldScan
-from realtime.autonomy.policies.sites import pause
+from realtime.autonomy.policies.steps import end_at, pause
 from realtime.autonomy.registration import register
 from realtime.autonomy.session import Session
 from realtime.autonomy.views import View
@@ -115,8 +115,7 @@ def watch(
         try:
             view = session.look(request, rule=rule, key=f"{rule}/frame {number}")
         except LimitReached as limit:
-            ended = str(limit)
-            session.decide(rule, {"limit": limit.name, "message": ended}, "end")
+            ended = end_at(session, limit, rule)
             break
         taken += 1
         dose += scan.dose_e_per_angstrom2

@@ -51,7 +51,7 @@ class Parts:
             self._write(path, (json.dumps(grid) + "\n").encode())
             return
         try:
-            found = json.loads(path.read_text())
+            found = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise LibraryError(
                 f"{path} cannot be read: {error}. Delete it if the folder is of this plan."

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 
 from stemctx_core.analysis import FrameAnalyzer
 from stemctx_core.chemistry.classes import Role, candidates, priors
-from stemctx_core.chemistry.prevalence import check_prevalence, estimate, parse_prevalence, reweighted, uniform
+from stemctx_core.chemistry.prevalence import (
+    Expected,
+    check_prevalence,
+    estimate,
+    parse_prevalence,
+    reweighted,
+    uniform,
+)
 from stemctx_core.classifier.classifier import Classifier, load_bundle
+from stemctx_core.context import ImagingContext
 from stemctx_core.errors import InputError
+from stemctx_core.following.field_memory import FieldMemory
+from stemctx_core.results import FrameIdentity
 from tests.core.frames import FrameRecipe, make_frame
 from tests.core.judging.test_analysis import context_of
 
@@ -96,12 +107,35 @@ def test_a_posterior_is_weighed_anew() -> None:
     np.testing.assert_allclose(reweighted(posterior, prior, uniform(LISTED)), likelihood, rtol=1e-6)
 
 
+def expecting(context: ImagingContext, text: str) -> ImagingContext:
+    return msgspec.structs.replace(context, expected=Expected.parse(text))
+
+
+def test_what_is_expected_is_said_in_words() -> None:
+    assert Expected.parse(" vac_Se=0.03, V=0.01 ,from image") == Expected((("vac_Se", 0.03), ("V", 0.01)), True)
+    assert str(Expected.parse("V=0.01; from image")) == "V=0.01, from image"
+    assert Expected.parse("  ") == Expected()
+    for text in ("V", "V=2", "from somewhere"):
+        with pytest.raises(InputError, match="is no prevalence"):
+            Expected.parse(text)
+
+
+def test_a_prior_that_is_changed_keeps_what_the_frames_before_showed() -> None:
+    recipe = FrameRecipe(shape=(160, 160), dose_e_per_angstrom2=3e4, seed=5)
+    image, context = make_frame(recipe).image, context_of(recipe)
+    memory = FieldMemory(FrameAnalyzer.shipped())
+    for number, text in enumerate(("", "vac_Se=0.3", "from image")):
+        frame = FrameIdentity("s", number, recipe.shape[0], recipe.shape)
+        result = memory.analyze(image, expecting(context, text), frame)
+        assert result.frames_accumulated == number + 1
+
+
 def test_every_row_says_what_the_prior_did() -> None:
     recipe = FrameRecipe(shape=(160, 160), dose_e_per_angstrom2=3e4, seed=5)
     image, context = make_frame(recipe).image, context_of(recipe)
-    plain = FrameAnalyzer(Classifier(load_bundle()))
-    many = FrameAnalyzer(Classifier(load_bundle()), prevalence={"vac_Se": 0.3})
-    by_default, by_user = plain.analyze(image, context), many.analyze(image, context)
+    analyzer = FrameAnalyzer(Classifier(load_bundle()))
+    by_default = analyzer.analyze(image, context)
+    by_user = analyzer.analyze(image, expecting(context, "vac_Se=0.3"))
     assert by_user.prior[[c.species for c in by_user.candidates].index("vac_Se")] == 0.3
     for mine, default in zip(by_user.rows(), by_default.rows(), strict=True):
         if mine["species"] == default["species"]:
@@ -117,16 +151,15 @@ def test_every_row_says_what_the_prior_did() -> None:
 
 def test_a_frame_may_be_judged_by_its_own_rates() -> None:
     recipe = FrameRecipe(shape=(200, 200), dose_e_per_angstrom2=5e4, seed=6)
-    result = FrameAnalyzer(Classifier(load_bundle()), estimate_prevalence=True).analyze(
-        make_frame(recipe).image, context_of(recipe)
-    )
+    context = expecting(context_of(recipe), "from image")
+    result = FrameAnalyzer(Classifier(load_bundle())).analyze(make_frame(recipe).image, context)
     assert any(w.startswith("Prior estimated from the image:") for w in result.warnings)
     assert result.prior != priors(result.candidates)
 
 
 def test_a_prevalence_of_another_material_is_a_refusal() -> None:
     recipe = FrameRecipe(shape=(128, 128), seed=7)
-    analyzer = FrameAnalyzer(Classifier(load_bundle()), prevalence={"vac_Te": 0.1})
-    result = analyzer.analyze(make_frame(recipe).image, context_of(recipe))
+    context = expecting(context_of(recipe), "vac_Te=0.1")
+    result = FrameAnalyzer(Classifier(load_bundle())).analyze(make_frame(recipe).image, context)
     assert result.refusal is not None
     assert "vac_Te" in result.refusal.reason

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import pytest
 from scipy import stats
 
 from stemctx_core.dataset.counting import TABLE_LIMIT, poisson, stream, uniform
+from stemctx_core.kernels.compiled import compiled
 
 _DRAWS = 200_000
 
 
-@numba.njit()
+@compiled()
 def poisson_numbers(mean, seed):  # type: ignore[no-untyped-def]
     """One Poisson number for each mean of a one-dimensional array, as float32, from stream 0 of a seed."""
     state = stream(seed, 0)

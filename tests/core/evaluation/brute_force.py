@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Final
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp, ndtri
@@ -21,6 +20,7 @@ from stemctx_core.contrast.patches import sample_offsets
 from stemctx_core.dataset.groups import Group
 from stemctx_core.dataset.patches import neighbour_defects
 from stemctx_core.errors import InputError
+from stemctx_core.kernels.compiled import compiled
 from stemctx_core.scene import Scene, host_rows
 from stemctx_core.simulation.library import ResponseLibrary
 from stemctx_core.simulation.render import REACH_ANGSTROM, SQUARED_STEP
@@ -109,7 +109,7 @@ def _means(
     return found
 
 
-@numba.njit(cache=True)
+@compiled()
 def _render(tables, source, kinds, places, factors, offsets):  # type: ignore[no-untyped-def]
     images = np.zeros((len(kinds), len(offsets)))
     for d in range(len(kinds)):

@@ -14,6 +14,7 @@ from stemctx_core import metrics
 from stemctx_core.analysis import FrameAnalyzer
 from stemctx_core.chemistry import classes, materials
 from stemctx_core.chemistry.classes import Role
+from stemctx_core.chemistry.prevalence import Expected
 from stemctx_core.context import ImagingContext, Known, Source
 from stemctx_core.judging.pairing import combine
 from stemctx_core.results import FrameResult
@@ -36,7 +37,7 @@ Seen = list[tuple[NDArray[np.float32], ImagingContext]]
 
 @lru_cache(maxsize=1)
 def analyzer() -> FrameAnalyzer:
-    return FrameAnalyzer(FrameAnalyzer.shipped().classifier, shipped_library(), prevalence=PREVALENCE)
+    return FrameAnalyzer(FrameAnalyzer.shipped().classifier, shipped_library())
 
 
 def scan(
@@ -45,6 +46,7 @@ def scan(
     """One scan on two detectors: the same columns, displaced and brightened alike, electrons counted apart."""
     rng = np.random.default_rng(seed)
     listed = classes.candidates(host, (dopant,))
+    expected = Expected(tuple((role.value, rate) for role, rate in PREVALENCE.items()))
     size = SIDE * PIXEL
     lattice, sublattice = _honeycomb(materials.host(host).a_angstrom, 0.72 * size + 12)
     turn = rng.uniform(0, 2 * np.pi)
@@ -63,7 +65,7 @@ def scan(
         clean = render_columns((SIDE, SIDE), PIXEL, moved / PIXEL, which, tables, brightness)
         image = count_electrons(clean + 0.03 * tables[0, 0], dose, PIXEL, rng)
         told = [Known(v, Source.USER) for v in (80.0, 30.0, inner, outer, PIXEL)]
-        seen.append((image, ImagingContext(host, (dopant,), *told)))
+        seen.append((image, ImagingContext(host, (dopant,), *told, expected=expected)))
     return seen, positions / PIXEL, which
 
 

@@ -31,6 +31,10 @@ def test_a_number_of_any_size(value: float, said: str) -> None:
     assert formats.number(value) == said
 
 
+def test_one_thing_is_not_many() -> None:
+    assert [formats.count(n, "flag") for n in (0, 1, 2)] == ["0 flags", "1 flag", "2 flags"]
+
+
 def test_units_follow() -> None:
     assert formats.dose(1e4) == "10⁴ e/Å²"
     assert formats.density(1.23e13) == "1.2 × 10¹³ cm⁻²"

@@ -269,7 +269,7 @@ def test_warnings_do_not_fail() -> None:
     assert examination.in_words([trouble("a", "b", "c")]).splitlines() == [
         "trouble  a: b",
         "         fix: c",
-        "Live flagging would not work here, or not safely: 1 to be mended, 0 warnings.",
+        "Live flagging would not work here, or not safely: 1 trouble to be mended, 0 warnings.",
     ]
 
 

@@ -11,7 +11,7 @@ import pytest
 from nionswift_plugin.stemctx.flags import actions
 from sim.headless import HeadlessMicroscope
 from sim.instrument import MicroscopeSettings
-from sim.scan_device import shot
+from sim.shot import shot
 from stemctx_core.errors import InputError
 
 SETTINGS = MicroscopeSettings(size=(128, 128), fov_nm=5.0, drift_nm_per_s=(0.0, 0.0))

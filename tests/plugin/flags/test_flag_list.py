@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from nion.ui import Declarative
 
 from nionswift_plugin.stemctx.flags import actions
 from nionswift_plugin.stemctx.flags.flag_list import FlagListHandler
@@ -20,9 +21,13 @@ from nionswift_plugin.stemctx.flags.labels import FILE_NAME
 from nionswift_plugin.stemctx.flags.marks import MOST_FIELDS, MOST_OF_A_FIELD, Mark, Marks
 from nionswift_plugin.stemctx.service.passes import ShownFlag, is_whole, shown_flags
 from nionswift_plugin.stemctx.service.shown import ShownRule
+from nionswift_plugin.stemctx.service.status import FrameOrigin
+from nionswift_plugin.stemctx.window.feed import LiveFeed
 from nionswift_plugin.stemctx.window.settings import Settings, SettingsFile
 from sim.geometry import ScanArea
-from sim.scan_device import shot
+from sim.shot import shot
+from stemctx_core.chemistry.classes import priors
+from stemctx_core.chemistry.prevalence import Expected
 from stemctx_core.labelling import hand_labels
 from stemctx_core.labelling.hand_labels import Judgement
 from stemctx_core.results import CSV_COLUMNS, Decision
@@ -39,18 +44,12 @@ def live(tmp_path: Path, server_address: str) -> Iterator[tuple[Swift, Any, Flag
         plug_in.window_opened(s.window)
         handler = FlagListHandler(plug_in.feed, Settings(SettingsFile(tmp_path)), s.window)
         plug_in.start()
-        s.pump(lambda: handler.rows, 60.0)
+        s.pump(lambda: handler.rows)
         yield s, plug_in, handler
         handler.close()
         plug_in.stop()
-        s.scan.abort_playing(sync_timeout=10.0)
+        s.scan.abort_playing(sync_timeout=60.0)
         s.window.periodic()
-
-
-def hold(s: Swift, plug_in: Any) -> None:
-    """End the scan, so that what is on the screen stays."""
-    s.scan.abort_playing(sync_timeout=10.0)
-    s.pump(lambda: plug_in.ui._pending == {})
 
 
 def test_rows_are_sorted_by_what_is_asked_for() -> None:
@@ -61,8 +60,8 @@ def test_rows_are_sorted_by_what_is_asked_for() -> None:
         assert sorted(map(id, ordered)) == sorted(map(id, rows))
         if order != "Dose":  # of one frame it is the same everywhere
             assert in_order(rows, order, backwards=True) != ordered
-    by_probability = [r.probability for r in in_order(rows, "Probability")]
-    assert by_probability == sorted(by_probability, reverse=True)
+    by_probability = [(-round(r.probability, 2), r.y_px, r.x_px) for r in in_order(rows, "Probability")]
+    assert by_probability == sorted(by_probability), "what is shown alike keeps the order of its place"
     by_place = [(r.y_px, r.x_px) for r in in_order(rows, "Position")]
     assert by_place == sorted(by_place)
     classes = [r.species for r in in_order(rows, "Class")]
@@ -82,6 +81,46 @@ def test_a_row_says_what_is_known_of_a_flag() -> None:
     (older,) = rows_of([ShownFlag(result, flag, True)], passes=3)
     assert older.dose_e_per_angstrom2 == pytest.approx(2 * result.calibration.dose_e_per_angstrom2)
     assert "older" in older.text()
+
+
+def test_a_row_says_what_the_expected_rates_did() -> None:
+    result = judged()
+    (species, *_) = result.flag_counts()
+    expected = Expected(((species, 0.9),))
+    context = msgspec.structs.replace(result.context, expected=expected)
+    prior = priors(result.candidates, expected.prevalence)
+    # As if these posteriors were found with so many of them expected: fewer make them less sure.
+    rows = rows_of(
+        shown_flags(dataclasses.replace(result, context=context, prior=prior), None, ShownRule()), passes=1
+    )
+    doubted = [row for row in rows if row.species == species and row.probability < 1]
+    assert doubted
+    assert all(row.usual_probability < row.probability for row in doubted)
+    assert "by usual rates)" in min(doubted, key=lambda row: row.probability).text()
+    assert not any("usual" in row.text() for row in rows_of(shown_flags(result, None, ShownRule()), passes=1))
+
+
+def test_a_click_chooses_a_row(tmp_path: Path) -> None:
+    """What a click changes is the selection of the list that Nion makes."""
+    result = judged()
+    drifted = dataclasses.replace(result, sites=dataclasses.replace(result.sites, y_px=result.sites.y_px + 0.2))
+    with swift(tmp_path) as s:
+        feed = LiveFeed()
+        handler = FlagListHandler(feed, Settings(SettingsFile(None)), s.window)
+        widget = Declarative.DeclarativeWidget(s.window.ui, s.window.event_loop, handler)
+        feed.show(result, FrameOrigin("some_scan", "a", ("field",), 1, 1))
+        assert not handler.can_act.value
+        handler.list_box.set_selected_index(1)
+        chosen = handler.rows[1]
+        assert handler.chosen is chosen
+        assert handler.can_act.value
+        feed.show(drifted, FrameOrigin("some_scan", "a", ("field",), 2, 2))
+        assert handler.chosen is not None
+        assert handler.chosen.y_px == pytest.approx(chosen.y_px + 0.2)
+        assert handler.list_box.selected_items == {1}
+        handler.list_box.set_selected_index(0)
+        assert handler.chosen is handler.rows[0]
+        widget.close()
 
 
 def test_the_list_follows_the_screen_and_the_choice_follows_its_site(
@@ -110,7 +149,7 @@ def test_the_list_follows_the_screen_and_the_choice_follows_its_site(
 
 def test_the_rule_of_what_is_shown_is_that_of_the_list(live: tuple[Swift, Any, FlagListHandler]) -> None:
     s, plug_in, handler = live
-    hold(s, plug_in)
+    s.hold(plug_in)
     count = len(handler.rows)
     plug_in.feed.use(ShownRule(probability=2.0))
     assert handler.rows == []
@@ -122,16 +161,16 @@ def test_the_rule_of_what_is_shown_is_that_of_the_list(live: tuple[Swift, Any, F
 def test_a_flag_is_centred_and_looked_at_closer(live: tuple[Swift, Any, FlagListHandler]) -> None:
     """Where the defect lies in the next frame is what proves every sign."""
     s, plug_in, handler = live
-    s.scan.abort_playing(sync_timeout=10.0)
+    s.scan.abort_playing(sync_timeout=60.0)
     p = s.scan.get_current_frame_parameters()
     p.rotation_rad, p.center_nm = 0.4, (2.0, -3.0)
     s.scan.set_current_frame_parameters(p)
     plug_in.start()
     old = plug_in.feed.result
     s.pump(
-        lambda: handler.rows and plug_in.feed.result is not old and plug_in.feed.origin.field[2] == -3.0, 60.0
+        lambda: handler.rows and plug_in.feed.result is not old and plug_in.feed.origin.field[2] == -3.0,
     )
-    hold(s, plug_in)
+    s.hold(plug_in)
     handler.row_chosen(None, 0)
     chosen = handler.chosen
     assert chosen is not None
@@ -153,7 +192,6 @@ def test_a_flag_is_centred_and_looked_at_closer(live: tuple[Swift, Any, FlagList
             and plug_in.feed.origin.field[4] == actions.ZOOM_NM
             and is_whole(plug_in.feed.result)  # rows that come before the middle do not show it
         ),
-        60.0,
     )
     pixel = plug_in.feed.result.calibration.pixel_size_angstrom / 10
     middle = [
@@ -167,7 +205,7 @@ def test_a_flag_is_centred_and_looked_at_closer(live: tuple[Swift, Any, FlagList
 
 def test_the_image_is_zoomed_without_a_scan(live: tuple[Swift, Any, FlagListHandler]) -> None:
     s, plug_in, handler = live
-    hold(s, plug_in)
+    s.hold(plug_in)
     handler.row_chosen(None, 0)
     handler.zoom_clicked(None)
     chosen, display = handler.chosen, s.live_display()
@@ -194,7 +232,7 @@ def test_a_subscan_around_a_flag_goes_into_the_library(live: tuple[Swift, Any, F
         new = [i for i in s.document_model.data_items if i not in before and "around" in i.title]
         return new[0] if new else None
 
-    item = s.pump(made, 60.0)
+    item = s.pump(made)
     assert item.title == f"HAADF Subscan around {chosen.species}" or chosen.species in item.title
     assert item.xdata.data_shape[0] >= 128
     sub = shot(item.xdata.metadata).geometry
@@ -217,7 +255,7 @@ def test_subscans_lie_where_they_should_whatever_the_shape_and_rotation() -> Non
 
 def test_labels_are_kept_and_marked(live: tuple[Swift, Any, FlagListHandler], tmp_path: Path) -> None:
     s, plug_in, handler = live
-    hold(s, plug_in)
+    s.hold(plug_in)
     path = tmp_path / FILE_NAME
     given = []
     for n, click in enumerate((handler.accept_clicked, handler.reject_clicked, handler.relabel_clicked)):
@@ -228,7 +266,8 @@ def test_labels_are_kept_and_marked(live: tuple[Swift, Any, FlagListHandler], tm
         given.append((chosen, handler.species.value))
         click(None)
         s.pump(lambda n=n: path.exists() and len(hand_labels.read(path).labels) == n + 1)
-        s.pump(lambda: handler.said.value.startswith("Kept"))
+        s.pump(lambda n=n: handler.texts.value[n].split()[0] == "✓✗→"[n])  # marked once it is in the file
+        assert handler.said.value.startswith("Kept")
     labels = hand_labels.read(path).labels
     assert [label.judgement for label in labels] == list(Judgement)
     for label, (row, species) in zip(labels, given, strict=True):
@@ -270,7 +309,7 @@ def test_marks_are_bounded_and_go_with_a_site_that_drifts() -> None:
 
 def test_every_site_is_exported(live: tuple[Swift, Any, FlagListHandler], tmp_path: Path) -> None:
     s, plug_in, handler = live
-    hold(s, plug_in)
+    s.hold(plug_in)
     handler._tasks.export(tmp_path / "sites.csv")
     with (tmp_path / "sites.csv").open() as file:
         rows = list(csv.DictReader(file))

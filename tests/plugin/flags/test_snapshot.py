@@ -16,7 +16,7 @@ from nionswift_plugin.stemctx.flags import snapshot as module
 from nionswift_plugin.stemctx.flags.snapshot import METADATA_KEY, MOST_POINTS, snapshot
 from nionswift_plugin.stemctx.overlay.composite import FlagsGraphic
 from nionswift_plugin.stemctx.service.shown import ShownRule
-from nionswift_plugin.stemctx.service.tap import TappedFrame
+from nionswift_plugin.stemctx.service.tapped_frame import TappedFrame
 from stemctx_core.look.colours import ROLE_COLOURS
 from stemctx_core.results import Decision
 from tests.plugin.results import SHAPE, judged

@@ -18,6 +18,7 @@ from nionswift_plugin.stemctx.service.shown import DEFECT_ROLES, ShownRule
 from nionswift_plugin.stemctx.window.panel_model import ENTROPY_STEPS, PROBABILITY_STEPS
 from nionswift_plugin.stemctx.window.settings import FILE_NAME, Sample
 from stemctx_core.chemistry.classes import Role
+from stemctx_core.chemistry.prevalence import Expected
 from stemctx_core.context import Known, Missing, Source
 from stemctx_core.look.colours import ROLE_COLOURS, ROLE_WORDS
 from tests.plugin.swift import Swift, loaded, swift
@@ -75,6 +76,23 @@ def test_what_is_typed_is_used_and_what_is_wrong_is_said_until_it_is_right(
     assert plug_in.remembered.user == {"inner_mrad": 62.5}
     kept = json.loads((tmp_path / FILE_NAME).read_text())
     assert (kept["host"], kept["user"]) == ("WS2", {"inner_mrad": 62.5})
+
+
+def test_what_is_expected_is_typed_and_kept_with_the_project(
+    opened: tuple[Swift, Any, Any], tmp_path: Path
+) -> None:
+    _, plug_in, panel = opened
+    expected = entry(panel, "How often a class or a species")
+    expected.editing_finished("vac_Se=0.05; from image")
+    assert plug_in.remembered.live().expected == Expected((("vac_Se", 0.05),), from_image=True)
+    assert plug_in.model.expected.value == "vac_Se=0.05, from image"
+    kept = json.loads((tmp_path / FILE_NAME).read_text())
+    assert [sample["expected"]["rates"] for sample in kept["projects"].values()] == [[["vac_Se", 0.05]]]
+    expected.editing_finished("vac_Te=0.05")
+    assert "There is no species or role 'vac_Te' here" in plug_in.model.problem.value
+    expected.editing_finished("")
+    assert plug_in.remembered.expected == Expected()
+    assert plug_in.model.problem.value == ""
 
 
 def test_host_and_elements_are_picked(opened: tuple[Swift, Any, Any]) -> None:

@@ -23,7 +23,7 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 def _run(script: str, cwd: Path) -> str:
     ended = subprocess.run(
         [sys.executable, str(EXAMPLES / f"{script}.py")],
-        capture_output=True, text=True, check=False, timeout=110, cwd=cwd, env={**os.environ, **ONE_THREAD},
+        capture_output=True, text=True, check=False, timeout=300, cwd=cwd, env={**os.environ, **ONE_THREAD},
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     assert "Traceback" not in ended.stderr

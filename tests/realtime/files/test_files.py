@@ -18,6 +18,7 @@ from realtime.files.densities import cell_cm2, densities, interval, pooled
 from realtime.files.finding import find_files, scan_of
 from realtime.files.judging import JudgeSettings
 from realtime.files.running import ALL_JUDGED, NONE_JUDGED, SOME_JUDGED, Request, run
+from realtime.files.writing import Answers
 from stemctx_core.classifier.classifier import load_bundle
 from stemctx_core.errors import BundleError, InputError
 from stemctx_core.reading.declared import Declared, DetectorAngles
@@ -46,10 +47,9 @@ def frame() -> np.ndarray:
 
 
 def request(folder: Path, *paths: Path, **changes: Any) -> Request:
-    asked: dict[str, Any] = {
-        "paths": paths, "options": OPTIONS, "judge": JudgeSettings(), "output": folder / "sites.csv",
-    }  # fmt: skip
-    return Request(**(asked | changes))
+    written = {name: changes.pop(name) for name in Answers.__struct_fields__ if name in changes}
+    answers = Answers(**({"output": folder / "sites.csv"} | written))
+    return Request(paths, changes.pop("options", OPTIONS), JudgeSettings(), answers, **changes)
 
 
 def test_a_folder_is_judged_and_what_cannot_be_read_or_judged_is_told(
@@ -79,7 +79,7 @@ def test_a_folder_is_judged_and_what_cannot_be_read_or_judged_is_told(
     assert float(images["a.npy"]["vac_Se_per_cm2"]) > 0
     assert images["a.npy"]["inner_mrad_source"] == "user: --inner-mrad"
     page = report.read_text()
-    assert page.count("<figure") == int(images["a.npy"]["flags"]) + int(images["b.tif"]["flags"])
+    assert page.count('class="piece"') == int(images["a.npy"]["flags"]) + int(images["b.tif"]["flags"])
     assert "broken.tif" in page
     assert 'src="http' not in page
     assert not list(tmp_path.glob("*.part"))

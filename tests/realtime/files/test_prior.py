@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from realtime.client.supervisor import LocalServer
 from realtime.files.judging import Judge, JudgeSettings
 from stemctx_core.chemistry.classes import priors
 from stemctx_core.errors import InputError
@@ -28,14 +29,15 @@ def test_an_image_is_judged_by_its_own_rates_and_all_columns_at_once() -> None:
     assert result.timing_ms["refining"] > 0
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        JudgeSettings(server="tcp://127.0.0.1:1", prevalence=("vac_Se=0.1",)),
-        JudgeSettings(server="tcp://127.0.0.1:1", estimate_prevalence=True),
-        JudgeSettings(server="tcp://127.0.0.1:1", thorough=True),
-    ],
-)
-def test_a_server_judges_in_its_own_way(settings: JudgeSettings) -> None:
+def test_a_server_judges_by_the_prior_that_it_is_told() -> None:
+    with (
+        LocalServer() as server,
+        Judge(JudgeSettings(server=server.address, prevalence=("vac_Se=0.08",))) as judge,
+    ):
+        result = judge.one(make_frame(RECIPE).image, context_of(RECIPE), FrameIdentity())
+    assert result.prior == pytest.approx(priors(result.candidates, {"vac_Se": 0.08}))
+
+
+def test_a_server_judges_in_one_go() -> None:
     with pytest.raises(InputError, match="--thorough"):
-        Judge(settings)
+        Judge(JudgeSettings(server="tcp://127.0.0.1:1", thorough=True))

@@ -31,7 +31,7 @@ from stemctx_core.labelling import hand_labels
 from stemctx_core.labelling.book import Book, open_book
 from stemctx_core.labelling.records import Kind
 from tests.core.frames import FrameRecipe, make_frame
-from tests.realtime.labelling import ask, make_book, serving
+from tests.realtime.label_book import ask, make_book, serving
 
 
 @pytest.fixture(scope="module")

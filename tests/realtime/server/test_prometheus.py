@@ -11,13 +11,13 @@ from realtime.client import DefectClient
 from realtime.server.prometheus import metrics_page
 from stemctx_core.errors import PortInUse
 from tests.realtime.processes import server_process
-from tests.realtime.support import context, image, serving
+from tests.realtime.support import PATIENCE_S, context, image, reserved_port, serving
 
 parser = pytest.importorskip("prometheus_client.parser", reason="prometheus-client is not installed")
 
 
 def scrape(port: int) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE_S) as page:
         families = parser.text_string_to_metric_families(page.read().decode())
         samples = [sample for family in families for sample in family.samples]
     found: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
@@ -48,10 +48,11 @@ def test_counters_and_latencies_are_scraped() -> None:
 
 
 def test_a_server_process_shows_its_page_on_this_machine_only() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with server_process("--prometheus-port", str(port)) as address, DefectClient(address) as client:
+    with (
+        reserved_port() as port,
+        server_process("--prometheus-port", str(port)) as address,
+        DefectClient(address) as client,
+    ):
         client.analyze(image(), context())
         assert scrape(port)["stemctx_events_total"][(("event", "frames_answered"),)] == 1
         with pytest.raises(OSError, match="refused"), socket.create_connection(("127.0.0.2", port), 5):

@@ -12,8 +12,8 @@ from realtime.server.pipeline import FramePipeline
 from realtime.wire import protocol
 from realtime.wire.messages import FrameRequest, RowsRequest, Status, WireError
 from stemctx_core.results import FrameIdentity
-from tests.realtime.server.test_server import peer
-from tests.realtime.support import KnownAnswers, context, serving, wait_for
+from tests.realtime.server.test_server import peer, received
+from tests.realtime.support import Held, KnownAnswers, context, serving, wait_for
 from tests.realtime.wire.test_codec import LIMITS, parts_of, status_of
 
 SESSION = b"r" * 16
@@ -124,12 +124,14 @@ def test_a_server_judges_the_rows_so_far_and_asks_for_those_it_lacks() -> None:
 
 
 def test_rows_of_a_request_that_was_replaced_are_not_lost() -> None:
-    analyzer = KnownAnswers(sleep_s=0.3)
+    analyzer = Held()
     with serving(analyzer) as server, peer(server.port) as client:
         client.ask(rows(0, 5), {"image": WHOLE[:5]})
         wait_for(lambda: len(analyzer.seen) == 1)
         client.ask(rows(5, 9), {"image": WHOLE[5:9]})
         client.ask(rows(9, 12), {"image": WHOLE[9:12]})
+        received(server, 3)
+        analyzer.go.set()
         ended = {reply.id: reply.status for reply, _ in (client.reply() for _ in range(3))}
     assert ended == {5: Status.OK, 9: Status.STALE, 12: Status.OK}
     assert [frame.valid_rows for frame in analyzer.seen] == [5, 12]

@@ -27,7 +27,16 @@ from realtime.wire.messages import (
 )
 from stemctx_core.errors import InputError, SecurityError
 from stemctx_core.results import FrameIdentity
-from tests.realtime.support import RAISE, KnownAnswers, context, image, serving, wait_for
+from tests.realtime.support import (
+    PATIENCE_S,
+    RAISE,
+    Held,
+    KnownAnswers,
+    context,
+    image,
+    serving,
+    wait_for,
+)
 
 SESSION = b"a" * 16
 
@@ -39,7 +48,7 @@ class RawPeer:
         self._context: zmq.Context[Any] = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.setsockopt(zmq.RCVTIMEO, 5000)
+        self._socket.setsockopt(zmq.RCVTIMEO, int(1e3 * PATIENCE_S))
         self._socket.connect(f"tcp://127.0.0.1:{port}")
 
     def send(self, parts: list[Any]) -> None:
@@ -51,12 +60,23 @@ class RawPeer:
     def reply(self) -> tuple[Reply, protocol.Arrays]:
         return protocol.decode_reply(self._socket.recv_multipart())
 
-    def is_silent(self, milliseconds: int = 200) -> bool:
+    def is_silent(self, milliseconds: int) -> bool:
         return not self._socket.poll(milliseconds)
+
+    def assert_nothing_but(self, asked: Hello) -> None:
+        """Whatever was sent before this hello got no answer: a server answers in the order in which it is asked."""
+        self.ask(asked)
+        reply, _ = self.reply()
+        assert (reply.session, reply.id, reply.status) == (asked.session, asked.id, Status.OK)
 
     def close(self) -> None:
         self._socket.close(0)
         self._context.term()
+
+
+def received(server: DefectServer, frames: int) -> None:
+    """Wait until so many frames have come in."""
+    wait_for(lambda: server.telemetry.counters().get("frames_received", 0) == frames)
 
 
 @contextlib.contextmanager
@@ -88,7 +108,7 @@ def test_garbage_is_answered_only_where_it_bears_our_magic_and_the_server_goes_o
     with serving() as server, peer(server.port) as client:
         for stranger in ([b""], [b"\x80\x04K\x01."], [b"x"] * 1000, [b"HTTP", b"GET /"]):
             client.send(stranger)
-        assert client.is_silent()
+        client.assert_nothing_but(Hello(session=SESSION, id=8))
         client.send([b"STX1\1\0", b"\xc1"])
         assert client.reply()[0].status is Status.BAD_REQUEST
         client.send([b"STX1\2\0", b"another header"])
@@ -107,10 +127,10 @@ def test_a_request_too_large_is_told_and_one_far_too_large_drops_only_its_sender
         reply, _ = client.reply()
         assert (reply.status, reply.id) == (Status.TOO_LARGE, 1)
         client.ask(frame(2), {"image": np.zeros((1000, 1000), np.float32)})
-        assert client.is_silent()
         with peer(server.port) as other:
             other.ask(frame(3), {"image": image()})
             assert other.reply()[0].status is Status.OK
+        assert client.is_silent(200)
 
 
 def test_the_sum_of_many_parts_is_bounded_too() -> None:
@@ -124,37 +144,44 @@ def test_the_sum_of_many_parts_is_bounded_too() -> None:
 
 
 def test_the_newest_frame_of_a_client_wins_and_the_others_are_told() -> None:
-    analyzer = KnownAnswers(sleep_s=0.3)
+    analyzer = Held()
     with serving(analyzer) as server, peer(server.port) as client:
         client.ask(frame(1), {"image": image()})
         wait_for(lambda: len(analyzer.seen) == 1)
         for number in (2, 3, 4):
             client.ask(frame(number), {"image": image()})
+        received(server, 4)
+        analyzer.go.set()
         ended = {r.id: r.status for r, _ in (client.reply() for _ in range(4))}
     assert ended == {1: Status.OK, 2: Status.STALE, 3: Status.STALE, 4: Status.OK}
     assert [seen.frame_index for seen in analyzer.seen] == [1, 4]
 
 
 def test_a_frame_that_waited_beyond_its_deadline_is_skipped() -> None:
-    analyzer = KnownAnswers(sleep_s=0.3)
+    analyzer = Held()
     with serving(analyzer) as server, peer(server.port) as one, peer(server.port) as two:
         one.ask(frame(1), {"image": image()})
         wait_for(lambda: len(analyzer.seen) == 1)
         two.ask(frame(2, b"b" * 16, deadline_ms=50.0), {"image": image()})
+        received(server, 2)
+        time.sleep(0.06)
+        analyzer.go.set()
         assert two.reply()[0].status is Status.STALE
     assert len(analyzer.seen) == 1
 
 
 def test_clients_take_turns() -> None:
-    analyzer = KnownAnswers(sleep_s=0.05)
+    analyzer = Held()
     with serving(analyzer) as server, peer(server.port) as flood, peer(server.port) as modest:
         for number in range(1, 200):
             flood.ask(frame(number), {"image": image()})
         modest.ask(frame(1000, b"b" * 16), {"image": image(sites=3)})
-        started = time.monotonic()
+        received(server, 200)
+        analyzer.go.set()
         reply, arrays = modest.reply()
-        assert time.monotonic() - started < 1.0
     assert (reply.id, len(arrays["y_px"])) == (1000, 3)
+    # After the frame that was at work when it came, and at most one that waited before it.
+    assert [seen.frame_index for seen in analyzer.seen].index(1000) <= 2
 
 
 def test_a_model_that_fails_is_told_and_the_next_frame_is_judged() -> None:
@@ -169,7 +196,7 @@ def test_a_model_that_fails_is_told_and_the_next_frame_is_judged() -> None:
 
 
 def test_cancel_takes_a_waiting_frame_back_and_silences_a_running_one() -> None:
-    analyzer = KnownAnswers(sleep_s=0.3)
+    analyzer = Held()
     with serving(analyzer) as server, peer(server.port) as client:
         client.ask(frame(1), {"image": image()})
         wait_for(lambda: len(analyzer.seen) == 1)
@@ -178,10 +205,11 @@ def test_cancel_takes_a_waiting_frame_back_and_silences_a_running_one() -> None:
         reply, _ = client.reply()
         assert (reply.id, reply.status) == (2, Status.STALE)
         client.ask(Cancel(session=SESSION, id=4, target=1))
-        assert client.is_silent(600)
-        client.ask(frame(5), {"image": image()})
-        assert client.reply()[0].id == 5
-    assert [seen.frame_index for seen in analyzer.seen] == [1, 5]
+        client.assert_nothing_but(Hello(session=SESSION, id=5))
+        analyzer.go.set()
+        client.ask(frame(6), {"image": image()})
+        assert client.reply()[0].id == 6
+    assert [seen.frame_index for seen in analyzer.seen] == [1, 6]
 
 
 def test_patches_are_answered_unsupported_by_an_analyzer_without_them() -> None:
@@ -237,13 +265,13 @@ def test_more_clients_than_allowed_are_told_so_until_one_says_goodbye() -> None:
         two.ask(Hello(session=b"b" * 16, id=1))
         assert two.reply()[0].status is Status.BUSY
         one.ask(Bye(session=SESSION, id=2))
-        time.sleep(0.1)
+        wait_for(lambda: server.telemetry.counters()["messages"] == 3)
         two.ask(Hello(session=b"b" * 16, id=2))
         assert two.reply()[0].status is Status.OK
 
 
 def test_a_server_that_ends_tells_who_waits() -> None:
-    analyzer = KnownAnswers(sleep_s=0.3)
+    analyzer = Held()
     server = DefectServer(analyzer, Endpoint())
     thread = threading.Thread(target=server.serve, name="stemctx-test-server")
     thread.start()
@@ -251,10 +279,11 @@ def test_a_server_that_ends_tells_who_waits() -> None:
         client.ask(frame(1), {"image": image()})
         wait_for(lambda: len(analyzer.seen) == 1)
         client.ask(frame(2), {"image": image()})
-        time.sleep(0.1)
+        received(server, 2)
         server.stop()
+        analyzer.go.set()
         ended = {r.id: r.status for r, _ in (client.reply() for _ in range(2))}
-    thread.join(5)
+    thread.join(PATIENCE_S)
     assert not thread.is_alive()
     assert ended == {1: Status.OK, 2: Status.SHUTTING_DOWN}
 

@@ -80,14 +80,14 @@ class Window:
         self._manage("-r", _TITLE, "-b", "add,maximized_vert,maximized_horz")
         time.sleep(1.5)  # Nion Swift draws in threads of its own
         path = self.folder / f"{name}.png"
-        subprocess.run(["import", "-display", self.display, "-window", "root", path], check=True, timeout=60)
+        subprocess.run(["import", "-display", self.display, "-window", "root", path], check=True, timeout=300)
         folder = os.environ.get(SCREENSHOTS)
         if folder and self.keep:
             Path(folder).mkdir(parents=True, exist_ok=True)
             # Ten levels of each colour: the noise of a scan is what fills a file.
             small = ["-resize", "1200x", "+dither", "-posterize", "10", "-strip"]
             kept = Path(folder, f"{self.keep}_{name}.png")
-            subprocess.run(["convert", path, *small, kept], check=True, timeout=60)
+            subprocess.run(["convert", path, *small, kept], check=True, timeout=300)
 
     def _manage(self, *command: str) -> None:
         environment = {**os.environ, "DISPLAY": self.display}

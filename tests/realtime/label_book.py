@@ -77,7 +77,7 @@ class Server:
         reader = threading.Thread(target=lambda: lines.put(process.stdout.readline()))  # type: ignore[union-attr]
         reader.start()
         try:
-            self.address = lines.get(timeout=60).split()[-1]
+            self.address = lines.get(timeout=120).split()[-1]
         except queue.Empty:
             process.kill()
             raise
@@ -93,7 +93,7 @@ class Server:
             return 0, ""
         self._process = None
         process.send_signal(by)
-        told, _ = process.communicate(timeout=30)
+        told, _ = process.communicate(timeout=60)
         return process.returncode, told
 
 
@@ -120,7 +120,7 @@ def ask(
         headers or {}
     )
     data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
-    link = http.client.HTTPConnection(at.hostname or "", at.port or 0, timeout=20)
+    link = http.client.HTTPConnection(at.hostname or "", at.port or 0, timeout=300)
     try:
         link.putrequest(method or ("GET" if data is None else "POST"), at.path + path, skip_host=True)
         for name, value in sent.items():

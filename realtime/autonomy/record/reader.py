@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, TypeVar
 
-import msgspec
-import numpy as np
-
-from realtime.autonomy.microscope import ScannedFrame, ScanRequest
-from realtime.autonomy.record_events import (
+from realtime.autonomy.microscope import ScannedFrame
+from realtime.autonomy.record.events import (
+    EVENTS,
     MAX_TEXT_BYTES,
     AnyEvent,
     DecisionTaken,
@@ -20,39 +17,16 @@ from realtime.autonomy.record_events import (
     ExposureIntended,
     Noted,
     SessionStarted,
-    electrons,
 )
-from realtime.storage.record_file import (
-    MAX_ARRAY_BYTES,
-    RecordFile,
-    damage_told,
-    get_array,
-    get_group,
-    get_text,
-    names,
-    put_array,
-    put_text,
-)
-from realtime.storage.results import entry_name, packed_result, read_result
-from realtime.storage.text import from_text, to_text
-from realtime.wire.codec import AnyArray
-from stemctx_core.context import ImagingContext
+from realtime.autonomy.record.exposures import EXPOSURES, read_frame
+from realtime.storage.record_file import RecordFile, damage_told, get_group, get_text, names
+from realtime.storage.results import entry_name, read_result
+from realtime.storage.text import from_text
+from stemctx_core.closing import Closing
 from stemctx_core.errors import InputError
-from stemctx_core.results import FrameIdentity, FrameResult
+from stemctx_core.results import FrameResult
 
-EVENTS: Final = "events"
-EXPOSURES: Final = "exposures"
-_MAX_CHANNELS: Final = 32
 E_ = TypeVar("E_", bound=AnyEvent)
-
-
-class _FrameText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    channels: tuple[str, ...]
-    contexts: dict[str, ImagingContext]
-    frame: FrameIdentity
-    request: ScanRequest
-    started_ns: int
-    ended_ns: int
 
 
 @dataclass(frozen=True)
@@ -76,10 +50,10 @@ class RecordedExposure:
     @property
     def electrons(self) -> float:
         """What it cost."""
-        return electrons(self.intended.request, self.intended.dose_e_per_angstrom2)
+        return self.intended.request.electrons(self.intended.dose_e_per_angstrom2)
 
 
-class RecordReader:
+class RecordReader(Closing):
     """A record that is open to be read. A context manager.
 
     Attributes
@@ -103,14 +77,6 @@ class RecordReader:
             self._done = {e.number: e for e in self._of(ExposureDone)}
             if not self._done.keys() <= {e.number for e in intended}:
                 raise ValueError("an exposure is done that was never intended")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Let go of the file."""
@@ -192,54 +158,3 @@ def _events(group: Any) -> tuple[tuple[AnyEvent, ...], int]:
             raise ValueError(f"its events are over {MAX_TEXT_BYTES} bytes")
         events.append(from_text(text, AnyEvent))
     return tuple(events), total
-
-
-def packed_exposure(frame: ScannedFrame, result: FrameResult) -> dict[str, bytes | AnyArray]:
-    """Take frame and result apart: path in the exposure's group to text or array.
-
-    Raises
-    ------
-    InputError
-        Where an image is not of real numbers in rows and columns.
-    """
-    channels = tuple(frame.images)
-    if not 0 < len(channels) <= _MAX_CHANNELS:
-        raise InputError(
-            f"A frame of {len(channels)} channels cannot be recorded. Record 1 to {_MAX_CHANNELS}."
-        )
-    told = _FrameText(channels, frame.contexts, frame.frame, frame.request, frame.started_ns, frame.ended_ns)
-    packed: dict[str, bytes | AnyArray] = {"frame": to_text(told)}
-    for index, channel in enumerate(channels):
-        image = np.asarray(frame.images[channel])
-        if image.dtype.kind not in "buif" or image.ndim != 2 or image.nbytes > MAX_ARRAY_BYTES:
-            raise InputError(
-                f"An image {image.shape} of {image.dtype} cannot be recorded. Give rows of real numbers."
-            )
-        packed[f"images/{_image_name(index, channel)}"] = image
-    return packed | packed_result(result)
-
-
-def write_exposure(group: Any, packed: Mapping[str, bytes | AnyArray], pixel_nm: float) -> None:
-    """Put what `packed_exposure` gave into a group."""
-    for path, value in packed.items():
-        if isinstance(value, bytes):
-            put_text(group, path, value)
-            continue
-        put_array(group, path, value)
-        if path.startswith("images/"):
-            group[path].attrs["axes"] = np.bytes_(b"y, x")
-            group[path].attrs["pixel_size_nm"] = pixel_nm
-
-
-def read_frame(group: Any) -> ScannedFrame:
-    """Put together the frame that `packed_exposure` took apart; raise ValueError where it does not fit."""
-    told = from_text(get_text(group, "frame"), _FrameText)
-    if not 0 < len(told.channels) <= _MAX_CHANNELS or len(set(told.channels)) != len(told.channels):
-        raise ValueError(f"{len(told.channels)} channels")
-    stored = get_group(group, "images")
-    images = {c: get_array(stored, _image_name(i, c), rank=2) for i, c in enumerate(told.channels)}
-    return ScannedFrame(images, told.contexts, told.frame, told.request, told.started_ns, told.ended_ns)
-
-
-def _image_name(index: int, channel: str) -> str:
-    return f"{index}_" + "".join(c if c.isascii() and c.isalnum() else "_" for c in channel)[:64]

@@ -8,6 +8,8 @@ import msgspec
 
 from realtime.autonomy.microscope import ScanRequest
 
+#: Group of the file that they lie in.
+EVENTS: Final = "events"
 #: All events of a record together: some hundred thousand.
 MAX_TEXT_BYTES: Final = 1 << 28
 
@@ -104,9 +106,3 @@ class SessionEnded(Event, frozen=True, tag="session ended"):
 
 
 AnyEvent = SessionStarted | ExposureIntended | ExposureDone | DecisionTaken | Noted | SessionEnded
-
-
-def electrons(request: ScanRequest, dose_e_per_angstrom2: float) -> float:
-    """Electrons that an exposure puts on the specimen."""
-    height, width = request.extent_nm
-    return dose_e_per_angstrom2 * height * width * 100

@@ -1,21 +1,23 @@
 """Exposures with known content, and a process that records them until it is killed.
 
-``python -m tests.realtime.recording RECORD LOG COUNT`` exposes what the record does not hold yet; with ``survey`` for
+``python -m tests.realtime.exposures RECORD LOG COUNT`` exposes what the record does not hold yet; with ``survey`` for
 COUNT a whole session does, by its policy. The log stands for the specimen: what was done to it is there even where the
-process dies in the next instant.
+process dies in the next instant. A number after COUNT is how many exposures it makes before it waits to be killed.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
+import time
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
 from realtime.autonomy.microscope import ScannedFrame, ScanRequest
-from realtime.autonomy.record import Recorder
+from realtime.autonomy.record.recorder import Recorder
 from stemctx_core.results import FrameIdentity, FrameResult
 from tests.realtime.support import context, refused, result
 
@@ -62,7 +64,19 @@ def same_frame(one: ScannedFrame, other: ScannedFrame) -> bool:
     )
 
 
-def survey(path: Path, said: int) -> None:
+class Bounded:
+    """Goes on so many times, and then waits for its end, so that nobody who is slow to kill comes too late."""
+
+    def __init__(self, most: float) -> None:
+        self._most = most
+        self._done = itertools.count(1)
+
+    def one_more(self) -> None:
+        while next(self._done) > self._most:
+            time.sleep(3600.0)
+
+
+def survey(path: Path, said: int, bounded: Bounded) -> None:
     from realtime.autonomy.policies import Area, FieldScan, Revisit, confirm
     from realtime.autonomy.session import Session
     from sim.specimen import Specimen
@@ -71,6 +85,7 @@ def survey(path: Path, said: int) -> None:
 
     class Logged(RenderedMicroscope):
         def scan(self, request: ScanRequest) -> ScannedFrame:
+            bounded.one_more()
             os.write(said, msgspec.json.encode(request) + b"\n")
             return super().scan(request)
 
@@ -90,8 +105,9 @@ def survey(path: Path, said: int) -> None:
 def main() -> None:
     path, log = Path(sys.argv[1]), sys.argv[2]
     said = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    bounded = Bounded(float(sys.argv[4]) if len(sys.argv) > 4 else float("inf"))
     if sys.argv[3] == "survey":
-        survey(path, said)
+        survey(path, said, bounded)
         return
     count = int(sys.argv[3])
     with Recorder.open(path, session={"script": "crash"}, resume=True) as recorder:
@@ -100,6 +116,7 @@ def main() -> None:
             key = f"field-{number}"
             if key in recorder.intended_keys():
                 continue
+            bounded.one_more()
             entry = recorder.exposure_intended(key, request(number), DOSE, "survey")
             os.write(said, f"exposed {number}\n".encode())
             recorder.exposure_done(entry, frame(number), verdict(number))

@@ -14,24 +14,19 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from realtime.autonomy.dose_map import DoseMap
-from realtime.autonomy.microscope import Pair, ScanRequest
-from realtime.autonomy.policies.sites import Fraction, fraction
-from realtime.autonomy.record_events import DecisionTaken
-from realtime.autonomy.record_reader import RecordedExposure, RecordReader
+from realtime.autonomy.exposing import NO_IMAGE
+from realtime.autonomy.policies.sites import Fraction, fraction, judged_sites
+from realtime.autonomy.record.reader import RecordedExposure, RecordReader
+from realtime.autonomy.report.decided import DecidedSite, decided_sites, limits_reached
 from stemctx_core.chemistry import materials
 from stemctx_core.chemistry.classes import Candidate, Role
 from stemctx_core.context import ImagingContext
-from stemctx_core.judging.decision import NO_LATTICE_HERE, UNKNOWN
-from stemctx_core.results import EDGE, SUBLATTICES, Decision, FrameResult
+from stemctx_core.results import SUBLATTICES, Decision, FrameResult
 
 #: Fields at least this wide, as a share of the widest, are the survey; narrower ones are looks at chosen places.
 _SURVEY_SHARE: Final = 0.5
 #: Two fields with their middles this near to each other are the same one, looked at again.
 _SAME_FIELD_NM: Final = 0.05
-_LIMIT: Final = "limit reached: "
-#: Code of the refusal of an exposure that is no frame: the beam rested on a point.
-_REST: Final = "no_image"
-_NOT_JUDGED: Final = (EDGE, NO_LATTICE_HERE, UNKNOWN)
 
 
 @dataclass(frozen=True)
@@ -46,35 +41,6 @@ class Flag:
     species: str
     role: Role
     probability: float
-
-
-@dataclass(frozen=True)
-class DecidedSite:
-    """What was decided of a site in the end.
-
-    Attributes
-    ----------
-    exposure
-        That it was last seen in, or None where that is not in the record.
-    posterior
-        Species to probability.
-    decisions
-        How many there were of it.
-    """
-
-    name: str
-    action: str
-    rule: str
-    y_nm: float
-    x_nm: float
-    exposure: RecordedExposure | None
-    posterior: dict[str, float]
-    decisions: int
-
-    @property
-    def species(self) -> str:
-        """Most probable one, or empty."""
-        return max(self.posterior, key=lambda s: self.posterior[s], default="")
 
 
 @dataclass(frozen=True)
@@ -137,7 +103,7 @@ def gather(read: RecordReader) -> ReportData:
     """Read a record through; results only, no images."""
     exposures = read.exposures
     done = [e for e in exposures if e.done is not None]
-    rests = tuple(e for e in done if e.done and e.done.refusal.startswith(f"{_REST}:"))
+    rests = tuple(e for e in done if e.done and e.done.refusal.startswith(f"{NO_IMAGE.code}:"))
     rested = {e.number for e in rests}
     frames = [e for e in done if e.number not in rested]
     widest = max((e.intended.request.field_of_view_nm for e in frames), default=0.0)
@@ -164,11 +130,9 @@ def gather(read: RecordReader) -> ReportData:
             continue
         material = result
         models[result.model] = None
-        y, x = positions_nm(exposure.intended.request, result.sites.y_px, result.sites.x_px)
+        y, x = exposure.intended.request.to_nm(result.sites.y_px, result.sites.x_px)
         own = nearest.query(np.stack([y, x], axis=1))[1] == index if nearest and len(y) else np.zeros(0, bool)
-        judged = own & ~np.isin(
-            result.sites.reason, [i for i, r in enumerate(result.reasons) if r in _NOT_JUDGED]
-        )
+        judged = own & judged_sites(result)
         sites += np.bincount(result.sites.sublattice[judged], minlength=2)[:2]
         undecided += int(judged[result.where(Decision.ABSTAIN)].sum())
         flags += [_flag(exposure, result, int(i), y, x) for i in result.where(Decision.FLAG) if judged[i]]
@@ -177,36 +141,9 @@ def gather(read: RecordReader) -> ReportData:
     return ReportData(
         exposures=exposures, survey=survey, looks=looks, rests=rests, flags=tuple(flags), undecided=undecided,
         candidates=material.candidates if material else (), densities=densities, judged_nm2=float(sites.mean()) * cell_nm2 if material else 0.0, sites_per_cm2=1e14 / cell_nm2,
-        other_fields=others,        context=material.context if material else None, models=tuple(models),
-        sites=_decided(read), limits=_limits(read.decisions), dose=dose, seconds=_seconds(read),
+        other_fields=others, context=material.context if material else None, models=tuple(models),
+        sites=decided_sites(read), limits=limits_reached(read.decisions), dose=dose, seconds=_seconds(read),
     )  # fmt: skip
-
-
-def positions_nm(request: ScanRequest, y_px: Any, x_px: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Scan coordinates (y, x) of array-index coordinates; see `realtime.autonomy.microscope`."""
-    dy = (np.asarray(y_px, float) - (request.shape[0] - 1) / 2) * request.pixel_nm
-    dx = (np.asarray(x_px, float) - (request.shape[1] - 1) / 2) * request.pixel_nm
-    c, s = math.cos(request.rotation_rad), math.sin(request.rotation_rad)
-    return request.centre_nm[0] + dy * c + dx * s, request.centre_nm[1] + dx * c - dy * s
-
-
-def pixel_of(request: ScanRequest, position_nm: Pair) -> Pair:
-    """Array-index coordinates of a point in scan coordinates."""
-    dy, dx = (p - c for p, c in zip(position_nm, request.centre_nm, strict=True))
-    c, s = math.cos(request.rotation_rad), math.sin(request.rotation_rad)
-    y, x = (dy * c - dx * s) / request.pixel_nm, (dx * c + dy * s) / request.pixel_nm
-    return y + (request.shape[0] - 1) / 2, x + (request.shape[1] - 1) / 2
-
-
-def corners_nm(request: ScanRequest) -> NDArray[np.float64]:
-    """(4, 2) corners of a field, in order around it."""
-    height, width = request.shape
-    y, x = positions_nm(
-        request,
-        np.array([-0.5, -0.5, height - 0.5, height - 0.5]),
-        np.array([-0.5, width - 0.5, width - 0.5, -0.5]),
-    )
-    return np.stack([y, x], axis=1)
 
 
 def _latest(survey: Iterable[RecordedExposure]) -> list[RecordedExposure]:
@@ -232,7 +169,7 @@ def _cell_nm2(material: FrameResult | None) -> float:
     """Area of a unit cell, which holds one site of either sublattice."""
     if material is None:
         return math.inf
-    return math.sqrt(3) / 2 * (materials.host(material.context.host).a_angstrom / 10) ** 2
+    return materials.host(material.context.host).cell_angstrom2 / 100
 
 
 def _densities(
@@ -244,44 +181,6 @@ def _densities(
         for c in (material.candidates if material else ())
         if c.is_defect
     }
-
-
-def _decided(read: RecordReader) -> tuple[DecidedSite, ...]:
-    """The last decision on every site that decisions name by place and view."""
-    by_key = {e.intended.key: e for e in read.exposures if e.done is not None}
-    last: dict[str, DecidedSite] = {}
-    for decision in read.decisions:
-        found = _site(decision, by_key)
-        if found is not None:
-            before = last.get(found.name)
-            last[found.name] = (
-                found if before is None else DecidedSite(**{**vars(found), "decisions": before.decisions + 1})
-            )
-    return tuple(last.values())
-
-
-def _site(decision: DecisionTaken, by_key: dict[str, RecordedExposure]) -> DecidedSite | None:
-    told = decision.evidence
-    y, x, posterior = told.get("y_nm"), told.get("x_nm"), told.get("posterior")
-    if not isinstance(y, int | float) or not isinstance(x, int | float) or not isinstance(posterior, dict):
-        return None
-    sure = {str(s): float(p) for s, p in posterior.items() if isinstance(p, int | float)}
-    name = str(told.get("site") or f"({y:.2f}, {x:.2f}) nm")
-    return DecidedSite(
-        name, decision.action, decision.rule, float(y), float(x), by_key.get(str(told.get("view"))), sure, 1
-    )
-
-
-def _limits(decisions: Iterable[DecisionTaken]) -> tuple[tuple[str, str], ...]:
-    """Policies end with a limit in their evidence; where none does, the session's own refusal tells of it."""
-    reached: dict[str, str] = {}
-    for decision in decisions:
-        if "limit" in decision.evidence:
-            reached[str(decision.evidence["limit"])] = str(decision.evidence.get("message", ""))
-        elif decision.action.startswith(_LIMIT):
-            name = decision.action.removeprefix(_LIMIT)
-            reached.setdefault(name, f"The limit {name} would have been passed. Nothing was exposed.")
-    return tuple(reached.items())
 
 
 def _seconds(read: RecordReader) -> float:

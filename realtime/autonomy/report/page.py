@@ -7,10 +7,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
-from realtime.autonomy import report_sections as sections
-from realtime.autonomy.record_events import SessionEnded
-from realtime.autonomy.record_reader import RecordedExposure, RecordReader, read_record
-from realtime.autonomy.report_data import ReportData, gather
+from realtime.autonomy.record.events import SessionEnded
+from realtime.autonomy.record.reader import RecordedExposure, RecordReader, read_record
+from realtime.autonomy.report import sections
+from realtime.autonomy.report.data import ReportData, gather
 from stemctx_core.context import Known
 from stemctx_core.look.report_page import (
     Html,

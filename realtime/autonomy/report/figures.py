@@ -17,7 +17,7 @@ from matplotlib.transforms import Affine2D
 from numpy.typing import NDArray
 
 from realtime.autonomy.microscope import ScanRequest
-from realtime.autonomy.report_data import Flag, ReportData, corners_nm
+from realtime.autonomy.report.data import Flag, ReportData
 from stemctx_core.chemistry.classes import Role
 from stemctx_core.look.colours import GRID, MISSED, ROLE_COLOURS, UNDECIDED
 from stemctx_core.look.pictures import ROLE_STYLE
@@ -46,11 +46,11 @@ def map_png(data: ReportData, frames: Iterable[tuple[ScanRequest, NDArray[Any]]]
     side = min(_FRAME_PIXELS, max(16, int(math.sqrt(_MOSAIC_PIXELS / max(1, count)))))
     for request, image in frames:
         _draw_frame(axes, request, _reduced(image, side))
-    outlines = [corners_nm(e.intended.request)[:, ::-1] for e in data.survey]
+    outlines = [e.intended.request.corners_nm[:, ::-1] for e in data.survey]
     axes.add_collection(
         PolyCollection(outlines, facecolors="none", edgecolors="white", linewidths=0.5, alpha=0.45, zorder=2)
     )
-    looks = [corners_nm(e.intended.request)[:, ::-1] for e in data.looks]
+    looks = [e.intended.request.corners_nm[:, ::-1] for e in data.looks]
     axes.add_collection(
         PolyCollection(looks, facecolors="none", edgecolors=UNDECIDED, linewidths=0.8, zorder=3)
     )
@@ -91,7 +91,7 @@ def dose_png(data: ReportData) -> bytes:
 
 
 def _figure(exposures: Sequence[Any], beside: float = 0.0) -> tuple[Figure, Any]:
-    corners = np.concatenate([corners_nm(e.intended.request) for e in exposures])
+    corners = np.concatenate([e.intended.request.corners_nm for e in exposures])
     (y0, x0), (y1, x1) = corners.min(axis=0), corners.max(axis=0)
     margin = 0.015 * max(y1 - y0, x1 - x0)
     height = min(_TALLEST_INCHES, max(2.5, _WIDTH_INCHES * (0.92 - beside) * (y1 - y0) / (x1 - x0) + 0.9))

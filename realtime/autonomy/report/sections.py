@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from realtime.autonomy.record_events import DecisionTaken
-from realtime.autonomy.record_reader import RecordReader
-from realtime.autonomy.report_data import DecidedSite, Flag, ReportData, pixel_of
-from realtime.autonomy.report_figures import dose_png, map_png
+from realtime.autonomy.record.events import DecisionTaken
+from realtime.autonomy.record.reader import RecordReader
+from realtime.autonomy.report.data import Flag, ReportData
+from realtime.autonomy.report.decided import DecidedSite
+from realtime.autonomy.report.figures import dose_png, map_png
 from stemctx_core.chemistry.classes import Role
 from stemctx_core.look.colours import ROLE_COLOURS, UNDECIDED
 from stemctx_core.look.pictures import ROLE_STYLE
@@ -104,7 +105,7 @@ def sites(read: RecordReader, data: ReportData) -> Html | None:
             continue
         request = site.exposure.intended.request
         image = read.frame(site.exposure.number).image
-        png = piece_png(image, pixel_of(request, (site.y_nm, site.x_nm)), _PIECE_NM / request.pixel_nm)
+        png = piece_png(image, request.to_px(site.y_nm, site.x_nm), _PIECE_NM / request.pixel_nm)
         colour = _colour(roles.get(site.species))
         pieces.append(piece(png, colour, _site_caption(site), f"site {site.name}"))
     return tag(

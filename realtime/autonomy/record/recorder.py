@@ -2,74 +2,39 @@
 
 One HDF5 file. Every call lands in the file whole before it returns (see `realtime.storage.durable`), so that a
 process killed at any moment leaves a record that reads to its last event, and a session that goes on with it knows
-every exposure that was begun. Layout: ``events/00000001`` and on, JSON in order (`realtime.autonomy.record_events`);
+every exposure that was begun. Layout: ``events/00000001`` and on, JSON in order (`realtime.autonomy.record.events`);
 ``exposures/00000001`` and on, with ``images``, ``frame`` and ``result``.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from realtime.autonomy.microscope import ScannedFrame, ScanRequest
-from realtime.autonomy.record_events import (
-    MAX_TEXT_BYTES,
-    AnyEvent,
+from realtime.autonomy.record.event_log import EventLog, RecordState
+from realtime.autonomy.record.events import (
+    EVENTS,
     DecisionTaken,
     ExposureDone,
     ExposureIntended,
     Noted,
     SessionEnded,
     SessionStarted,
-    electrons,
 )
-from realtime.autonomy.record_reader import (
-    EVENTS,
-    EXPOSURES,
-    RecordReader,
-    packed_exposure,
-    read_frame,
-    read_record,
-    write_exposure,
-)
-from realtime.storage.record_file import (
-    MAX_ENTRIES,
-    RecordFile,
-    damage_told,
-    get_group,
-    put_text,
-    remove_journal,
-    software,
-)
+from realtime.autonomy.record.exposures import EXPOSURES, packed_exposure, read_frame, write_exposure
+from realtime.autonomy.record.reader import RecordReader
+from realtime.storage.record_file import RecordFile, damage_told, get_group, remove_journal, software
 from realtime.storage.results import entry_name, read_result
-from realtime.storage.text import to_text
-from stemctx_core.errors import InputError, StemctxError
+from stemctx_core.closing import Closing
+from stemctx_core.errors import InputError
 from stemctx_core.results import FrameResult
 
-__all__ = ["RecordError", "RecordReader", "RecordState", "Recorder", "read_record"]
 
-logger = logging.getLogger(__name__)
-
-
-class RecordError(StemctxError):
-    """The record cannot be written any more; nothing may be exposed without it."""
-
-
-class RecordState(StrEnum):
-    """How the record is."""
-
-    RECORDING = "recording"
-    FAILED = "failed"
-    CLOSED = "closed"
-
-
-class Recorder:
+class Recorder(Closing):
     """Writes a record, from any thread. A context manager; `Recorder.open` makes one.
 
     Once a write failed, `state` is FAILED with the `reason`, the file stays as it was before that write, and every
@@ -80,20 +45,19 @@ class Recorder:
         self._file = file
         self.path = file.path
         self._lock = threading.RLock()
-        self._state, self._reason = RecordState.RECORDING, ""
+        self._log = EventLog(file)
         self._intended: list[ExposureIntended] = []
         self._done: set[int] = set()
-        self._events = self._text_bytes = 0
         if file.was_new:
             file.root.create_group(EVENTS)
             file.root.create_group(EXPOSURES)
         else:
             past = RecordReader(file)
-            self._events, self._text_bytes = len(past.events), past.text_bytes
+            self._log = EventLog(file, len(past.events), past.text_bytes)
             self._intended = [e.intended for e in past.exposures]
             self._done = {e.number for e in past.exposures if e.done is not None}
-        self._electrons = sum(electrons(e.request, e.dose_e_per_angstrom2) for e in self._intended)
-        self._append(SessionStarted(utc=_now(), session=dict(session), software=software()))
+        self._electrons = sum(e.request.electrons(e.dose_e_per_angstrom2) for e in self._intended)
+        self._log.append(SessionStarted(utc=_now(), session=dict(session), software=software()))
 
     @classmethod
     def open(cls, path: Path, *, session: Mapping[str, Any], resume: bool = False) -> Self:
@@ -130,12 +94,12 @@ class Recorder:
     @property
     def state(self) -> RecordState:
         """How the record is."""
-        return self._state
+        return self._log.state
 
     @property
     def reason(self) -> str:
         """Why it failed, with the fix."""
-        return self._reason
+        return self._log.reason
 
     def exposure_intended(self, key: str, request: ScanRequest, dose: float, rule: str) -> int:
         """Write, before the beam is on, that there will be an exposure.
@@ -169,9 +133,9 @@ class Recorder:
             event = ExposureIntended(
                 utc=_now(), number=number, key=key, rule=rule, request=request, dose_e_per_angstrom2=float(dose)
             )
-            self._append(event)
+            self._log.append(event)
             self._intended.append(event)
-            self._electrons += electrons(request, event.dose_e_per_angstrom2)
+            self._electrons += request.electrons(event.dose_e_per_angstrom2)
             return number
 
     def exposure_done(self, number: int, frame: ScannedFrame, result: FrameResult) -> None:
@@ -189,14 +153,13 @@ class Recorder:
                 raise InputError(f"Exposure {number} was never intended, or is recorded already.")
             refusal = "" if result.refusal is None else f"{result.refusal.code}: {result.refusal.reason}"
             event = ExposureDone(utc=_now(), number=number, flags=result.flag_counts(), refusal=refusal)
-
             packed = packed_exposure(frame, result)
 
             def fill() -> None:
                 group = self._file.root[EXPOSURES].create_group(entry_name(number))
                 write_exposure(group, packed, frame.request.pixel_nm)
 
-            self._append(event, fill)
+            self._log.append(event, fill)
             self._done.add(number)
 
     def decision(self, rule: str, evidence: Mapping[str, Any], action: str) -> None:
@@ -210,7 +173,7 @@ class Recorder:
             Not written.
         """
         with self._lock:
-            self._append(
+            self._log.append(
                 DecisionTaken(
                     utc=_now(), rule=rule, evidence=dict(evidence), action=action,
                     exposures=len(self._intended), electrons=self._electrons,
@@ -219,12 +182,8 @@ class Recorder:
 
     def note(self, text: str) -> None:
         """Write a remark."""
-        self._append(Noted(utc=_now(), text=text))
-
-    def done_keys(self) -> set[str]:
-        """Keys of exposures whose frame and result are in the file."""
         with self._lock:
-            return {e.key for e in self._intended if e.number in self._done}
+            self._log.append(Noted(utc=_now(), text=text))
 
     def intended_keys(self) -> set[str]:
         """Keys of exposures that were begun, finished or not: none of them may be repeated."""
@@ -243,7 +202,7 @@ class Recorder:
             found = [e.number for e in self._intended if e.key == key and e.number in self._done]
             if not found:
                 return None
-            self._require_recording()
+            self._log.require_recording()
             with damage_told(self.path):
                 group = get_group(get_group(self._file.root, EXPOSURES), entry_name(found[0]))
                 return read_frame(group), read_result(group)
@@ -262,53 +221,14 @@ class Recorder:
             Where the end could not be written.
         """
         with self._lock:
-            if self._state is RecordState.CLOSED:
+            if self._log.state is RecordState.CLOSED:
                 return
             try:
-                if self._state is RecordState.RECORDING:
-                    self._append(SessionEnded(utc=_now()))
-                    self._state = RecordState.CLOSED
+                if self._log.state is RecordState.RECORDING:
+                    self._log.append(SessionEnded(utc=_now()))
+                    self._log.state = RecordState.CLOSED
             finally:
                 self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _require_recording(self) -> None:
-        if self._state is RecordState.FAILED:
-            raise RecordError(self._reason)
-        if self._state is RecordState.CLOSED:
-            raise RecordError(f"The record {self.path} is closed. Open it again with resume.")
-
-    def _append(self, event: AnyEvent, fill: Callable[[], None] = lambda: None) -> None:
-        # Before the file is touched, so that evidence that cannot be written spoils nothing.
-        text = to_text(event)
-        with self._lock:
-            self._require_recording()
-            if self._text_bytes + len(text) > MAX_TEXT_BYTES or self._events >= MAX_ENTRIES:
-                raise InputError(f"The record {self.path} is full. Begin another one.")
-            try:
-                fill()
-                put_text(self._file.root[EVENTS], entry_name(self._events + 1), text)
-                self._file.commit()
-            except Exception as error:
-                self._fail(error)
-                raise RecordError(self._reason) from error
-            self._events += 1
-            self._text_bytes += len(text)
-
-    def _fail(self, error: Exception) -> None:
-        self._state = RecordState.FAILED
-        self._reason = (
-            f"The session is no longer recorded to {self.path}: {error}. "
-            "Nothing more may be exposed. Free the disk and resume."
-        )
-        logger.error(self._reason)
 
 
 def _now() -> str:
