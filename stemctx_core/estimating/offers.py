@@ -12,10 +12,11 @@ from scipy import stats
 
 from stemctx_core.calibration.calibrate import FITTING_RATIO
 from stemctx_core.calibration.frame_checks import PIXEL_SIZE_TOLD
-from stemctx_core.context import ImagingContext, Known, Missing
+from stemctx_core.context import ImagingContext, Known, Missing, declared_angles
 from stemctx_core.encoding.knowledge import typical
 from stemctx_core.estimating.host_lattice import HostLattice, host_lattice
-from stemctx_core.estimating.rehearsal import Quantities, Rehearsals, measured, rehearse, witnesses
+from stemctx_core.estimating.quantities import Quantities, measured
+from stemctx_core.estimating.rehearsal import Rehearsals, rehearse, witnesses
 from stemctx_core.estimating.ridge import Ridge, find_ridge
 from stemctx_core.simulation.library import ResponseLibrary
 
@@ -100,7 +101,7 @@ def offers(
         Why nothing can be estimated.
     """
     lattice = host_lattice(library, image, context)
-    declared, refuted = _declared_angles(context), None
+    declared, refuted = declared_angles(context), None
     if declared is not None and not FITTING_RATIO[0] < lattice.calibration.ratio < FITTING_RATIO[1]:
         # Nothing must rest on angles that the frame refutes, least of all which sublattice is which.
         refuted, declared = (declared, lattice.calibration.expected_ratio), None
@@ -154,11 +155,6 @@ def _intervals(raw: Quantities, rehearsed: Rehearsals, seen: NDArray[np.float64]
         value = float(logs[k] - here @ fit)
         found.append(Interval(*(float(np.exp(value + side * half)) for side in (0, -1, 1))))
     return found
-
-
-def _declared_angles(context: ImagingContext) -> tuple[float, float] | None:
-    inner, outer = context.inner_mrad, context.outer_mrad
-    return (inner.value, outer.value) if isinstance(inner, Known) and isinstance(outer, Known) else None
 
 
 def _objections(
