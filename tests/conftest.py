@@ -12,12 +12,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # As in a server: before NumPy is imported, a second thread of OpenBLAS only costs time.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # A shell that starts the tests in the background has them, and all that they start, ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The same examples in every run, and no bound on how long one takes: a busy machine is no fault of the code.
+settings.register_profile(
+    "stemctx", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("stemctx")
 
 REPOSITORY = Path(__file__).parents[1]
 #: Real micrographs are not part of the project; they lie beside the repository or where this variable says.

@@ -24,7 +24,7 @@ LIBRARIES = ("xcb-icccm", "xcb-keysyms", "xcb-cursor", "xcb-image", "xcb-render-
 #: Folder for small screenshots; ``STEMCTX_SCREENSHOTS=docs/images`` renews those of the documentation.
 SCREENSHOTS = "STEMCTX_SCREENSHOTS"
 #: A cold cache of compiled loops makes the first start of the server slow, minutes on a busy machine.
-LIMIT_S = 540.0
+LIMIT_S = 1500.0
 _TITLE = "Nion Swift"
 #: Ten levels of each colour: the noise of a scan is what fills a file.
 _SMALL = ("-resize", "1200x", "+dither", "-posterize", "10", "-strip")
@@ -78,7 +78,7 @@ class Window:
 
     def wait(self) -> int:
         """Wait for the end of the process, and return its status."""
-        return self.process.wait(60)
+        return self.process.wait(300)
 
     def _picture(self, name: str) -> None:
         self._manage("-r", _TITLE, "-b", "add,maximized_vert,maximized_horz")
@@ -138,7 +138,7 @@ def nion_swift(
         finally:
             if process.poll() is None:
                 process.kill()
-                process.wait(10)
+                process.wait(60)
 
 
 @contextlib.contextmanager
@@ -157,7 +157,7 @@ def _display(folder: Path) -> Iterator[str]:
         finally:
             for process in (manager, server):
                 process.terminate()
-                process.wait(10)
+                process.wait(60)
 
 
 def _check() -> None:

@@ -15,12 +15,12 @@ import pytest
 from nion.utils import Geometry
 
 from nionswift_plugin.stemctx.scripting.microscope import NionMicroscope
+from realtime.autonomy import session as plain
 from realtime.autonomy.limits import LimitReached, Limits, Stopped
 from realtime.autonomy.locating import TargetLost
 from realtime.autonomy.microscope import ScannedFrame, ScanRequest
 from realtime.autonomy.record.reader import read_record
 from realtime.autonomy.record.recorder import Recorder
-from realtime.autonomy.session import Session
 from realtime.autonomy.views import SessionEvent, SessionTarget, View, target_of
 from realtime.client import DefectClient
 from sim.headless import HeadlessMicroscope
@@ -39,21 +39,24 @@ ZOOM: dict[str, Any] = {"field_of_view_nm": 4.0, "shape": (192, 192), "dwell_s":
 
 
 class Scanned(NionMicroscope):
-    """Keeps where each frame lay on the specimen; its clock can be put forward."""
+    """Keeps where each frame lay on the specimen; its clock goes on with the beam, and can be put forward.
 
-    waited_ns = 0
+    It goes on by a millisecond where it is looked at, so that who waits by it gets to the end.
+    """
+
+    beam_ns = waited_ns = 0
     fails = False
 
     def clock(self) -> int:
-        return time.monotonic_ns() + self.waited_ns
+        self.beam_ns += 1_000_000
+        return 10**9 + self.beam_ns + self.waited_ns
 
     def scan(self, request: ScanRequest) -> ScannedFrame:
         if self.fails:
             raise OSError("the cable")
-        frame = super().scan(request)
-        frame = msgspec.structs.replace(
-            frame, started_ns=frame.started_ns + self.waited_ns, ended_ns=frame.ended_ns + self.waited_ns
-        )
+        frame, began_ns = super().scan(request), self.clock()
+        self.beam_ns += round(1e9 * request.seconds)
+        frame = msgspec.structs.replace(frame, started_ns=began_ns, ended_ns=self.clock())
         geometry = shot(self.metadata).geometry
         assert geometry is not None
         self.geometries[frame.frame.scan_id] = geometry
@@ -72,6 +75,13 @@ class Scanned(NionMicroscope):
     def truth_px(self, view: View, specimen_nm: np.ndarray) -> np.ndarray:
         """Where in a view a place of the specimen lies, by the truth."""
         return np.asarray(self.geometries[view.frame.frame.scan_id].to_px(specimen_nm[None])[0])
+
+
+class Session(plain.Session):
+    """By the clock of its microscope: what lies between two frames does not depend on how fast this machine is."""
+
+    def __init__(self, microscope: Scanned, judge: Any, **options: Any) -> None:
+        super().__init__(microscope, judge, clock=microscope.clock, **options)
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +108,7 @@ def headless() -> Iterator[HeadlessMicroscope]:
 @pytest.fixture
 def microscope(headless: HeadlessMicroscope) -> Iterator[Scanned]:
     headless.stem_controller.drift_nm_per_s = (0.0, 0.0)
+    headless.scan.scan_device._drift_nm = np.zeros(2)  # what another test left
     yield Scanned.simulated(headless)
     headless.stem_controller.drift_nm_per_s = (0.0, 0.0)
 
@@ -227,7 +238,7 @@ def test_fault_62_a_refusal_is_no_target(
 def test_fault_63_an_old_target_is_registered_again_or_none(
     headless: HeadlessMicroscope, microscope: Scanned, judge: FrameAnalyzer
 ) -> None:
-    with Session(microscope, judge, limits=Limits(max_age_s=20.0), clock=microscope.clock) as session:
+    with Session(microscope, judge, limits=Limits(max_age_s=20.0)) as session:
         view = session.look(FIELD)
         target = next(session.targets(view))
         microscope.waited_ns = int(15e9)
@@ -245,7 +256,7 @@ def test_fault_63_an_old_target_is_registered_again_or_none(
 def test_fault_63_a_target_that_drifted_too_far_is_none(
     headless: HeadlessMicroscope, microscope: Scanned, judge: FrameAnalyzer
 ) -> None:
-    with Session(microscope, judge, limits=Limits(max_drift_angstrom=1.0), clock=microscope.clock) as session:
+    with Session(microscope, judge, limits=Limits(max_drift_angstrom=1.0)) as session:
         view = session.look(FIELD)
         assert list(session.targets(view, reregister=False))
         microscope.waited_ns = int(30e9)
@@ -270,7 +281,8 @@ def test_fault_63_what_cannot_be_found_again_is_not_acted_on(
                 session.zoom(target, **ZOOM, within_angstrom=0.001)
             zoomed = session.zoom(target, **ZOOM, within_angstrom=None)
             assert zoomed.site is None
-            with pytest.raises(TargetLost):
+            microscope.waited_ns = int(5e9)  # its place is no longer known to half an ångström
+            with pytest.raises(TargetLost, match="not found again"):
                 session.dwell(target, 0.1)
         finally:
             headless.stem_controller.SetVal2D("stage_position_m", Geometry.FloatPoint())

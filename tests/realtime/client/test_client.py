@@ -95,7 +95,7 @@ def odd_server(answer: Callable[[Any, Any], list[list[Any]]], port: int = 0) -> 
 def test_a_frame_is_judged_and_named() -> None:
     with serving() as server, DefectClient(address(server.port)) as client:
         frame = FrameIdentity("scan", 5, 64, (64, 64))
-        got = client.analyze(image(sites=7), context(), frame)
+        got = client.analyze(image(sites=7), context(), frame, timeout_s=PATIENCE_S)
         assert len(got.sites) == 7
         assert got.frame == frame
         assert got.context == context()
@@ -109,7 +109,7 @@ def test_only_the_valid_rows_are_sent() -> None:
     with serving() as server, DefectClient(address(server.port)) as client:
         frame = image(sites=0)
         frame[29, -1] = 4  # the last valid row asks for four sites, the old rows below for none
-        got = client.analyze(frame, context(), FrameIdentity("scan", 5, 30, (64, 64)))
+        got = client.analyze(frame, context(), FrameIdentity("scan", 5, 30, (64, 64)), timeout_s=PATIENCE_S)
         assert len(got.sites) == 4
         assert got.frame == FrameIdentity("scan", 5, 30, (64, 64))
 
@@ -187,13 +187,13 @@ def test_the_server_goes_and_comes_back() -> None:
         DefectClient(address(port), on_state=lambda s, _: states.append(s)) as client,
     ):
         with serving(port=port):
-            client.analyze(image(), context())
+            client.analyze(image(), context(), timeout_s=PATIENCE_S)
         wait_for(lambda: client.state is ClientState.STALE)
         with serving(KnownAnswers(model_sha256="1" * 64), port=port):
             wait_for(lambda: client.state is ClientState.LIVE)
             assert client.server is not None
             assert client.server.model_sha256 == "1" * 64
-            client.analyze(image(), context())
+            client.analyze(image(), context(), timeout_s=PATIENCE_S)
     assert states[:3] == [ClientState.LIVE, ClientState.STALE, ClientState.LIVE]
 
 
@@ -224,7 +224,7 @@ def test_a_frame_that_the_server_refuses_is_told_and_the_client_stays_live() -> 
         DefectClient(address(server.port), on_error=lambda _, why: told.append(why)) as client,
     ):
         with pytest.raises(ProtocolError, match="asked to"):
-            client.analyze(image(first=RAISE), context())
+            client.analyze(image(first=RAISE), context(), timeout_s=PATIENCE_S)
         client.submit(image(first=RAISE), context(), FrameIdentity("scan", 1))
         wait_for(lambda: len(told) == 1)
         assert client.state is ClientState.LIVE
@@ -243,8 +243,8 @@ def test_a_frame_too_large_for_the_server_is_not_sent() -> None:
 def test_what_is_no_image_is_refused_without_harm(bad: Any) -> None:
     with serving() as server, DefectClient(address(server.port)) as client:
         with pytest.raises(ProtocolError):
-            client.analyze(bad, context())
-        assert len(client.analyze(image(), context()).sites) == 5
+            client.analyze(bad, context(), timeout_s=PATIENCE_S)
+        assert len(client.analyze(image(), context(), timeout_s=PATIENCE_S).sites) == 5
 
 
 def test_a_listener_that_fails_does_not_end_the_client() -> None:
@@ -279,7 +279,7 @@ def test_closing_from_a_callback_and_twice_is_safe() -> None:
         client.close()
         client.close()
         with pytest.raises(ServerUnavailable, match="closed"):
-            client.analyze(image(), context())
+            client.analyze(image(), context(), timeout_s=PATIENCE_S)
         client.submit(image(), context(), FrameIdentity("scan", 2))
         assert client.counters.submitted == 1
 
@@ -316,7 +316,7 @@ def test_latency_starts_where_the_last_row_arrived() -> None:
 
 def test_status_is_told_through_the_client() -> None:
     with serving() as server, DefectClient(address(server.port)) as client:
-        client.analyze(image(), context())
+        client.analyze(image(), context(), timeout_s=PATIENCE_S)
         assert client.status(PATIENCE_S).counters["frames_answered"] == 1
     with (
         reserved_port() as port,

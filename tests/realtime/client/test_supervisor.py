@@ -76,7 +76,7 @@ def test_stop_and_start_again() -> None:
     server = LocalServer(command=COMMAND)
     for _ in range(2):
         with server, DefectClient(server.address) as client:
-            assert len(client.analyze(image(), context()).sites) == 5
+            assert len(client.analyze(image(), context(), timeout_s=PATIENCE_S).sites) == 5
     with pytest.raises(ServerUnavailable, match="start"):
         _ = server.address
 

@@ -593,7 +593,9 @@ def test_only_new_rows_of_a_frame_are_sent() -> None:
         for scan in ("first", "second"):
             before = network.sent
             for rows in range(64, 513, 64):
-                got = client.analyze(whole[:rows], context(), FrameIdentity(scan, 1, rows, (512, 512)))
+                got = client.analyze(
+                    whole[:rows], context(), FrameIdentity(scan, 1, rows, (512, 512)), timeout_s=PATIENCE_S
+                )
                 assert got.frame.valid_rows == rows
             assert network.sent - before < 1.1 * whole.nbytes
     assert [len(seen) for seen in analyzer.images] == [*range(64, 513, 64)] * 2
@@ -605,14 +607,14 @@ def test_a_server_that_lacks_the_rows_before_gets_the_frame_again() -> None:
     whole = np.random.default_rng(0).uniform(0, 1, (64, 64)).astype(np.float32)
     with reserved_port() as port, DefectClient(address(port)) as client:
         with serving(port=port):
-            client.analyze(whole[:20], context(), FrameIdentity("scan", 1, 20, (64, 64)))
+            client.analyze(whole[:20], context(), FrameIdentity("scan", 1, 20, (64, 64)), timeout_s=PATIENCE_S)
         wait_for(lambda: client.state is ClientState.STALE)
         analyzer = Rows()
         with serving(analyzer, port=port):
             client.analyze(whole[:40], context(), FrameIdentity("scan", 1, 40, (64, 64)), timeout_s=PATIENCE_S)
             with DefectClient(address(port)) as other:  # a frame in between, of another client
-                other.analyze(whole, context(), FrameIdentity("scan", 1, 64, (64, 64)))
-            client.analyze(whole, context(), FrameIdentity("scan", 1, 64, (64, 64)))
+                other.analyze(whole, context(), FrameIdentity("scan", 1, 64, (64, 64)), timeout_s=PATIENCE_S)
+            client.analyze(whole, context(), FrameIdentity("scan", 1, 64, (64, 64)), timeout_s=PATIENCE_S)
         assert client.counters.errors == 0
     for seen, rows in zip(analyzer.images, (40, 64, 64), strict=True):
         np.testing.assert_array_equal(seen, whole[:rows])
@@ -621,7 +623,7 @@ def test_a_server_that_lacks_the_rows_before_gets_the_frame_again() -> None:
 def test_a_client_keeps_no_port_that_it_left() -> None:
     with serving() as server, DefectClient(address(server.port)) as client:
         port = server.port
-        client.analyze(image(), context())
+        client.analyze(image(), context(), timeout_s=PATIENCE_S)
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind(("127.0.0.1", port))

@@ -104,7 +104,7 @@ def test_a_client_records_what_it_sends_and_gets(tmp_path: Path) -> None:
     path = tmp_path / "live.h5"
     with serving() as server, FrameRecorder(path) as recorder:
         with DefectClient(f"tcp://127.0.0.1:{server.port}", recorder=recorder) as client:
-            got = client.analyze(image(4), context(), FrameIdentity("a", 1, 64, (64, 64)))
+            got = client.analyze(image(4), context(), FrameIdentity("a", 1, 64, (64, 64)), timeout_s=PATIENCE_S)
             client.submit(image(6, first=RAISE), context(), FrameIdentity("a", 2, 64, (64, 64)))
             wait_for(lambda: client.counters.errors == 1)
         wait_for(lambda: recorder.status.written == 2)

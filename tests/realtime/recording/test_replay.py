@@ -24,7 +24,7 @@ from stemctx_core.classifier.classifier import load_bundle
 from stemctx_core.context import ImagingContext
 from stemctx_core.errors import BundleError, InputError
 from stemctx_core.results import FrameIdentity, Refusal
-from tests.realtime.support import KnownAnswers, context, image, refused, result, serving, wait_for
+from tests.realtime.support import PATIENCE_S, KnownAnswers, context, image, refused, result, serving, wait_for
 
 
 def run(*options: object) -> tuple[int, str, BaseException | None]:
@@ -44,7 +44,9 @@ def recorded(path: Path, frames: int = 4) -> Path:
     with serving() as server, FrameRecorder(path) as recorder:
         with DefectClient(f"tcp://127.0.0.1:{server.port}", recorder=recorder) as client:
             for number in range(frames):
-                client.analyze(image(5 + number), context(), FrameIdentity("s", number, 64, (64, 64)))
+                client.analyze(
+                    image(5 + number), context(), FrameIdentity("s", number, 64, (64, 64)), timeout_s=PATIENCE_S
+                )
         wait_for(lambda: recorder.status.written == frames)
     return path
 

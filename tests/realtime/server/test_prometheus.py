@@ -32,7 +32,7 @@ def test_counters_and_latencies_are_scraped() -> None:
         page.show(server)
         with DefectClient(f"tcp://127.0.0.1:{server.port}") as client:
             for _ in range(3):
-                client.analyze(image(), context())
+                client.analyze(image(), context(), timeout_s=PATIENCE_S)
             found = scrape(page.port)
     assert found["stemctx_events_total"][(("event", "frames_answered"),)] == 3
     assert found["stemctx_stage_seconds_count"][(("stage", "find"),)] == 3
@@ -53,7 +53,7 @@ def test_a_server_process_shows_its_page_on_this_machine_only() -> None:
         server_process("--prometheus-port", str(port)) as address,
         DefectClient(address) as client,
     ):
-        client.analyze(image(), context())
+        client.analyze(image(), context(), timeout_s=PATIENCE_S)
         assert scrape(port)["stemctx_events_total"][(("event", "frames_answered"),)] == 1
         with pytest.raises(OSError, match="refused"), socket.create_connection(("127.0.0.2", port), 5):
             pass

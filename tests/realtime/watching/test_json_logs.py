@@ -16,7 +16,7 @@ from realtime.watching.json_logs import json_log
 from stemctx_core.errors import InputError
 from stemctx_core.results import FrameIdentity
 from tests.realtime.processes import server_process
-from tests.realtime.support import RAISE, context, image, wait_for
+from tests.realtime.support import PATIENCE_S, RAISE, context, image, wait_for
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -32,7 +32,7 @@ def test_the_environment_names_the_file_too(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_server_process_logs_frames_with_session_and_identity(tmp_path: Path) -> None:
     path = tmp_path / "server.jsonl"
     with server_process("--log-json", str(path)) as address, DefectClient(address) as client:
-        client.analyze(image(), context(), FrameIdentity("scan-7", 41, 64, (64, 64)))
+        client.analyze(image(), context(), FrameIdentity("scan-7", 41, 64, (64, 64)), timeout_s=PATIENCE_S)
         client.submit(image(first=RAISE), context(), FrameIdentity("scan-7", 42, 64, (64, 64)))
         wait_for(lambda: client.counters.errors == 1)
     told = lines(path)

@@ -16,7 +16,7 @@ from realtime.watching.top import view
 from realtime.wire.messages import ProcessStatus, ServerStatus
 from stemctx_core.errors import InputError, ServerUnavailable
 from stemctx_core.results import EngineInfo, FrameIdentity
-from tests.realtime.support import context, image, serving
+from tests.realtime.support import PATIENCE_S, context, image, serving
 
 
 def run(*options: str) -> tuple[int, str, BaseException | None]:
@@ -31,7 +31,7 @@ def test_a_server_is_looked_at_once() -> None:
         address = f"tcp://127.0.0.1:{server.port}"
         with DefectClient(address) as client:
             for number in range(3):
-                client.analyze(image(), context(), FrameIdentity("s", number))
+                client.analyze(image(), context(), FrameIdentity("s", number), timeout_s=PATIENCE_S)
         code, output, _ = run(address, "--once", "--json")
         status = json.loads(output)
         _, shown, _ = run(address, "--once")
