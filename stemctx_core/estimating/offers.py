@@ -191,7 +191,7 @@ def _objections(
             f"The given pixel size {hint.value:.4f} Å ({hint.source.value}) is outside "
             f"{pixel.low:.4f} to {pixel.high:.4f} Å by the lattice."
         )
-    if lattice.grid.naming.startswith("ambiguous"):
+    if lattice.grid.is_ambiguous:
         words.append(
             f"The sublattices may be named the wrong way round ({lattice.grid.naming}): X2/M may be "
             f"{1 / ridge.measured:.2f}."
