@@ -23,7 +23,7 @@ SEEN = {
         r"cut_off\.dm4 \(unreadable\)",
         r"other\.tif \(wrong_host\)",
         r"overview\.tif \(no_lattice\)",
-        r"averaged over what is plausible",
+        r"wse2_7\.tif \(sublattices\)",
         r"still refused: cut_off\.dm4 \(unreadable\), overview\.tif \(no_lattice\)",
         r"sites, 16 columns",
         r"WSe2 with V, \d+ nm²",
