@@ -10,7 +10,7 @@ from typing import Any
 
 import licences  # beside this file, where MkDocs looks while it loads a hook
 from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files
+from mkdocs.structure.files import File, Files, InclusionLevel
 
 ROOT = Path(__file__).resolve().parent.parent
 CARD = ROOT / "stemctx_core" / "bundles" / "candidate_scorer" / "card.json"
@@ -23,7 +23,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the changelog, the guide for contributors, the model card and the dependencies."""
+    """Add the changelog, the guide for contributors, the model card, the dependencies and the examples."""
     pages = {
         "changelog.md": changelog(),
         "contributing.md": _from_root((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")),
@@ -35,12 +35,31 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for example in sorted((ROOT / "examples").iterdir()):
         if example.suffix in {".py", ".ipynb"}:
             files.append(File.generated(config, f"examples/{example.name}", abs_src_path=str(example)))
+        if example.suffix == ".ipynb":
+            page = File.generated(config, f"examples/{example.stem}.md", content=notebook(example))
+            page.inclusion = InclusionLevel.NOT_IN_NAV
+            files.append(page)
     return files
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Examples stand beside docs/ in the repository and in a folder of the site."""
-    return markdown.replace("](../examples/", "](examples/")
+    """Examples stand beside docs/ in the repository and in a folder of the site, where a notebook is a page to read."""
+    return re.sub(
+        r"\]\(\.\./examples/([\w.]+)\)", lambda m: f"](examples/{m[1].replace('.ipynb', '.md')})", markdown
+    )
+
+
+def notebook(path: Path) -> str:
+    """A notebook as a page: its words and its code, without what it prints."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    texts = ["".join(cell["source"]) for cell in cells]
+    parts = [
+        text if cell["cell_type"] == "markdown" else f"```python\n{text}\n```"
+        for cell, text in zip(cells, texts, strict=True)
+    ]
+    title, _, rest = parts[0].partition("\n")
+    told = f"A notebook, shown without what it prints: [{path.name}]({path.name}) is there to be downloaded and run."
+    return "\n\n".join((title, told, rest.strip(), *parts[1:])) + "\n"
 
 
 def changelog() -> str:

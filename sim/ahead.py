@@ -88,11 +88,6 @@ class Picture:
         """Why it is dark, or empty."""
         return self._error
 
-    @property
-    def rows_done(self) -> int:
-        """Rows that are there."""
-        return self._done
-
     def pixels(self, channel: int) -> NDArray[np.float32]:
         """(height, width) of a channel; rows that are not there yet are 0, and so is a channel that was not asked for."""
         pixels = self._rows.get(channel)

@@ -27,6 +27,8 @@ from stemctx_core.errors import StemctxError
 _log = logging.getLogger(__name__)
 
 SCAN_DEVICE_ID: Final = "stemctx_simulated_scan"
+#: As panels and data items call it.
+NAME: Final = "Simulated scan"
 
 
 class _ScanBox(UsimScanDevice.ScanBoxSimulator):  # type: ignore[misc]
@@ -65,7 +67,7 @@ class SimulatedScanDevice(ScanDevice.Device):  # type: ignore[misc]
         self._rows_scanned = 0
         self._renderer = RenderAhead()
         self._picture: Picture | None = None
-        super().__init__(SCAN_DEVICE_ID, "Simulated scan", instrument, self._box)
+        super().__init__(SCAN_DEVICE_ID, NAME, instrument, self._box)
 
     def close(self) -> None:
         """End the thread that renders; safe to call twice."""

@@ -150,6 +150,12 @@ def known(value: float | None, source: Source, detail: str = "", reason: str = "
     return Missing(reason) if value is None else Known(float(value), source, detail)
 
 
+def declared_angles(context: ImagingContext) -> tuple[float, float] | None:
+    """Inner and outer collection semi-angle (mrad); None where one of them is missing."""
+    inner, outer = context.inner_mrad, context.outer_mrad
+    return (inner.value, outer.value) if isinstance(inner, Known) and isinstance(outer, Known) else None
+
+
 def _spoken(name: str) -> str:
     words = name.rsplit("_", 1)[0] if name.rsplit("_", 1)[-1] in {"kv", "mrad", "angstrom"} else name
     return words.replace("_", " ").capitalize()

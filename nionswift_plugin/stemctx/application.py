@@ -13,9 +13,10 @@ from typing import Any, Final
 from nion.swift import Application, Facade
 from nion.ui import Application as ApplicationUI
 
-from nionswift_plugin.stemctx import opening, plug_in
+from nionswift_plugin.stemctx import plug_in
 from nionswift_plugin.stemctx.demo import operator as demo
 from nionswift_plugin.stemctx.profile import open_profile
+from nionswift_plugin.stemctx.window import opening
 
 logger = logging.getLogger(__name__)
 

@@ -7,12 +7,16 @@ import importlib.util
 from stemctx_core.errors import InputError
 
 
+def there(module: str) -> bool:
+    """Whether a module can be found; it is not imported, its parents are."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
 def need(*modules: str, extra: str) -> None:
     """Raise `InputError` that names the extra to install where a module is missing."""
     for name in modules:
-        try:
-            found = importlib.util.find_spec(name) is not None
-        except ModuleNotFoundError:
-            found = False
-        if not found:
+        if not there(name):
             raise InputError(f'{name} is not installed. Run: pip install "stemctx[{extra}]"')

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from nion.utils import Model
 
+from nionswift_plugin.stemctx.window.properties import put
 from nionswift_plugin.stemctx_simulator.witness import LiveScore
 from sim.crystal import IMPERFECTIONS
 from sim.generator import FrameGenerator
@@ -181,12 +182,6 @@ class Form:
             raise InputError("Beam damage and contamination cannot be negative. Give 0 for none.")
         instrument.drift_nm_per_s = y, x
         instrument.sample.damage_barn, instrument.sample.carbon_per_1e6_e_per_angstrom2 = damage, carbon
-
-
-def put(model: Any, value: Any) -> None:
-    """Set a property only where it changes."""
-    if model.value != value:
-        model.value = value
 
 
 def number(text: str | None, label: str) -> float:

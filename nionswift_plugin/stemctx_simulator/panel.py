@@ -12,7 +12,7 @@ from sim.sample import TRAINING_DAMAGE_BARN
 
 PANEL_ID: Final = "stemctx-specimen-panel"
 PANEL_NAME: Final = "Simulated specimen"
-_LABEL_WIDTH: Final = 124
+_LABEL_WIDTH: Final = 136
 _TIPS: Final = {
     "damage": f"Cross-section for the loss of a chalcogen atom; {TRAINING_DAMAGE_BARN:g} barn is a rate made up for training, 0 is none",
     "carbon": "Carbon that a dose of 10⁶ e/Å² grows, in units of the brighter host column; 0 is none",

@@ -12,8 +12,9 @@ from nion.swift import Workspace
 
 from nionswift_plugin.stemctx.loading import Loaded
 from nionswift_plugin.stemctx.threads.ui_thread import UiThread
+from nionswift_plugin.stemctx.window.properties import put
 from nionswift_plugin.stemctx_simulator import exchange
-from nionswift_plugin.stemctx_simulator.form import CONTROLS, Control, Form, put
+from nionswift_plugin.stemctx_simulator.form import CONTROLS, Control, Form
 from nionswift_plugin.stemctx_simulator.panel import PANEL_ID, PANEL_NAME, SpecimenPanel
 from nionswift_plugin.stemctx_simulator.truth_graphic import TruthOverlay
 from nionswift_plugin.stemctx_simulator.witness import LiveScore, Sight, Witness

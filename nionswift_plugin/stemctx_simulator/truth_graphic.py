@@ -5,7 +5,6 @@ Squares, because the flags are rings: what is true and was flagged is a ring in 
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Iterable
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -13,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from nion.utils import Geometry
 
-from nionswift_plugin.stemctx.overlay.one_graphic import Drawing, OneGraphic, live_displays, put_on, take_off
+from nionswift_plugin.stemctx.overlay.one_graphic import Drawing, OneGraphic, Overlay
 from sim.generator import GroundTruth
 from stemctx_core.chemistry import materials
 from stemctx_core.chemistry.classes import Role
@@ -94,24 +93,17 @@ class TruthGraphic(OneGraphic):
         return partial(draw_squares, drawn=self.drawn)
 
 
-class TruthOverlay:
-    """Puts the graphic on the displays of live data items and takes it off; only for the window's thread."""
+class TruthOverlay(Overlay[TruthGraphic]):
+    """The true defects on the displays of live data items, of several channels at once; for the window's thread."""
 
     def __init__(self) -> None:
-        self._displays: weakref.WeakSet[Any] = weakref.WeakSet()
+        super().__init__(TruthGraphic)
 
     def paint(
         self, document_models: Iterable[Any], scan_id: str, data_channel_id: str, drawn: tuple[Square, ...]
     ) -> int:
         """Show squares on every display of a live data item; return on how many."""
-        painted = set(live_displays(document_models, scan_id, data_channel_id))
-        for display_item in painted:
-            put_on(display_item, TruthGraphic).show(drawn)
-        self._displays.update(painted)
+        painted = self.graphics(document_models, scan_id, data_channel_id)
+        for graphic in painted.values():
+            graphic.show(drawn)
         return len(painted)
-
-    def clear(self) -> None:
-        """Take every square off."""
-        for display_item in set(self._displays):
-            self._displays.discard(display_item)
-            take_off(display_item, TruthGraphic)

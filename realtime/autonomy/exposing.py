@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from realtime.autonomy.drift import SHIFT_ERROR
 from realtime.autonomy.limits import LimitReached, Stop
 from realtime.autonomy.microscope import Pair, ScannedFrame, ScanRequest
+from realtime.autonomy.protocols import Judge
 from realtime.autonomy.views import SessionEvent, View
-from stemctx_core.context import ImagingContext
 from stemctx_core.errors import InputError
 from stemctx_core.look import formats
 from stemctx_core.results import FrameIdentity, FrameResult, Refusal, SiteTable
@@ -28,38 +27,6 @@ T = TypeVar("T")
 LIMIT_REACHED: Final = "limit reached: "
 #: Views that are kept to find their targets again; an image of 512² takes 1 MB.
 _KEPT: Final = 400
-
-
-class Judge(Protocol):
-    """`FrameAnalyzer`, or a `DefectClient`."""
-
-    def analyze(self, image: NDArray[Any], context: ImagingContext, frame: FrameIdentity, /) -> FrameResult:
-        """Judge a frame; one that cannot be judged is a refusal, not an exception."""
-
-
-class Record(Protocol):
-    """What a session asks of `realtime.autonomy.record.recorder.Recorder`."""
-
-    def exposure_intended(self, key: str, request: ScanRequest, dose: float, rule: str) -> int:
-        """Write, before the beam is on, that there will be an exposure; return its number."""
-
-    def exposure_done(self, number: int, frame: ScannedFrame, result: FrameResult) -> None:
-        """Write what came of it."""
-
-    def decision(self, rule: str, evidence: Mapping[str, Any], action: str) -> None:
-        """Write a decision with its evidence."""
-
-    def note(self, text: str) -> None:
-        """Write a remark."""
-
-    def intended_keys(self) -> set[str]:
-        """Keys of exposures that were begun, finished or not."""
-
-    def load_view(self, key: str) -> tuple[ScannedFrame, FrameResult] | None:
-        """Frame and result of an exposure that is whole."""
-
-    def spent(self) -> Sequence[tuple[ScanRequest, float]]:
-        """Every exposure that was begun, with its dose (e/Å²), in order."""
 
 
 class Exposures:

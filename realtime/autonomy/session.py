@@ -14,10 +14,11 @@ from typing import Any, Self
 
 from realtime.autonomy.acting import Acting
 from realtime.autonomy.drift import DriftModel
-from realtime.autonomy.exposing import Exposures, Judge, Record
+from realtime.autonomy.exposing import Exposures
 from realtime.autonomy.limits import Budget, Limits, Spent, Stop, Stopped
 from realtime.autonomy.locating import Locator
 from realtime.autonomy.microscope import Microscope, Pair, ScanRequest
+from realtime.autonomy.protocols import Judge, Record
 from realtime.autonomy.targets import wanted_sites
 from realtime.autonomy.views import Events, SessionEvent, SessionTarget, View, target_of
 from stemctx_core.chemistry.classes import Role

@@ -1,1 +1,1 @@
-"""Engines beyond the CPU one of the core, and the choice between them."""
+"""Engines beyond the CPU one of the core, and the choice between them: begin with `select`, which says why it chose."""

@@ -16,7 +16,7 @@ from realtime.files.writing import Answers, write_answers
 from stemctx_core.reading.declared import Declared
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Findings:
     """What became of every image of some files. In a notebook it shows itself as a table.
 
@@ -79,6 +79,9 @@ class Findings:
         answers = Answers(Path(output), report=None if report is None else Path(report), thumbnails=thumbnails)
         answers.check([path for outcome in self.outcomes for path in outcome.files])
         return write_answers(answers, self.outcomes, several=True)
+
+    def __repr__(self) -> str:
+        return f"Findings({len(self.judged)} images judged, {len(self.refused)} not)"
 
     def _repr_html_(self) -> str:
         from realtime.files.report import image_table

@@ -108,6 +108,7 @@ class _Image(NamedTuple):
     """What the head of the page says of an image."""
 
     label: str
+    folder: Path
     judged: bool
     words: str
     material: str = ""
@@ -121,12 +122,13 @@ class _Image(NamedTuple):
 
 
 def _image(outcome: Outcome) -> _Image:
-    result = outcome.result
+    result, folder = outcome.result, outcome.files[0].parent.absolute()
     if result is None or not outcome.judged:
-        return _Image(outcome.label, False, outcome.refusal)
+        return _Image(outcome.label, folder, False, outcome.refusal)
     counts = result.flag_counts()
     return _Image(
         label=outcome.label,
+        folder=folder,
         judged=True,
         words=", ".join(f"{n} {s}" for s, n in counts.items()) or "none",
         material=outcome.material,
@@ -148,15 +150,27 @@ def image_table(outcomes: Iterable[Outcome]) -> Html:
 def _list(images: Sequence[_Image]) -> Html:
     rows = [
         (
-            tag("a", i.label, href=f"#image-{number}", class_="name"),
+            tag("a", f"{folder}{i.label}", href=f"#image-{number}", class_="name"),
             _state(i),
             i.sites if i.judged else "",
             i.words,
             i.undecided if i.judged else "",
         )
-        for number, i in enumerate(images)
+        for number, (i, folder) in enumerate(zip(images, _folders(images), strict=True))
     ]
     return table(("image", "|", "sites>", "flags, or why not", "undecided>"), rows)
+
+
+def _folders(images: Sequence[_Image]) -> list[str]:
+    """What is to be said of each image's folder so that it is known: nothing where all lie in one."""
+    folders = [i.folder for i in images]
+    if not folders:
+        return []
+    top = next(
+        (p for p in (folders[0], *folders[0].parents) if all(f.is_relative_to(p) for f in folders)), None
+    )
+    told = [f.relative_to(top) if top else f for f in folders]
+    return [f"{f.as_posix()}/" if f != Path() else "" for f in told]
 
 
 def _state(image: _Image) -> Html:
@@ -196,7 +210,8 @@ def _section(outcome: Outcome, number: int, thumbnails: int) -> Html:
     up = tag("a", "all images", href="#top", class_="up")
     result, image = outcome.result, outcome.image
     warnings = result.warnings if result else ()
-    parts: list[Any] = [tag("h2", outcome.label, up, id=f"image-{number}")]
+    place = " and ".join(str(f) for f in outcome.files)
+    parts: list[Any] = [tag("h2", outcome.label, up, id=f"image-{number}"), tag("p", place, class_="caption")]
     parts += [tag("p", words, class_="told") for words in (*outcome.notes, *warnings)]
     if not outcome.judged:
         parts.append(tag("p", tag("b", "Not judged. "), outcome.refusal))

@@ -18,5 +18,5 @@ def given_keys(server: str | None, key: Path | None, server_key: Path | None) ->
     if key is None and server_key is None:
         return None
     if key is None or server_key is None or server is None:
-        raise InputError("A server with keys needs its address, --key and --server-key together.")
+        raise InputError("A server with keys needs both --key and --server-key, and its address.")
     return key, server_key

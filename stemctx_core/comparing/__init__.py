@@ -1,1 +1,4 @@
-"""How far a simulated frame is from a measured one, and what to change in the simulation to come nearer."""
+"""How far a simulated frame is from a measured one, and what to change to come nearer: `stemctx compare`.
+
+Start with `comparison`; `gap` measures, `fitting` moves the `knobs`.
+"""

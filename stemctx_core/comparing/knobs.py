@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from stemctx_core.chemistry.classes import Role
-from stemctx_core.context import ImagingContext, Known
+from stemctx_core.context import ImagingContext, Known, declared_angles
 from stemctx_core.dataset.cases import Case
 from stemctx_core.dataset.crystal import CrystalRecipe
 from stemctx_core.dataset.frames import FrameRecipe
@@ -66,12 +66,6 @@ def declared_knobs(lattice: HostLattice, context: ImagingContext) -> Knobs:
     known = declared_angles(context) or (lattice.known.optics.inner_mrad, lattice.known.optics.outer_mrad)
     dose = context.dose_e_per_angstrom2
     return Knobs(*known, dose_e_per_angstrom2=dose.value if isinstance(dose, Known) else _TYPICAL_DOSE)
-
-
-def declared_angles(context: ImagingContext) -> tuple[float, float] | None:
-    """Declared inner and outer angle; None where one of them is missing."""
-    inner, outer = context.inner_mrad, context.outer_mrad
-    return (inner.value, outer.value) if isinstance(inner, Known) and isinstance(outer, Known) else None
 
 
 def recipe_of(knobs: Knobs, lattice: HostLattice, largest_side_px: int = LARGEST_SIDE_PX) -> FrameRecipe:

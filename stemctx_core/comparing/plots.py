@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from stemctx_core.comparing.comparison import Comparison
 from stemctx_core.comparing.views import COLUMN, CONTRAST, FREQUENCIES, FrameView
-from stemctx_core.evaluation import plots
+from stemctx_core.look import plots
 
 _SIDE_ANGSTROM = 60.0
 

@@ -28,7 +28,6 @@ from stemctx_core.dataset.recipe import DatasetRecipe
 from stemctx_core.dataset.scenes import scene_truth
 from stemctx_core.scene import Scene, host_rows
 from stemctx_core.simulation.library import ResponseLibrary, shipped_library
-from stemctx_core.simulation.optics import Optics
 from stemctx_core.simulation.radial import PROFILE_RADII_ANGSTROM
 from stemctx_core.simulation.render import count_electrons, render_columns, response_tables
 
@@ -111,13 +110,7 @@ def render_frames(seconds: float) -> Rate:
         case = cases[number * 7919 % len(cases)]
         extent = (_SIDE_PX * _PIXEL_ANGSTROM,) * 2
         crystal = timed("crystal", lambda: grow_crystal(case.host, case.dopants, CrystalRecipe(), extent, rng))
-        optics = Optics(
-            case.high_tension_kv,
-            case.convergence_semi_angle_mrad,
-            case.inner_mrad,
-            case.outer_mrad,
-            _SIGMA_ANGSTROM,
-        )
+        optics = case.optics(_SIGMA_ANGSTROM)
         names = [c.column for c in crystal.candidates]
         tables = timed("tables", lambda: response_tables(library, names, optics))
         positions = crystal.positions_angstrom / _PIXEL_ANGSTROM

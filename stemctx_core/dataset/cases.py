@@ -1,4 +1,4 @@
-"""What is imaged, and how: the benchmark's 576 cases, those held out of every training, and random ones."""
+"""What is imaged, and how: the benchmark's 576 cases, and the conditions that are held out of every training."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Final
 
 from stemctx_core.chemistry import materials
 from stemctx_core.chemistry.materials import Host
+from stemctx_core.simulation.optics import Optics
 
 BENCHMARK_ENERGIES_KV: Final = (60.0, 80.0, 200.0)
 BENCHMARK_DETECTORS_MRAD: Final = ((50.0, 120.0), (70.0, 200.0))
@@ -27,6 +28,16 @@ class Case:
     inner_mrad: float
     outer_mrad: float
     convergence_semi_angle_mrad: float = BENCHMARK_CONVERGENCE_MRAD
+
+    def optics(self, sigma_angstrom: float) -> Optics:
+        """Probe and detector, in focus, with an effective source (Å, standard deviation per axis)."""
+        return Optics(
+            self.high_tension_kv,
+            self.convergence_semi_angle_mrad,
+            self.inner_mrad,
+            self.outer_mrad,
+            sigma_angstrom,
+        )
 
 
 def benchmark_cases() -> list[Case]:

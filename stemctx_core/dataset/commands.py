@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import re
 from pathlib import Path
@@ -15,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from stemctx_core.dataset.kinds import Imperfections, Kind, Sampling
 from stemctx_core.errors import InputError
+from stemctx_core.extras import need
 
 if TYPE_CHECKING:
     from stemctx_core.dataset.recipe import DatasetRecipe
@@ -100,7 +100,7 @@ def write(
     """
     if ctx.invoked_subcommand is not None:
         return
-    _need_packages()
+    need("A dataset", ("zarr", "pyarrow", "distributed"), "dataset")
     from stemctx_core.dataset.recipe import CaseChoice, DatasetRecipe
 
     if output is None:
@@ -208,7 +208,7 @@ def verify(
             "--repair."
         )
     if found:
-        _need_packages()
+        need("A dataset", ("zarr", "pyarrow", "distributed"), "dataset")
         for number in found:
             discard(folder, number)
         _make(folder, configuration.recipe, library, workers, None)
@@ -248,10 +248,3 @@ def _angles(text: str) -> tuple[float, float]:
         raise InputError(
             f"'{text}' is not a detector. Write inner and outer angle in mrad, as in 70-200."
         ) from None
-
-
-def _need_packages() -> None:
-    names = ("zarr", "pyarrow", "distributed")
-    missing = [name for name in names if importlib.util.find_spec(name) is None]
-    if missing:
-        raise InputError(f'{" and ".join(missing)} not installed. Run: pip install "stemctx[dataset]"')

@@ -17,7 +17,7 @@ from stemctx_core.dataset.shards import (
     record_path,
     shard_name,
     versions,
-    write_whole,
+    write_durably,
 )
 from stemctx_core.errors import InputError
 
@@ -35,7 +35,7 @@ def prepare(folder: Path, configuration: Configuration) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / ".writable", b"")
+        write_durably(folder / ".writable", b"")
         (folder / ".writable").unlink()
     except OSError as error:
         raise InputError(
@@ -48,7 +48,7 @@ def prepare(folder: Path, configuration: Configuration) -> None:
             f"The folder {folder} holds something else than a dataset. Choose an empty one as --output."
         )
     else:
-        write_whole(folder / CONFIGURATION_NAME, msgspec.json.format(msgspec.json.encode(configuration)))
+        write_durably(folder / CONFIGURATION_NAME, msgspec.json.format(msgspec.json.encode(configuration)))
     for part in folder.glob("*.part"):
         shutil.rmtree(part) if part.is_dir() else part.unlink()
 
@@ -130,7 +130,7 @@ def write_index(folder: Path, configuration: Configuration) -> int:
                 columns[name].append(value)
     buffer = io.BytesIO()
     pq.write_table(pa.table(columns), buffer)
-    write_whole(folder / INDEX_NAME, buffer.getvalue())
+    write_durably(folder / INDEX_NAME, buffer.getvalue())
     return sum(last - first for first, last in zip(columns["first"], columns["last"], strict=True))
 
 

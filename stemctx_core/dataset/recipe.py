@@ -210,13 +210,7 @@ class DatasetRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """
         needed: dict[Optics, set[str]] = {}
         for case in self.choice.cases().values():
-            optics = Optics(
-                case.high_tension_kv,
-                case.convergence_semi_angle_mrad,
-                case.inner_mrad,
-                case.outer_mrad,
-                _ANY_SIGMA_ANGSTROM,
-            )
+            optics = case.optics(_ANY_SIGMA_ANGSTROM)
             needed.setdefault(optics, set()).update(c.column for c in self.candidates(case))
         for optics, names in needed.items():
             response_tables(library, sorted(names), optics)

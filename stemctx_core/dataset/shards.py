@@ -4,19 +4,7 @@ A shard is written under another name and renamed when it is whole; it counts fr
 record says what the process that wrote it really used, and the sha256 of every byte of the group. Nothing in either
 depends on the time, the machine or the number of processes.
 
-Arrays of a shard of patches, n samples of s scenes:
-
-===================  ==================  =====================================================================
-``electrons``        (n, 32, 32)         electrons counted in each sample of the patch
-``label``            (n,) uint8          index into ``candidates`` of the sample's case, in the attributes
-``weight``           (n,) float32        prevalence / sampling probability
-``case``             (n,) uint16         number of the case, which names it in the attributes
-``scene``            (n,) uint32         place in the next two
-``scene_number``     (s,) uint32         its random numbers start from [the recipe's seed, this number]
-``scene_context``    (s, c) float64      the values that ``context`` in the attributes names
-===================  ==================  =====================================================================
-
-Shards of frames: see `frame_shards`.
+What the arrays are: `patch_shards`, `frame_shards`.
 """
 
 from __future__ import annotations
@@ -29,31 +17,25 @@ import uuid
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
-import numpy as np
 
-from stemctx_core.contrast.patches import SIDE
 from stemctx_core.dataset.frame_shards import write_frames
 from stemctx_core.dataset.kinds import Kind
+from stemctx_core.dataset.patch_shards import write_patches
 from stemctx_core.dataset.recipe import DatasetRecipe
-from stemctx_core.dataset.scenes import CONTEXT, labelled_scene
-from stemctx_core.dataset.zarr_arrays import SceneRecord, add_array, attributes, case_attributes
+from stemctx_core.dataset.zarr_arrays import SceneRecord
 from stemctx_core.errors import InputError
 from stemctx_core.simulation.library import ResponseLibrary
 
 if TYPE_CHECKING:
-    import zarr
+    pass
 
 _FORMAT: Final = 1
 #: Packages whose version may move a byte.
 _PACKAGES: Final = ("stemctx", "numpy", "scipy", "numba", "zarr", "numcodecs")
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-#: Beam fraction that no sample reaches; counts are stored in 16 bits where it fits in.
-_BRIGHTEST: Final = 0.5
-_LARGEST_SAMPLE_ANGSTROM2: Final = (4.0 / 13) ** 2
-_CHUNK: Final = 256
 
 
 class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -145,7 +127,7 @@ def write_shard(
         if place.exists():
             shutil.rmtree(place)
         part.rename(place)
-        write_whole(record_path(folder, number), msgspec.json.encode(record))
+        write_durably(record_path(folder, number), msgspec.json.encode(record))
     except OSError as error:
         if error.errno in _NO_ROOM:
             raise InputError(
@@ -158,8 +140,8 @@ def write_shard(
     return record
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it is never there in half."""
+def write_durably(path: Path, content: bytes) -> None:
+    """Write a file so that it is never there in half, also where processes write the same one or the power fails."""
     part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
     try:
         with part.open("wb") as file:
@@ -175,43 +157,8 @@ def _write(part: Path, recipe: DatasetRecipe, library: ResponseLibrary, number: 
     import zarr
 
     group = zarr.open_group(zarr.storage.LocalStore(part), mode="w", zarr_format=3)
-    write = write_frames if recipe.kind is Kind.FRAMES else _write_patches
+    write = write_frames if recipe.kind is Kind.FRAMES else write_patches
     return write(group, recipe, library, recipe.scenes_of(number))
-
-
-def counts_dtype(recipe: DatasetRecipe) -> np.dtype[Any]:
-    """16-bit whole numbers where the highest dose fits into them."""
-    most = recipe.dose_e_per_angstrom2[1] * _LARGEST_SAMPLE_ANGSTROM2 * _BRIGHTEST
-    return np.dtype(np.uint16 if most <= np.iinfo(np.uint16).max else np.float32)
-
-
-def _write_patches(
-    group: zarr.Group, recipe: DatasetRecipe, library: ResponseLibrary, numbers: range
-) -> tuple[SceneRecord, ...]:
-    total = sum(recipe.samples_of(n) for n in numbers)
-    electrons = np.empty((total, SIDE, SIDE), counts_dtype(recipe))
-    label, weight = np.empty(total, np.uint8), np.empty(total, np.float32)
-    case, place = np.empty(total, np.uint16), np.empty(total, np.uint32)
-    records, contexts, first = [], [], 0
-    cases: dict[int, Any] = {}
-    for k, number in enumerate(numbers):
-        scene = labelled_scene(library, recipe, number)
-        rows = slice(first, first + len(scene.label))
-        electrons[rows] = scene.electrons.reshape(-1, SIDE, SIDE)
-        label[rows], weight[rows], case[rows], place[rows] = scene.label, scene.weight, scene.case, k
-        records.append(SceneRecord(number, scene.case, rows.start, rows.stop))
-        contexts.append([scene.context[name] for name in CONTEXT])
-        cases[scene.case] = case_attributes(scene.truth.host.name, scene.truth.candidates)
-        first = rows.stop
-    add_array(group, "electrons", electrons, _CHUNK)
-    add_array(group, "label", label)
-    add_array(group, "weight", weight)
-    add_array(group, "case", case)
-    add_array(group, "scene", place)
-    add_array(group, "scene_number", np.array([r.number for r in records], np.uint32))
-    add_array(group, "scene_context", np.array(contexts))
-    group.attrs.update(attributes(recipe, cases) | {"context": list(CONTEXT)})
-    return tuple(records)
 
 
 def read_record(folder: Path, number: int) -> ShardRecord | None:

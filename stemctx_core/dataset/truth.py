@@ -19,7 +19,6 @@ from stemctx_core.dataset.cases import (
 from stemctx_core.errors import LibraryError
 from stemctx_core.scene import Nuisance, Scene
 from stemctx_core.simulation.library import ResponseLibrary
-from stemctx_core.simulation.optics import Optics
 
 #: Ranges that the model is trained on; they go into its card.
 TRAINING_RANGES: Final = {
@@ -153,13 +152,7 @@ def random_truth(
         response=0.0 if rng.random() < 0.3 else rng.uniform(*r["response"]),
         defects=0.03,
     )
-    optics = Optics(
-        case.high_tension_kv,
-        case.convergence_semi_angle_mrad,
-        case.inner_mrad,
-        case.outer_mrad,
-        rng.uniform(*r["sigma_angstrom"]),
-    )
+    optics = case.optics(rng.uniform(*r["sigma_angstrom"]))
     steps = round(r["lattice"][1] / _LATTICE_STEP)
     strain = 0 if rng.random() < 0.5 else int(rng.integers(-steps, steps + 1))
     host = msgspec.structs.replace(case.host, a_angstrom=case.host.a_angstrom * (1 + strain * _LATTICE_STEP))

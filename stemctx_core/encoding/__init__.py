@@ -1,1 +1,4 @@
-"""Context and candidates as the numbers that the model takes, and what each candidate should look like."""
+"""Context and candidates as the numbers that the model takes, and what each candidate should look like.
+
+Start with `prediction`, then `encode`; `knowledge` says what of the optics is missing.
+"""

@@ -49,7 +49,7 @@ class Knowledge:
     plausible
         All that they may be; only `optics` where nothing is missing.
     expected_ratio
-        X2/M to name the sublattices by; 1, which leaves it to the columns, where it may be above or below.
+        X2/M to name the sublattices by: one for each of what is plausible.
     warnings
         What was missing, in words.
     """
@@ -57,7 +57,7 @@ class Knowledge:
     optics: Optics
     missing: frozenset[Missing]
     plausible: tuple[Optics, ...]
-    expected_ratio: float
+    expected_ratio: tuple[float, ...]
     warnings: tuple[str, ...] = ()
 
 
@@ -80,15 +80,15 @@ def knowledge(library: ResponseLibrary, context: ImagingContext) -> Knowledge:
     declared = Optics(**values, sigma_angstrom=TYPICAL_SIGMA_ANGSTROM)
     if not reasons:
         library.check(declared)
-        return Knowledge(declared, frozenset(), (declared,), host_ratio(library, host, declared))
+        return Knowledge(declared, frozenset(), (declared,), (host_ratio(library, host, declared),))
     missing = frozenset(_MISSING[name] for name in reasons)
     plausible = _plausible(library, host, declared, missing)
-    logs = np.array([np.log(host_ratio(library, host, o)) for o in plausible])
+    ratios = tuple(host_ratio(library, host, o) for o in plausible)
+    logs = np.log(ratios)
     middle = plausible[int(np.argmin(abs(logs - logs.mean())))]
-    either = logs.min() < 0 < logs.max()
     named = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
     words = f"Not known ({named}): averaged over what is plausible."
-    return Knowledge(middle, missing, plausible, 1.0 if either else float(np.exp(logs.mean())), (words,))
+    return Knowledge(middle, missing, plausible, ratios, (words,))
 
 
 @lru_cache(maxsize=64)

@@ -1,1 +1,4 @@
-"""What a frame says of its own context, from the columns of the host alone: offered, never taken silently."""
+"""What a frame says of its own context: offered, never taken silently: `stemctx estimate`.
+
+Start with `offers`; `host_lattice` measures, `rehearsal` corrects by simulated frames.
+"""

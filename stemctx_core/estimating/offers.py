@@ -12,10 +12,11 @@ from scipy import stats
 
 from stemctx_core.calibration.calibrate import FITTING_RATIO
 from stemctx_core.calibration.frame_checks import PIXEL_SIZE_TOLD
-from stemctx_core.context import ImagingContext, Known, Missing
+from stemctx_core.context import ImagingContext, Known, Missing, declared_angles
 from stemctx_core.encoding.knowledge import typical
 from stemctx_core.estimating.host_lattice import HostLattice, host_lattice
-from stemctx_core.estimating.rehearsal import Quantities, Rehearsals, measured, rehearse, witnesses
+from stemctx_core.estimating.quantities import Quantities, measured
+from stemctx_core.estimating.rehearsal import Rehearsals, rehearse, witnesses
 from stemctx_core.estimating.ridge import Ridge, find_ridge
 from stemctx_core.simulation.library import ResponseLibrary
 
@@ -100,7 +101,7 @@ def offers(
         Why nothing can be estimated.
     """
     lattice = host_lattice(library, image, context)
-    declared, refuted = _declared_angles(context), None
+    declared, refuted = declared_angles(context), None
     if declared is not None and not FITTING_RATIO[0] < lattice.calibration.ratio < FITTING_RATIO[1]:
         # Nothing must rest on angles that the frame refutes, least of all which sublattice is which.
         refuted, declared = (declared, lattice.calibration.expected_ratio), None
@@ -156,11 +157,6 @@ def _intervals(raw: Quantities, rehearsed: Rehearsals, seen: NDArray[np.float64]
     return found
 
 
-def _declared_angles(context: ImagingContext) -> tuple[float, float] | None:
-    inner, outer = context.inner_mrad, context.outer_mrad
-    return (inner.value, outer.value) if isinstance(inner, Known) and isinstance(outer, Known) else None
-
-
 def _objections(
     lattice: HostLattice,
     ridge: Ridge,
@@ -195,7 +191,7 @@ def _objections(
             f"The given pixel size {hint.value:.4f} Å ({hint.source.value}) is outside "
             f"{pixel.low:.4f} to {pixel.high:.4f} Å by the lattice."
         )
-    if lattice.grid.naming.startswith("ambiguous"):
+    if lattice.grid.is_ambiguous:
         words.append(
             f"The sublattices may be named the wrong way round ({lattice.grid.naming}): X2/M may be "
             f"{1 / ridge.measured:.2f}."

@@ -9,7 +9,7 @@ import numpy as np
 from stemctx_core.estimating.offers import LEVEL, Offers
 from stemctx_core.estimating.ridge import NINETY
 from stemctx_core.estimating.told import offered, ridge_words, toml_lines
-from stemctx_core.evaluation import plots
+from stemctx_core.look import plots
 from stemctx_core.look.report_page import Html, join, page, picture, table, tag, tile
 
 

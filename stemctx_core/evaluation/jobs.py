@@ -103,9 +103,7 @@ def answerable(library: ResponseLibrary, cases: Sequence[Case]) -> tuple[list[Ca
     kept, reason = [], ""
     told: dict[tuple[object, ...], str] = {}
     for case in cases:
-        optics = Optics(
-            case.high_tension_kv, case.convergence_semi_angle_mrad, case.inner_mrad, case.outer_mrad, 0.45
-        )
+        optics = case.optics(0.45)
         key = (case.host.name, case.dopants, optics)
         if key not in told:
             told[key] = _obstacle(library, case, optics)

@@ -77,10 +77,6 @@ def must_show(told: dict[str, Any]) -> list[dict[str, Any]]:
     return [demand.figures() for part in parts for demand in part]
 
 
-def _power(dose: float) -> str:
-    return formats.dose(dose)
-
-
 def _far_z(told: dict[str, Any]) -> Iterator[Demand]:
     line = "L5, far-Z, 10⁵ e/Å², species"
     models = next(
@@ -114,7 +110,7 @@ def _near_bayes(told: dict[str, Any]) -> Iterator[Demand]:
                 f"Bayes entropy {entropy:.4f}, NLL {surprise:.4f} nats"
             )
         return Demand(
-            line, f"points below Bayes, {_power(dose)}", f"≤ {limit:g}",
+            line, f"points below Bayes, {formats.dose(dose)}", f"≤ {limit:g}",
             entry["gap_points"] if entry else None, at_most=limit, note=note or f"not measured without {_NO_REFERENCE}",
         )  # fmt: skip
 
@@ -129,7 +125,7 @@ def _near_bayes(told: dict[str, Any]) -> Iterator[Demand]:
         entry = found.get((Mode.FRAME.value, "L7", dose))
         limit = 0.02 if dose == 1e3 else 0.015
         yield Demand(
-            line, f"mean divergence from Bayes (nats), {_power(dose)}", f"≤ {limit:g}",
+            line, f"mean divergence from Bayes (nats), {formats.dose(dose)}", f"≤ {limit:g}",
             entry["divergence_nats"] if entry else None, at_most=limit,
             note="" if entry else f"not measured without {_NO_REFERENCE}",
         )  # fmt: skip
@@ -153,7 +149,7 @@ def _calibration(told: dict[str, Any]) -> Iterator[Demand]:
     for row in told["rows"]:
         if row["labels"] == "L7":
             figure = row["scorer"]["calibration_error"]
-            where = f"expected calibration error, {row['mode']}, {_power(row['dose_e_per_angstrom2'])}"
+            where = f"expected calibration error, {row['mode']}, {formats.dose(row['dose_e_per_angstrom2'])}"
             yield Demand("calibration", where, "≤ 0.01", figure, at_most=0.01)
 
 
@@ -184,7 +180,7 @@ def _unseen(told: dict[str, Any]) -> Iterator[Demand]:
         if name in told["skipped"]:
             note += f"; left out: {told['skipped'][name]}"
         yield Demand(
-            line, f"{name}: points below Bayes, {_power(dose)}", "≤ 2" if demanded else "printed",
+            line, f"{name}: points below Bayes, {formats.dose(dose)}", "≤ 2" if demanded else "printed",
             near["gap_points"] if near else None, at_most=2.0 if demanded else None,
             note=note if near else f"{note}; not measured without {_NO_REFERENCE}",
         )  # fmt: skip
@@ -198,7 +194,7 @@ def _wrong_library(told: dict[str, Any]) -> Iterator[Demand]:
     for entry in told["robustness"]:
         if entry["library"] not in HONESTLY_TOLD:
             continue
-        where = f"{entry['library']}, {_power(entry['dose_e_per_angstrom2'])}"
+        where = f"{entry['library']}, {formats.dose(entry['dose_e_per_angstrom2'])}"
         line, pairs = "a library that is off", entry["near_z_pairs"]
         figure = entry["scorer"]["calibration_error"]
         yield Demand(line, f"expected calibration error, {where}", "≤ 0.02", figure, at_most=0.02)

@@ -6,10 +6,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from stemctx_core.evaluation import plots
 from stemctx_core.evaluation.ablation import IMAGE_ONLY, PREDICTIONS, SCORER
 from stemctx_core.evaluation.scenes import Mode
-from stemctx_core.look import colours
+from stemctx_core.look import colours, formats, plots
 
 _SHOWN: Final = ("L5", "L7", "L7 near-Z")
 _FIGURES: Final = (("accuracy", "accuracy"), ("entropy_nats", "posterior entropy (nats)"))
@@ -139,7 +138,7 @@ def unseen(told: dict[str, Any]) -> bytes:
         )  # fmt: skip
         ax.set_yticks(places, names)
         ax.set_xlim(right=1.005)
-        plots.label(ax, plots.power(dose), "accuracy, L7")
+        plots.label(ax, formats.dose(dose), "accuracy, L7")
     plots.legend_below(figure, list(axes.flat))
     return plots.png(figure)
 

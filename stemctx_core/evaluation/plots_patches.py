@@ -9,8 +9,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, PowerNorm
 
 from stemctx_core.chemistry.classes import Role
-from stemctx_core.evaluation import plots
 from stemctx_core.evaluation.scenes import DOSES, Mode
+from stemctx_core.look import formats, plots
 from stemctx_core.look.colours import AXIS, INK, ROLE_COLOURS, SERIES
 
 #: On the map both host columns are shown, which share a colour elsewhere.
@@ -48,7 +48,7 @@ def reliability(told: dict[str, Any]) -> bytes:
                     below.stairs(np.clip(share, 1e-5, None), edges, color=colour, linewidth=1.1)
         plots.logarithmic(below)
         above.set(xlim=(0, 1), ylim=(0, 1))
-        plots.label(above, plots.power(dose), "", "" if column else "accuracy")
+        plots.label(above, formats.dose(dose), "", "" if column else "accuracy")
         plots.label(below, "", "confidence", "" if column else "share")
     plots.legend_below(figure, list(axes.flat))
     return plots.png(figure)
@@ -71,7 +71,7 @@ def confusion(told: dict[str, Any]) -> bytes:
         ax.set_yticks(range(len(entry["roles"])), entry["roles"])
         ax.grid(False)
         ax.spines[:].set_visible(False)
-        plots.label(ax, plots.power(dose), "told", "true")
+        plots.label(ax, formats.dose(dose), "told", "true")
     return plots.png(figure)
 
 
@@ -86,7 +86,7 @@ def entropies(told: dict[str, Any]) -> bytes:
                     np.clip(entry["share"], 1e-5, None), entry["edges_nats"], color=colour, linewidth=1.3, label=name
                 )  # fmt: skip
         plots.logarithmic(ax)
-        plots.label(ax, plots.power(dose), "entropy (nats)", "share of patches" if ax is axes[0, 0] else "")
+        plots.label(ax, formats.dose(dose), "entropy (nats)", "share of patches" if ax is axes[0, 0] else "")
     plots.legend_below(figure, list(axes.flat))
     return plots.png(figure)
 
@@ -98,12 +98,12 @@ def abstention(told: dict[str, Any]) -> bytes:
     for entry, colour in zip(told["abstention"], plots.DOSE_COLOURS, strict=True):
         dose = entry["dose_e_per_angstrom2"]
         curve = entry["scorer"]["curve"]
-        ax.plot(curve["coverage"], curve["accuracy"], color=colour, linewidth=1.6, label=plots.power(dose))
+        ax.plot(curve["coverage"], curve["accuracy"], color=colour, linewidth=1.6, label=formats.dose(dose))
         if "bayes" in entry:
             curve = entry["bayes"]["curve"]
             ax.plot(
                 curve["coverage"], curve["accuracy"], color=colour, linewidth=1.1, linestyle=(0, (4, 2)),
-                label=f"{plots.power(dose)}, Bayes",
+                label=f"{formats.dose(dose)}, Bayes",
             )  # fmt: skip
         rule = entry["scorer"]
         ax.plot(rule["coverage"]["value"], rule["accuracy"]["value"], "o", color=colour, markersize=7)
@@ -124,7 +124,7 @@ def precision(told: dict[str, Any]) -> bytes:
             ax.plot(curve["recall"], curve["precision"], color=colour, linewidth=1.4, label=role)
         ax.set(xlim=(0, 1.02), ylim=(0, 1.03))
         plots.label(
-            ax, plots.power(entry["dose_e_per_angstrom2"]), "recall", "precision" if ax is axes[0, 0] else ""
+            ax, formats.dose(entry["dose_e_per_angstrom2"]), "recall", "precision" if ax is axes[0, 0] else ""
         )
     plots.legend_below(figure, list(axes.flat), 6)
     return plots.png(figure)
@@ -153,7 +153,7 @@ def cases(told: dict[str, Any]) -> bytes:
         ax.set_xticks(range(len(dopants)), dopants)
         ax.set_yticks(range(len(hosts)), hosts)
         ax.grid(False)
-        plots.label(ax, plots.power(dose))
+        plots.label(ax, formats.dose(dose))
     scale = ScalarMappable(Normalize(0.6, 1.0), "viridis")
     bar = figure.colorbar(scale, ax=axes[:, 0], pad=0.01, aspect=40)
     bar.set_label("accuracy, L7", fontsize=9)

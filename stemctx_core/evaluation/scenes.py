@@ -17,7 +17,6 @@ from stemctx_core.dataset.cases import Case
 from stemctx_core.dataset.groups import Group, make_group, tell
 from stemctx_core.scene import Missing, Nuisance, Scene, without
 from stemctx_core.simulation.library import ResponseLibrary
-from stemctx_core.simulation.optics import Optics
 
 DOSES: Final = (1e3, 1e4, 1e5, 1e6)
 SIGMA_ANGSTROM: Final = (0.35, 0.55)
@@ -107,13 +106,7 @@ def benchmark_scene(
     return Scene(
         host=case.host,
         candidates=classes.candidates(case.host.name, case.dopants),
-        optics=Optics(
-            case.high_tension_kv,
-            case.convergence_semi_angle_mrad,
-            case.inner_mrad,
-            case.outer_mrad,
-            rng.uniform(*SIGMA_ANGSTROM),
-        ),
+        optics=case.optics(rng.uniform(*SIGMA_ANGSTROM)),
         dose_e_per_angstrom2=dose_e_per_angstrom2,
         background=rng.uniform(*BACKGROUND),
         ratio=1.0,

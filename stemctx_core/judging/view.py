@@ -80,13 +80,20 @@ def lattice(
     ------
     LatticeError
         Where there is none.
+    FrameError
+        Where neither what is known of the optics nor the columns tell which sublattice is the metal.
     """
     host = materials.host(context.host)
-    if previous is not None:
-        followed = track_sites(image, previous, host, known.expected_ratio)
-        if followed is not None:
-            return followed
-    return find_sites(image, host, known.expected_ratio, _hint(context))
+    grid = track_sites(image, previous, host, known.expected_ratio) if previous is not None else None
+    if grid is None:
+        grid = find_sites(image, host, known.expected_ratio, _hint(context))
+    if grid.is_ambiguous and known.missing:
+        raise FrameError(
+            "sublattices",
+            f"Which sublattice is the metal cannot be told without what is missing: {grid.naming}.",
+            "Give the detector's inner and outer angles, the high tension and the convergence angle.",
+        )
+    return grid
 
 
 def view(
@@ -110,7 +117,7 @@ def view(
     """
     hint = _hint(context)
     warnings = pixel_size_words(grid.pixel_size_angstrom, hint, context.host) + clipped_words(image)
-    if grid.naming.startswith("ambiguous"):
+    if grid.is_ambiguous:
         warnings.append(f"The sublattices may be named the wrong way round: {grid.naming}.")
     obstacle = np.zeros(len(grid), np.int8)
     # Coherence is that of a neighbourhood and relative to the frame's: it does not see where the beam was blanked.

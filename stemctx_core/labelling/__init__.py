@@ -1,1 +1,4 @@
-"""Labels that several people give to the same sites, none of them knowing what the model or another person said."""
+"""Labels that people give to sites: the book that keeps them, and the lines that an operator writes.
+
+Start with `book`; `making` and `sampling` draw its sites, `hand_labels` is the operator's file.
+"""

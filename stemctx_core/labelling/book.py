@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import msgspec
 
+from stemctx_core.closing import Closing
 from stemctx_core.errors import InputError
 from stemctx_core.labelling.database import connected, connection, is_book
 from stemctx_core.labelling.records import OTHER, Annotator, Answer, FrameRecord, Kind, SiteRecord, offered
@@ -30,7 +30,7 @@ MOST_ANSWERS: Final = 1_000_000
 MOST_NAME: Final = 40
 
 
-class Book:
+class Book(Closing):
     """An open book; used by one thread at a time. Make one with `create`, or `open_book` an existing one."""
 
     def __init__(self, path: Path, database: sqlite3.Connection) -> None:
@@ -64,14 +64,6 @@ class Book:
         except sqlite3.Error as error:
             raise InputError(f"{path} cannot be written ({error}). Choose another folder.") from error
         return open_book(path)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file; the write-ahead log is put into it."""

@@ -11,7 +11,7 @@ import msgspec
 from stemctx_core.chemistry.classes import Sublattice
 from stemctx_core.errors import InputError
 from stemctx_core.labelling.book import Book
-from stemctx_core.labelling.hand import frame_of
+from stemctx_core.labelling.hand import OPERATOR, frame_of
 from stemctx_core.labelling.hand_labels import HandLabel
 from stemctx_core.labelling.records import OTHER, offered
 from stemctx_core.results import Decision
@@ -97,7 +97,7 @@ def row_of_label(label: HandLabel, annotator: str) -> Row:
         model=label.found,
         probability=round(label.probability, 5),
         decision=Decision.FLAG,
-        stratum="operator",
+        stratum=OPERATOR,
         inclusion=label.inclusion_probability,
         time_utc=label.time_utc,
         seconds=0.0,

@@ -11,7 +11,7 @@ from stemctx_core.chemistry.materials import Host
 from stemctx_core.errors import LatticeError
 from stemctx_core.lattice.cell import MeanCell, fold
 from stemctx_core.lattice.grid import SiteGrid, cells_near, lattice_constant, lay_out
-from stemctx_core.lattice.naming import Naming, VisibleSites, by_ratio, name_sublattices
+from stemctx_core.lattice.naming import ExpectedRatio, Naming, VisibleSites, by_ratio, name_sublattices
 from stemctx_core.lattice.phase import PhaseField, fit_phase
 from stemctx_core.lattice.prepared import FEWEST_ROWS, prepared, too_small
 from stemctx_core.lattice.reciprocal import Hexagon, find_hexagon
@@ -30,7 +30,7 @@ _DARK_COLUMNS: Final = -0.05
 
 
 def find_sites(
-    image: NDArray[Any], host: Host, expected_ratio: float, pixel_size_angstrom: float | None
+    image: NDArray[Any], host: Host, expected_ratio: ExpectedRatio, pixel_size_angstrom: float | None
 ) -> SiteGrid:
     """Find every lattice site of a 1H monolayer in an annular dark-field frame.
 
@@ -68,7 +68,7 @@ def find_sites(
     )
 
 
-def _naming(frame: Real, host: Host, field: PhaseField, cell: MeanCell, expected_ratio: float) -> Naming:
+def _naming(frame: Real, host: Host, field: PhaseField, cell: MeanCell, expected_ratio: ExpectedRatio) -> Naming:
     """By the ratio where it decides, else by the columns."""
     decided = by_ratio(cell.column_heights, expected_ratio)
     if decided is not None:

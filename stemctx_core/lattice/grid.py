@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemctx_core.lattice.cell import THIRD, MeanCell
-from stemctx_core.lattice.naming import Naming
+from stemctx_core.lattice.naming import AMBIGUOUS, Naming
 from stemctx_core.lattice.phase import PhaseField
 
 Real = NDArray[np.float32]
@@ -63,6 +63,12 @@ class SiteGrid:
 
     def __len__(self) -> int:
         return len(self.positions_px)
+
+    @property
+    def is_ambiguous(self) -> bool:
+        """Whether the names of the sublattices are a guess."""
+        return self.naming.startswith(AMBIGUOUS)
+
 
     def swapped(self) -> SiteGrid:
         """The same sites with the sublattices named the other way round."""

@@ -12,11 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
+from scipy.special import logsumexp
 
 from stemctx_core.chemistry.elements import atomic_number
 from stemctx_core.chemistry.materials import Host
 
 Real = NDArray[np.float32]
+#: X2/M of the context; several where the optics are not known, each as likely as the others.
+ExpectedRatio = float | tuple[float, ...]
 
 #: Standard deviation of the logarithm of X2/M between what is expected for a context and what a frame shows.
 RATIO_SPREAD: Final = 0.15
@@ -30,6 +33,8 @@ _BAND: Final = 0.13
 #: Where that band may lie.
 _BAND_CENTRES: Final = (0.22, 0.55)
 COLUMNS_DECIDE: Final = 3.0
+#: How `Naming.how` begins where neither decides.
+AMBIGUOUS: Final = "ambiguous"
 #: A dimmer sublattice below this share of the brighter one is as good as not seen.
 _FAINTEST: Final = 0.05
 _PROBE_ANGSTROM: Final = 0.4
@@ -70,7 +75,7 @@ class Naming:
 
 
 def name_sublattices(
-    image: Real, sites: VisibleSites, host: Host, expected_ratio: float, pixel_size_angstrom: float
+    image: Real, sites: VisibleSites, host: Host, expected_ratio: ExpectedRatio, pixel_size_angstrom: float
 ) -> Naming:
     """Name the sublattices by their ratio, or where it cannot decide by their half-bright columns.
 
@@ -81,10 +86,9 @@ def name_sublattices(
     expected_ratio
         X2/M of the context.
     """
-    decided = by_ratio(sites.heights, expected_ratio)
-    if decided is not None:
-        return decided
-    separation, figures = _shown(sites.heights, expected_ratio)
+    separation, odds, figures = _odds(sites.heights, expected_ratio)
+    if abs(odds) >= RATIO_DECIDES:
+        return Naming(odds < 0, f"ratio: {figures}")
     smooth = ndimage.gaussian_filter(image, _PROBE_ANGSTROM / pixel_size_angstrom, mode="nearest", truncate=3.0)
     in_bright, error_bright = _one_of_two(smooth, sites.brighter, sites.hollow, _share_of_one(host, separation))
     in_dim, error_dim = _one_of_two(smooth, sites.dimmer, sites.hollow, _share_of_one(host, -separation))
@@ -97,10 +101,10 @@ def name_sublattices(
             f"columns: {chalcogen:.1%} half-bright columns on X against {metal:.1%} on M; the ratio cannot tell "
             f"({figures})",
         )
-    return Naming(expected_ratio < 1, f"ambiguous: taken by the ratio, which cannot tell ({figures})")
+    return Naming(odds < 0, f"{AMBIGUOUS}: taken by the ratio, which cannot tell ({figures})")
 
 
-def by_ratio(heights: tuple[float, float], expected_ratio: float) -> Naming | None:
+def by_ratio(heights: tuple[float, float], expected_ratio: ExpectedRatio) -> Naming | None:
     """Name the sublattices by the ratio of their heights alone; None where that cannot decide.
 
     Parameters
@@ -110,18 +114,24 @@ def by_ratio(heights: tuple[float, float], expected_ratio: float) -> Naming | No
     expected_ratio
         X2/M of the context.
     """
-    separation, figures = _shown(heights, expected_ratio)
-    # Gaussian errors of the logarithm: log-odds of "the chalcogen is brighter" against "the metal is".
-    odds = 2 * separation * float(np.log(expected_ratio)) / RATIO_SPREAD**2
-    return Naming(expected_ratio < 1, f"ratio: {figures}") if abs(odds) >= RATIO_DECIDES else None
+    _, odds, figures = _odds(heights, expected_ratio)
+    return Naming(odds < 0, f"ratio: {figures}") if abs(odds) >= RATIO_DECIDES else None
 
 
-def _shown(heights: tuple[float, float], expected_ratio: float) -> tuple[float, str]:
-    """Logarithm of the brighter over the dimmer height, and X2/M in words if it is named by the ratio."""
+def _odds(heights: tuple[float, float], expected_ratio: ExpectedRatio) -> tuple[float, float, str]:
+    """Logarithm of the brighter over the dimmer height, log-odds that the brighter one is the chalcogen, and in words."""
     high, low = heights
     separation = float(np.log(high / max(low, _FAINTEST * high)))
-    shown = float(np.exp(-separation if expected_ratio < 1 else separation))
-    return separation, f"X2/M {shown:.2f} against {expected_ratio:.2f} expected"
+    expected = np.log(np.atleast_1d(expected_ratio))
+    # Gaussian errors of the logarithm.
+    chalcogen, metal = (
+        float(logsumexp(-((seen - expected) ** 2) / (2 * RATIO_SPREAD**2))) for seen in (separation, -separation)
+    )
+    odds = chalcogen - metal
+    shown = float(np.exp(-separation if odds < 0 else separation))
+    low_end, high_end = float(np.exp(expected.min())), float(np.exp(expected.max()))
+    told = f"{low_end:.2f}" if low_end == high_end else f"{low_end:.2f} to {high_end:.2f}"
+    return separation, odds, f"X2/M {shown:.2f} against {told} expected"
 
 
 def _share_of_one(host: Host, log_ratio: float) -> float:

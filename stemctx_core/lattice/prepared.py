@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemctx_core.errors import InputError, LatticeError
+from stemctx_core.lattice.naming import ExpectedRatio
 
 Real = NDArray[np.float32]
 
@@ -16,7 +17,7 @@ FEWEST_ROWS: Final = 4.5
 _FEWEST_PIXELS: Final = 16
 
 
-def prepared(image: NDArray[Any], expected_ratio: float, pixel_size_angstrom: float | None) -> Real:
+def prepared(image: NDArray[Any], expected_ratio: ExpectedRatio, pixel_size_angstrom: float | None) -> Real:
     """The frame as float32 of mean 0 and unit spread, single hot pixels cut, after the checks that need no lattice."""
     array = np.asarray(image)
     if array.ndim != 2 or array.dtype.kind not in "buif":
@@ -24,7 +25,8 @@ def prepared(image: NDArray[Any], expected_ratio: float, pixel_size_angstrom: fl
             f"A frame is a two-dimensional array of real numbers, this one has the shape {array.shape} and the type "
             f"{array.dtype}. Give one frame."
         )
-    if not (np.isfinite(expected_ratio) and expected_ratio > 0):
+    ratios = np.atleast_1d(expected_ratio)
+    if not (np.isfinite(ratios).all() and ratios.min() > 0):
         raise InputError(f"The expected ratio X2/M is {expected_ratio}. Give a positive number.")
     if pixel_size_angstrom is not None and not (np.isfinite(pixel_size_angstrom) and pixel_size_angstrom > 0):
         raise InputError(f"The pixel size is {pixel_size_angstrom} Å. Give a positive number, or none at all.")

@@ -12,7 +12,7 @@ from stemctx_core.errors import LatticeError
 from stemctx_core.lattice.cell import MeanCell, fold
 from stemctx_core.lattice.finding import LEAST_AGREEMENT, check_contrast
 from stemctx_core.lattice.grid import SiteGrid, lay_out
-from stemctx_core.lattice.naming import Naming, by_ratio
+from stemctx_core.lattice.naming import ExpectedRatio, Naming, by_ratio
 from stemctx_core.lattice.phase import refit_phase
 from stemctx_core.lattice.prepared import FEWEST_ROWS, prepared
 
@@ -24,7 +24,7 @@ _SAME_LATTICE: Final = 0.02
 _SURE: Final = 6.0
 
 
-def track_sites(image: NDArray[Any], previous: SiteGrid, host: Host, expected_ratio: float) -> SiteGrid | None:
+def track_sites(image: NDArray[Any], previous: SiteGrid, host: Host, expected_ratio: ExpectedRatio) -> SiteGrid | None:
     """Follow the lattice of the frame before.
 
     The phases are refined from where they were, the mean cell is measured anew, and the names of the sublattices are
@@ -74,7 +74,7 @@ def track_sites(image: NDArray[Any], previous: SiteGrid, host: Host, expected_ra
     return lay_out((frame.shape[0], frame.shape[1]), host.a_angstrom, field, cell, naming)
 
 
-def _kept(cell: MeanCell, previous: SiteGrid, expected_ratio: float) -> Naming | None:
+def _kept(cell: MeanCell, previous: SiteGrid, expected_ratio: ExpectedRatio) -> Naming | None:
     """Names by the ratio where it decides, else as before if it is sure which sublattice is the brighter one."""
     decided = by_ratio(cell.column_heights, expected_ratio)
     if decided is not None:

@@ -1,1 +1,4 @@
-"""One look: colours, number formats, pictures and the pieces of reports."""
+"""One look: colours, number formats, pictures and the pieces of reports.
+
+Start with `colours` and `formats`.
+"""

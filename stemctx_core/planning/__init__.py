@@ -1,1 +1,4 @@
-"""Which dose and which condition tell candidates apart: `stemctx plan`."""
+"""Which dose and which condition tell candidates apart: `stemctx plan`.
+
+Start with `planner`.
+"""

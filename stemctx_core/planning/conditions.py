@@ -9,7 +9,8 @@ from typing import Final
 
 from stemctx_core.context import ImagingContext, Known, Source
 from stemctx_core.errors import InputError, LibraryError
-from stemctx_core.planning.planner import DoseEstimate, dose_to_tell_all
+from stemctx_core.planning.pairs import DoseEstimate
+from stemctx_core.planning.planner import dose_to_tell_all
 from stemctx_core.simulation.library import ResponseLibrary
 from stemctx_core.simulation.optics import TYPICAL_SIGMA_ANGSTROM
 

@@ -19,7 +19,8 @@ from stemctx_core.look import formats
 from stemctx_core.reading.values import FileValues
 
 FOLDER_FILE: Final = "stemctx.toml"
-_MOST_BYTES: Final = 1 << 20
+#: A page of text. Reading a name of many dotted parts takes the square of its length in memory.
+_MOST_BYTES: Final = 16_384
 #: Values that differ by less are the same, rounded.
 SAME: Final = 0.01
 
@@ -107,7 +108,7 @@ def _load(path: Path) -> Declared:
         if path.stat().st_size > _MOST_BYTES:
             raise InputError(f"{path} is too large to be a description of images. Is it another file?")
         return msgspec.toml.decode(path.read_bytes(), type=Declared)
-    except (OSError, msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+    except (OSError, RecursionError, msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
         known = ", ".join(f for f in Declared.__struct_fields__)
         raise InputError(f"{path} cannot be used: {error}. It may hold {known}.") from error
 

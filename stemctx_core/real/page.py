@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from stemctx_core.look import markdown
 from stemctx_core.real.pictures import OVERLAYS, PLANE
 
 _HEAD = """# Real micrographs
@@ -166,8 +167,7 @@ def _kappa_roles(runs: dict[str, Any]) -> list[str]:
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
-    lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines) + "\n"
+    return "\n".join(markdown.table(head, rows)) + "\n"
 
 
 def _figure(figure: dict[str, Any]) -> str:

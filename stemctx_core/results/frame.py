@@ -13,7 +13,7 @@ class Refusal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     code
         ``outside_library``, ``outside_training``, ``not_an_image``, ``not_finite``, ``constant``, ``too_small``,
         ``too_few_sites``, ``no_lattice``, ``pixel_size_mismatch``, ``calibration``, ``contrast``, ``too_dark``,
-        ``wrong_host``, ``unlike``, ``different_scans``, ``bad_context``.
+        ``wrong_host``, ``sublattices``, ``unlike``, ``different_scans``, ``bad_context``.
     reason, fix
         In words.
     """

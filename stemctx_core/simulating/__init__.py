@@ -1,1 +1,4 @@
-"""The commands `stemctx simulate …`, and the gallery that one of them makes."""
+"""The commands `stemctx simulate …`, and the pictures that one of them makes.
+
+Start with `commands`.
+"""

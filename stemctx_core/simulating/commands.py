@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from stemctx_core.dataset.commands import register as register_dataset
-from stemctx_core.simulating.imaging_commands import register as register_imaging
+from stemctx_core.simulating.gallery_commands import register as register_gallery
 from stemctx_core.simulating.library_commands import register as register_library
 from stemctx_core.simulating.validation_commands import register as register_validation
 
@@ -22,6 +22,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this room."""
     register_library(simulate)
     register_dataset(simulate)
-    register_imaging(simulate)
+    register_gallery(simulate)
     register_validation(simulate)
     app.add_typer(simulate, name="simulate")

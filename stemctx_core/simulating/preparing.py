@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from stemctx_core.errors import InputError
+from stemctx_core.extras import need
 
 
 def progress_bar() -> Progress:
@@ -25,9 +25,7 @@ def progress_bar() -> Progress:
 
 def need_abtem() -> None:
     """Raise `InputError` with the fix where abTEM or ASE is not installed."""
-    missing = [name for name in ("abtem", "ase") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise InputError(f'{" and ".join(missing)} not installed. Run: pip install "stemctx[simulation]"')
+    need("A simulation", ("abtem", "ase"), "simulation")
 
 
 def need_folder(folder: Path, instead: str = "--output") -> None:

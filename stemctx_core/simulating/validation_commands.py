@@ -157,7 +157,8 @@ def deltas(
     """
     from stemctx_core.chemistry import materials
     from stemctx_core.simulation.library import shipped_library
-    from stemctx_core.simulation.truth.delta_build import DeltaPlan, build_deltas
+    from stemctx_core.simulation.truth.delta_build import build_deltas
+    from stemctx_core.simulation.truth.delta_cells import DeltaPlan
 
     need_npz(output)
     default = DeltaPlan()

@@ -65,6 +65,19 @@ def required_sampling_angstrom(high_tension_kv: float, outer_mrad: float) -> flo
     return wavelength_angstrom(high_tension_kv) / (3.0 * outer_mrad * 1e-3)
 
 
+def check_cutoff(
+    limit_mrad: float, high_tension_kv: float, outer_mrad: float, sampling_angstrom: float, box_angstrom: float
+) -> None:
+    """Raise `LibraryError` with the fix where the bandwidth of a grid cuts below the outer angle."""
+    if limit_mrad < outer_mrad:
+        needed = required_sampling_angstrom(high_tension_kv, outer_mrad)
+        raise LibraryError(
+            f"A simulation grid of {sampling_angstrom:.4f} Å cuts all signal beyond {limit_mrad:.0f} mrad at "
+            f"{high_tension_kv:g} kV, below the outer angle {outer_mrad:g} mrad. "
+            f"Use a sampling of {needed:.4f} Å or finer ({math.ceil(box_angstrom / needed)} pixels in this box)."
+        )
+
+
 def wavelength_angstrom(high_tension_kv: float) -> float:
     """Relativistic electron wavelength (Å), λ = 12.2643 Å / √(V + 0.978476e-6 V²)."""
     volts = high_tension_kv * 1e3
@@ -134,14 +147,9 @@ def ring_response(
         },
     )
     probe.grid.match(potential)
-    limit = min(probe.cutoff_angles)
-    if limit < settings.outer_mrad:
-        needed = required_sampling_angstrom(settings.high_tension_kv, settings.outer_mrad)
-        raise LibraryError(
-            f"The simulation grid of {settings.sampling_angstrom:.4f} Å cuts all signal beyond {limit:.0f} mrad at "
-            f"{settings.high_tension_kv:g} kV, below the outer angle {settings.outer_mrad:g} mrad. "
-            f"Use a sampling of {needed:.4f} Å or finer ({math.ceil(box / needed)} pixels in this box)."
-        )
+    check_cutoff(
+        min(probe.cutoff_angles), settings.high_tension_kv, settings.outer_mrad, settings.sampling_angstrom, box
+    )
     measured = probe.scan(
         potential,
         scan=abtem.CustomScan(positions_angstrom),

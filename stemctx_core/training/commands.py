@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from stemctx_core.errors import InputError
+from stemctx_core.extras import need
 from stemctx_core.training.config import QUICK, TrainingConfig, fields, read_config
 
 _DEFAULTS = ", ".join(f"{k} = {str(v).lower()}" for k, v in fields(TrainingConfig()).items())
@@ -55,12 +55,7 @@ def train(
 
     stemctx train --quick --output runs/quick
     """
-    packages = {"torch": "torch", "onnxscript": "onnxscript", "tensorboard": "tensorboard"}
-    missing = [name for name, module in packages.items() if importlib.util.find_spec(module) is None]
-    if missing:
-        raise InputError(
-            f'Training needs {", ".join(missing)}. Install what is missing with: pip install "stemctx[training]"'
-        )
+    need("Training", ("torch", "onnxscript", "tensorboard"), "training")
     if quick and config:
         raise InputError("--quick has a configuration of its own. Leave --quick or --config out.")
     plan = read_config(config) if config else QUICK if quick else TrainingConfig()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
-from stemctx_core.errors import InputError
+from stemctx_core.training.settings_file import read_settings
 
 _Count = Annotated[int, Meta(ge=1)]
 
@@ -64,23 +63,8 @@ QUICK = TrainingConfig(patches=1_000_000, held_out_batches=30)
 
 
 def read_config(path: Path) -> TrainingConfig:
-    """Read a TOML file of fields of `TrainingConfig`; what it leaves out has its default.
-
-    Raises
-    ------
-    InputError
-        Where it cannot be read, or a field is unknown or out of range.
-    """
-    try:
-        return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), TrainingConfig)
-    except OSError as error:
-        raise InputError(
-            f"The configuration {path} cannot be read: {error.strerror}. Check the path."
-        ) from error
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"The configuration {path} is not one of a training: {error}. 'stemctx train --help' lists its fields."
-        ) from error
+    """Read a TOML file of fields of `TrainingConfig`; errors as of `read_settings`."""
+    return read_settings(path, TrainingConfig, "training", "'stemctx train --help' lists its fields.")
 
 
 def fields(config: TrainingConfig) -> dict[str, Any]:

@@ -18,7 +18,9 @@ from stemctx_core.encoding.compositions import COMPOSITION_WIDTH, CONTEXT_WIDTH
 
 #: Log-likelihood differences are cut here; beyond it a candidate is out of the question.
 LOWEST = -60.0
-_TOKEN = 2 * FEATURES + 3
+#: Length of what the network sees of a candidate in a patch: residuals, whitened residuals, and three numbers of its
+#: likelihood.
+TOKEN = 2 * FEATURES + 3
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class CandidateScorer(nn.Module):
         self.size = size or ScorerSize()
         width = self.size.width
         self.register_buffer("projection", torch.from_numpy(projection().T.astype("float32")))
-        self.first = nn.Linear(_TOKEN, width)
+        self.first = nn.Linear(TOKEN, width)
         self.correction = nn.Sequential(
             nn.GELU(),
             nn.Linear(width, width),

@@ -11,10 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from stemctx_core.contrast.features import FEATURES
-from stemctx_core.training.model import LOWEST, CandidateScorer
-
-#: Of a token: residuals, whitened residuals, and what is said of the candidate's likelihood.
-_TOKEN = 2 * FEATURES + 3
+from stemctx_core.training.model import LOWEST, TOKEN, CandidateScorer
 
 
 class SceneReading(nn.Module):
@@ -35,7 +32,7 @@ class SceneReading(nn.Module):
     ) -> Tensor:
         """(C, reading) of each candidate; inputs as of `CandidateScorer`, for one scene.
 
-        In a row stand the first layer with the scene's modulation, (_TOKEN, width), of which the last row is what is
+        In a row stand the first layer with the scene's modulation, (TOKEN, width), of which the last row is what is
         the same for all patches; the matrix from a residual to what the network sees of it, (K, 2 K); and last the
         factor on the Gaussian likelihood and the offset of a tuned net.
         """
@@ -94,8 +91,8 @@ class FeatureScores(nn.Module):
         reading
             (S, reading) all of them, of the S candidates that the network scores.
         """
-        scored, layer = reading.shape[0], _TOKEN * self.width
-        first = reading[:, :layer].reshape(-1, _TOKEN, self.width)
+        scored, layer = reading.shape[0], TOKEN * self.width
+        first = reading[:, :layer].reshape(-1, TOKEN, self.width)
         seen = reading[:, layer : layer + 2 * FEATURES**2].reshape(-1, FEATURES, 2 * FEATURES)
         distance = features.unsqueeze(0) - mean.unsqueeze(1)
         white = distance @ whiten.transpose(-1, -2)

@@ -1,1 +1,4 @@
-"""The column library against the tiers above it: `stemctx simulate validate`."""
+"""The column library against the tiers above it: `stemctx simulate validate`.
+
+Start with `against_reference`.
+"""

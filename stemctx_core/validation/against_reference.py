@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemctx_core.chemistry.classes import Sublattice
+from stemctx_core.simulation.finished import load_part
 from stemctx_core.simulation.library import ResponseLibrary
 from stemctx_core.simulation.truth.delta import DeltaLibrary
 from stemctx_core.simulation.truth.held_out import HeldOutCell
 from stemctx_core.simulation.truth.reference import site_positions, site_signal
-from stemctx_core.simulation.truth.reference_runs import load
 from stemctx_core.simulation.truth.supercells import Supercell
 from stemctx_core.simulation.truth.superposition import Detector, frozen_sum, thermal_sum
 
@@ -100,7 +100,7 @@ def compare(
     The reference's thermal mean is estimated with the columns as a control variate: the mean over configurations of
     reference less superposition, both for the same displaced atoms, plus the superposition's own thermal mean.
     """
-    rings = [load(folder / held_out.part_name(k)) for k in range(configurations)]
+    rings = [load_part(folder / held_out.part_name(k)) for k in range(configurations)]
     cell, kv = held_out.cell, held_out.probe.high_tension_kv
     positions = site_positions(cell)
     metals = host_metals(cell)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
-from stemctx_core.look import formats
+from stemctx_core.look import formats, markdown
 from stemctx_core.simulation.answerable import NARROWEST_DETECTOR_MRAD
 from stemctx_core.simulation.interpolation import INNER_MARGIN_MRAD
 from stemctx_core.validation.against_reference import (
@@ -39,7 +38,7 @@ def report_page(told: Validation) -> str:
         "",
         "## Site errors",
         "",
-        *_table(
+        *markdown.table(
             ("tier", "detector", "sites", "median %", "95th %", "max %", "unscaled median %", "unscaled max %",
              "centre median %", "centre max %", "standard error %"),
             [
@@ -55,11 +54,11 @@ def report_page(told: Validation) -> str:
         "",
         "### Worst sites of the column library in HAADF",
         "",
-        *_table(("site", "signal %", "error %", "standard error %", "delta library's error %"), _worst(told)),
+        *markdown.table(("site", "signal %", "error %", "standard error %", "delta library's error %"), _worst(told)),
         "",
         "### By cell",
         "",
-        *_table(
+        *markdown.table(
             ("cell", "kV", "detector", "scale", "median %", "max %", "spread %", "spread without control %"),
             [_cell_row(told, c) for c in told.cells],
         ),
@@ -124,7 +123,7 @@ def _classifier_lines(told: Validation) -> list[str]:
         f"The shipped classifier `{str(told.provenance.get('model_sha256'))[:12]}`, full context, L7, on the same "
         "scenes rendered with columns and with deltas; what it is told rests on columns in both, but for the ratio X2/M, which the analysis takes from the frame.",
         "",
-        *_table(
+        *markdown.table(
             ("dose e/Å²", "patches", "accuracy on columns", "on deltas", "cost, points"),
             [
                 (formats.number(c.dose_e_per_angstrom2), str(c.patches), f"{c.accuracy_columns:.4f}",
@@ -160,7 +159,9 @@ def _study_lines(told: Validation) -> list[str]:
         rows = told.studies.get(name)
         if rows:
             lines += [f"## {title}", "", text, ""]
-            lines += _table(tuple(k.replace("_", " ") for k in rows[0]), [tuple(r.values()) for r in rows])
+            lines += markdown.table(
+                tuple(k.replace("_", " ") for k in rows[0]), [tuple(r.values()) for r in rows]
+            )
             lines.append("")
     limits = told.studies.get("superposition_limits")
     if limits:
@@ -172,7 +173,7 @@ def _study_lines(told: Validation) -> list[str]:
             f"tried. The library refuses inner angles below the disc's edge plus {INNER_MARGIN_MRAD:g} mrad and "
             f"detectors narrower than {NARROWEST_DETECTOR_MRAD:g} mrad.",
             "",
-            *_table(
+            *markdown.table(
                 ("inner \\ width mrad", *(f"{w:g}" for w in limits["width_mrad"])),
                 [
                     (f"{inner:g}", *("" if np.isnan(v) else f"{v:.1f}" for v in row))
@@ -184,8 +185,3 @@ def _study_lines(told: Validation) -> list[str]:
             "",
         ]
     return lines
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
-    shown = [" | ".join(str(v) for v in row) for row in (head, ["---"] * len(head), *rows)]
-    return [f"| {line} |" for line in shown]

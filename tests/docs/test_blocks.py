@@ -110,8 +110,9 @@ def test_a_page_can_be_followed(page: Path, tmp_path: Path) -> None:
         "PYTHONPATH": str(REPOSITORY),
         "NUMBA_CACHE_DIR": os.environ.get("NUMBA_CACHE_DIR", str(Path.home() / ".cache" / "stemctx-tests-numba")),
     }  # fmt: skip
+    name = page.relative_to(REPOSITORY).as_posix()
     given = subprocess.run(
-        [sys.executable, str(GIVEN)], cwd=here, env=environment, capture_output=True, text=True
+        [sys.executable, str(GIVEN), name], cwd=here, env=environment, capture_output=True, text=True
     )
     assert given.returncode == 0, given.stderr
     for number, block in enumerate(blocks(page)):

@@ -18,7 +18,19 @@ NOTEBOOKS = sorted((REPOSITORY / "examples").glob("*.ipynb"))
 #: What a reader is to see, in the order of the cells.
 SEEN = {
     "structure_to_posterior": (r"sites, \d+ of them defective", r"flags are right", r"1e\+05 e/Å²: exact"),
-    "survey": (r"V_W",),
+    "survey": (r"V_W", r"p = 0\.\d+|p = 1\.000", r"of \d+ sites, \d"),
+    "folder_of_files": (
+        r"cut_off\.dm4 \(unreadable\)",
+        r"other\.tif \(wrong_host\)",
+        r"overview\.tif \(no_lattice\)",
+        r"wse2_7\.tif \(sublattices\)",
+        r"still refused: cut_off\.dm4 \(unreadable\), overview\.tif \(no_lattice\)",
+        r"sites, 16 columns",
+        r"WSe2 with V, \d+ nm²",
+        r"vac_Se on 0\.1 %",
+        r"wse2_1\.dm4 +1\d flags right, 0 wrong",
+        r"report\.html",
+    ),
 }
 #: In a process of its own: the kernel client keeps threads and sockets for the life of its process.
 RUN = (
@@ -48,7 +60,7 @@ def test_a_notebook_runs(path: Path, tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", RUN, str(path), str(path.parent), str(out)],
         capture_output=True, text=True, check=False, timeout=800,
-        env={**os.environ, **one_thread, "IPYTHONDIR": str(tmp_path), "JUPYTER_RUNTIME_DIR": str(tmp_path)},
+        env={**os.environ, **one_thread, "TMPDIR": str(tmp_path), "IPYTHONDIR": str(tmp_path), "JUPYTER_RUNTIME_DIR": str(tmp_path)},
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     outputs = [o for cell in code_cells(out) for o in cell["outputs"]]

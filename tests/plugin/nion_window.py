@@ -26,6 +26,10 @@ SCREENSHOTS = "STEMCTX_SCREENSHOTS"
 #: A cold cache of compiled loops makes the first start of the server slow, minutes on a busy machine.
 LIMIT_S = 1500.0
 _TITLE = "Nion Swift"
+#: Ten levels of each colour: the noise of a scan is what fills a file.
+_SMALL = ("-resize", "1200x", "+dither", "-posterize", "10", "-strip")
+#: The picture of README and of the first page, which `make swift` opens.
+_FIRST_PAGE = ("nion_swift.jpg", "-resize", "1100x", "-quality", "85", "-strip")
 
 
 @dataclass
@@ -78,16 +82,14 @@ class Window:
 
     def _picture(self, name: str) -> None:
         self._manage("-r", _TITLE, "-b", "add,maximized_vert,maximized_horz")
-        time.sleep(1.5)  # Nion Swift draws in threads of its own
+        time.sleep(3.0)  # Nion Swift draws in threads of its own
         path = self.folder / f"{name}.png"
         subprocess.run(["import", "-display", self.display, "-window", "root", path], check=True, timeout=300)
         folder = os.environ.get(SCREENSHOTS)
         if folder and self.keep:
             Path(folder).mkdir(parents=True, exist_ok=True)
-            # Ten levels of each colour: the noise of a scan is what fills a file.
-            small = ["-resize", "1200x", "+dither", "-posterize", "10", "-strip"]
-            kept = Path(folder, f"{self.keep}_{name}.png")
-            subprocess.run(["convert", path, *small, kept], check=True, timeout=300)
+            kept, *small = _FIRST_PAGE if name == "watch" else (f"{self.keep}_{name}.png", *_SMALL)
+            subprocess.run(["convert", path, *small, Path(folder, kept)], check=True, timeout=300)
 
     def _manage(self, *command: str) -> None:
         environment = {**os.environ, "DISPLAY": self.display}

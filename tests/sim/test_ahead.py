@@ -46,7 +46,6 @@ def test_rows_come_from_the_top_and_the_next_frame_is_there_before_it_is_asked_f
     following = replace(job, frame_number=2)
     picture = renderer.begin(job, lambda: following)
     picture.wait(64)
-    assert picture.rows_done >= 64
     assert picture.pixels(0)[:64].any(axis=1).all()
     picture.wait(192)
     assert picture.pixels(0).any(axis=1).all()

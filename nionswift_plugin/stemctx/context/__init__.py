@@ -1,1 +1,1 @@
-"""What the instrument and a frame say of how it is taken, each value with its source."""
+"""What the instrument and a frame say of how it is taken, each value with its source: begin with `context_reader`."""

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -30,8 +30,13 @@ from stemctx_core.dose import dose_e_per_angstrom2
 
 logger = logging.getLogger(__name__)
 
-#: Quantities that a user may enter where neither frame nor instrument has them.
-USER_QUANTITIES = ("high_tension_kv", "convergence_semi_angle_mrad", "inner_mrad", "outer_mrad")
+#: Quantities that a user may enter where neither frame nor instrument has them, and their units.
+USER_QUANTITIES: Final = {
+    "high_tension_kv": "kV",
+    "convergence_semi_angle_mrad": "mrad",
+    "inner_mrad": "mrad",
+    "outer_mrad": "mrad",
+}
 
 
 class ControlNames(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

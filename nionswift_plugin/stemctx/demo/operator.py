@@ -1,7 +1,7 @@
 """A run by itself, for the tests of the real window: an operator's first session, a result file, and the end.
 
 Asked for by the environment: ``STEMCTX_DEMO`` names the file to write. ``STEMCTX_DEMO_STEPS`` names the steps to
-take, all of `demo_steps.STEPS` without it; with ``watch`` alone nothing is started and the window is not closed.
+take, all of `nionswift_plugin.stemctx.demo.steps.STEPS` without it; with ``watch`` alone nothing is started and the window is not closed.
 Before the end of a step the file ``<STEMCTX_DEMO>.picture`` holds its name; the window stays as it is until somebody
 has deleted that file, or for `PICTURE_S`.
 """
@@ -16,7 +16,7 @@ import pathlib
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from nionswift_plugin.stemctx import opening
+from nionswift_plugin.stemctx.window import opening
 from stemctx_core.whole_files import write_whole
 
 if TYPE_CHECKING:
@@ -58,17 +58,17 @@ async def _run(plug_in: PlugIn, window: Any, path: pathlib.Path) -> None:
 
 async def _demonstrate(plug_in: PlugIn, window: Any, path: pathlib.Path, said: dict[str, Any]) -> None:
     # Needs the simulated microscope, which a column's Nion Swift need not have.
-    from nionswift_plugin.stemctx.demo import stage as demo_stage
-    from nionswift_plugin.stemctx.demo import steps as demo_steps
+    from nionswift_plugin.stemctx.demo import steps
+    from nionswift_plugin.stemctx.demo.stage import Stage
 
     if asked_to_start():
         await opening.open_live(plug_in, window)
-    stage = demo_stage.Stage(plug_in, window)
+    stage = Stage(plug_in, window)
     try:
-        for name in (os.environ.get(STEPS) or ",".join(demo_steps.STEPS)).split(","):
+        for name in (os.environ.get(STEPS) or ",".join(steps.STEPS)).split(","):
             begun = time.monotonic()
             stage.tally.step = name
-            said["steps"][name] = await demo_steps.STEPS["flags" if name == WATCH else name](stage)
+            said["steps"][name] = await steps.STEPS["flags" if name == WATCH else name](stage)
             said["steps"][name]["seconds"] = round(time.monotonic() - begun, 1)
             await _picture(path, name)
     finally:

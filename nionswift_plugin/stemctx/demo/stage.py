@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nionswift_plugin.stemctx.demo.tally import Tally
 from nionswift_plugin.stemctx.flags.flag_rows import FlagRow
-from nionswift_plugin.stemctx.opening import live_display
 from nionswift_plugin.stemctx.overlay.composite import GRAPHIC_ID
 from nionswift_plugin.stemctx.panel.panel import PANEL_ID
 from nionswift_plugin.stemctx.service.status import LiveState
+from nionswift_plugin.stemctx.window.opening import live_display
 from stemctx_core.errors import InputError, ServerUnavailable
 from stemctx_core.results import FrameResult
 

@@ -137,7 +137,7 @@ async def snapshot(stage: Stage) -> dict[str, Any]:
     await stage.until("the snapshot", lambda: set(document_model.data_items) - before)
     (item,) = set(document_model.data_items) - before
     kept = item.metadata[METADATA_KEY]
-    points = document_model.get_display_item_for_data_item(item).graphics
+    points = _show(stage, item).graphics
     return {
         "title": item.title,
         "shown": kept["shown"],

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from nionswift_plugin.stemctx.doctor.child import ProbeFailed, ask
 from nionswift_plugin.stemctx.doctor.finding import Finding, Status, ok, trouble, warning
-from nionswift_plugin.stemctx.doctor.installed import there
+from nionswift_plugin.stemctx.needed import there
 
 TOPIC: Final = "engine"
 _REINSTALL: Final = "Run: python -m pip install --force-reinstall onnxruntime"

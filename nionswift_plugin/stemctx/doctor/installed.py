@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import platform
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -75,14 +74,6 @@ def check() -> list[Finding]:
             ok(TOPIC, f"{versions}, and {len(needed)} packages, all of versions that stemctx is made for")
         )
     return found + _extras(wanted)
-
-
-def there(module: str) -> bool:
-    """Whether a module can be found; it is not imported, its parents are."""
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False
 
 
 def _extras(wanted: list[Any]) -> list[Finding]:

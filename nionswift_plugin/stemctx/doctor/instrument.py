@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from nionswift_plugin.stemctx.doctor.child import ProbeFailed, ask
 from nionswift_plugin.stemctx.doctor.finding import Finding, ok, trouble, warning
-from nionswift_plugin.stemctx.doctor.installed import there
+from nionswift_plugin.stemctx.needed import there
 
 TOPIC: Final = "instrument"
 _PATIENCE_S: Final = 15.0
@@ -67,18 +67,13 @@ def ask_controls(stem_controller: Any, channels: tuple[str, ...]) -> dict[str, A
     dict
         ``answers``: what, from which control, in words; ``silent``: what no control gives, with those tried.
     """
-    from nionswift_plugin.stemctx.context.context_reader import ContextReader
+    from nionswift_plugin.stemctx.context.context_reader import USER_QUANTITIES, ContextReader
     from stemctx_core.context import Known
 
     answers, silent = {}, {}
     for channel in channels:
         context = ContextReader(stem_controller, "").read({}, channel_name=channel)
-        for name, unit in (
-            ("high_tension_kv", "kV"),
-            ("convergence_semi_angle_mrad", "mrad"),
-            ("inner_mrad", "mrad"),
-            ("outer_mrad", "mrad"),
-        ):
+        for name, unit in USER_QUANTITIES.items():
             quantity = getattr(context, name)
             words = name.removesuffix(f"_{unit.lower()}").replace("_", " ")
             asked = f"{channel} {words}" if name.startswith(("inner", "outer")) else words

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from nionswift_plugin.stemctx.doctor.child import ProbeFailed, ask
 from nionswift_plugin.stemctx.doctor.finding import Finding, ok, trouble, warning
-from nionswift_plugin.stemctx.doctor.installed import there
+from nionswift_plugin.stemctx.needed import there
 
 TOPIC: Final = "plug-ins"
 FLAGS: Final = "nionswift_plugin.stemctx"

@@ -11,6 +11,8 @@ from nionswift_plugin.stemctx.doctor.finding import Finding, ok, trouble, warnin
 TOPIC: Final = "server"
 #: Of `stemctx serve`.
 PORT: Final = 47100
+#: In what a server with keys answers to a client without.
+_WANTS_KEYS: Final = "wants keys"
 
 
 def check(address: str | None = None, port: int = PORT) -> list[Finding]:
@@ -63,6 +65,12 @@ def _asked(address: str) -> Finding:
     try:
         return ok(TOPIC, f"{address} answers: {_told(ask('server', address, timeout_s=20.0))}")
     except ProbeFailed as error:
+        if _WANTS_KEYS in str(error):
+            return warning(
+                TOPIC,
+                f"a stemctx server runs at {address}; it admits clients with keys only, and this report has none",
+                f"See whether it admits you: stemctx live --frames 1 --server {address} --key FILE --server-key FILE",
+            )
         port = address.rpartition(":")[2]
         local = "127.0.0.1" in address or "localhost" in address
         taken = (

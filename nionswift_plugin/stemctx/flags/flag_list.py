@@ -13,6 +13,7 @@ from nionswift_plugin.stemctx.flags import actions
 from nionswift_plugin.stemctx.flags.flag_rows import MOST_ROWS, ORDERS, FlagRow, in_order, rows_of, title_of
 from nionswift_plugin.stemctx.flags.flag_tasks import FlagTasks
 from nionswift_plugin.stemctx.flags.labels import species_at
+from nionswift_plugin.stemctx.flags.list_layout import laid_out
 from nionswift_plugin.stemctx.flags.marks import Mark, Marks
 from nionswift_plugin.stemctx.service.passes import is_whole, shown_flags
 from nionswift_plugin.stemctx.window.feed import LiveFeed
@@ -20,7 +21,6 @@ from nionswift_plugin.stemctx.window.settings import Settings
 from stemctx_core.labelling.hand_labels import Judgement
 from stemctx_core.results import Decision, FrameResult
 
-_LABEL_WIDTH: Final = 92
 #: A flag that was centred is looked for within this part of the lattice constant: the specimen drifts meanwhile.
 _MIDDLE: Final = 0.6
 
@@ -69,7 +69,7 @@ class FlagListHandler(Declarative.Handler):  # type: ignore[misc]  # nion is unt
             feed.result_changed.listen(self._feed_changed),
             feed.rule_changed.listen(self._feed_changed),
         ]
-        self.ui_view = self._laid_out()
+        self.ui_view = laid_out()
         self._update()
 
     def close(self) -> None:
@@ -227,60 +227,3 @@ class FlagListHandler(Declarative.Handler):  # type: ignore[misc]  # nion is unt
             self._update()
 
         self._at_chosen(lambda row: self._tasks.label(row, judgement, species, marked))
-
-    def _laid_out(self) -> Any:
-        u = Declarative.DeclarativeUI()
-
-        def button(text: str, name: str, tip: str, *, flag: bool = True) -> Any:
-            more = {"enabled": "@binding(can_act.value)"} if flag else {}
-            return u.create_push_button(text=text, on_clicked=f"{name}_clicked", tool_tip=tip, **more)
-
-        def row(label: str, *widgets: Any) -> Any:
-            return u.create_row(
-                u.create_label(text=label, width=_LABEL_WIDTH), *widgets, u.create_stretch(), spacing=8
-            )
-
-        orders = u.create_combo_box(
-            items_ref="@binding(orders.value)", current_index="@binding(order.value)", min_width=120
-        )
-        species = u.create_combo_box(
-            items_ref="@binding(species.value)", current_index="@binding(species_index.value)", min_width=90
-        )
-        return u.create_column(
-            u.create_label(text="@binding(title.value)", word_wrap=True, max_width=320),
-            row("Sort by", orders, u.create_check_box(text="Backwards", checked="@binding(backwards.value)")),
-            u.create_list_box(
-                name="list_box",
-                items_ref="@binding(texts.value)",
-                min_height=240,
-                min_width=280,
-            ),
-            row(
-                "Scan",
-                button("Centre", "centre", "Scan with this flag in the middle"),
-                button("Smaller field", "smaller", f"Scan {actions.ZOOM_NM:g} nm around this flag"),
-                button(
-                    "Subscan", "subscan", f"Record {actions.SUBSCAN_NM:g} nm around this flag into the library"
-                ),
-            ),
-            row(
-                "Show",
-                button("Zoom", "zoom", "Show this flag larger; nothing is scanned for it"),
-                button("Whole image", "whole", "Show the whole image again", flag=False),
-            ),
-            row(
-                "It is",
-                button("Right", "accept", "Keep it as a label: the flag is right"),
-                button("Wrong", "reject", "Keep it as a label: the host's own column stands there"),
-            ),
-            row("It is rather", species, button("Relabel", "relabel", "Keep it as a label of this species")),
-            row(
-                "Keep",
-                button("Snapshot", "snapshot", "Image and flags into the library", flag=False),
-                button("Export CSV", "export", "Every site of the frame into a file", flag=False),
-            ),
-            u.create_label(text="@binding(said.value)", word_wrap=True, max_width=320),
-            u.create_stretch(),
-            spacing=4,
-            margin=6,
-        )

@@ -17,9 +17,10 @@ from nionswift_plugin.stemctx.flags.snapshot import snapshot
 from nionswift_plugin.stemctx.service.passes import whole_of
 from nionswift_plugin.stemctx.service.tapped_frame import TappedFrame
 from nionswift_plugin.stemctx.threads.background import Background
+from nionswift_plugin.stemctx.threads.guarded import guarded
 from nionswift_plugin.stemctx.window.feed import LiveFeed
 from nionswift_plugin.stemctx.window.settings import Settings
-from stemctx_core.errors import InputError, StemctxError
+from stemctx_core.errors import InputError
 from stemctx_core.labelling.hand_labels import Judgement, append
 
 logger = logging.getLogger(__name__)
@@ -72,13 +73,7 @@ class FlagTasks:
 
     def guarded(self, act: Callable[[], None]) -> None:
         """Do something, and tell the operator what goes wrong."""
-        try:
-            act()
-        except StemctxError as error:
-            self._say(str(error))
-        except Exception as error:
-            logger.exception("A click in the list of flags failed")
-            self._say(f"It failed: {error}")
+        guarded("A click in the list of flags", act, self._say)
 
     def look(self, row: FlagRow, field_of_view_nm: float | None = None) -> None:
         """Scan with a flag in the middle, and a smaller field where one is given."""
@@ -125,7 +120,9 @@ class FlagTasks:
 
         def kept(stands: str) -> None:
             marked(Mark(row.y_px, row.x_px, judgement, stands))
-            self._say(f"Kept: {row.species} at y {row.y_px:.1f}, x {row.x_px:.1f} is {stands}.")
+            self._say(
+                f"Kept: {row.species} at y {row.y_px:.1f}, x {row.x_px:.1f} is {stands}. Labels are in {path}."
+            )
 
         self._background.do(keep)
 

@@ -1,1 +1,1 @@
-"""What live flagging costs the scan and the window: `stemctx benchmark swift`."""
+"""What live flagging costs the scan and the window: `stemctx benchmark swift`; begin with `benchmark`."""

@@ -1,1 +1,1 @@
-"""`stemctx live`: the simulated microscope with live flags, without a window."""
+"""`stemctx live`: the simulated microscope with live flags, without a window; begin with `run`."""

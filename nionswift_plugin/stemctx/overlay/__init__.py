@@ -1,1 +1,4 @@
-"""Flags drawn on the live image."""
+"""Flags drawn on the live image.
+
+`markers` says what is drawn, `drawing` draws it, `composite` puts it on the displays.
+"""

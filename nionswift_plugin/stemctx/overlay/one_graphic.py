@@ -8,9 +8,10 @@ Nion Swift draws in a thread of its own. Everything here but drawing belongs to 
 from __future__ import annotations
 
 import dataclasses
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from nion.swift.model import Graphics
 from nion.utils import DateTime
@@ -134,3 +135,38 @@ def take_off(display_item: Any, kind: type[OneGraphic]) -> None:
     if graphic is not None:
         # The log could undo the removal; nobody will, and an open one counts as a leak.
         display_item.remove_graphic(graphic).close()
+
+
+class Overlay(Generic[G]):
+    """Puts a graphic on the displays of live data items, and takes it off again.
+
+    Parameters
+    ----------
+    kind
+        Of the graphic.
+
+    Attributes
+    ----------
+    displays
+        That it is on, as long as they live.
+    """
+
+    def __init__(self, kind: type[G]) -> None:
+        self._kind = kind
+        self.displays: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def graphics(self, document_models: Iterable[Any], scan_id: str, data_channel_id: str) -> dict[Any, G]:
+        """The graphic of every display of a live data item, put there where there is none."""
+        displays = set(live_displays(document_models, scan_id, data_channel_id))
+        self.displays.update(displays)
+        return {display_item: put_on(display_item, self._kind) for display_item in displays}
+
+    def take_off(self, display_item: Any) -> None:
+        """Take it off a display."""
+        self.displays.discard(display_item)
+        take_off(display_item, self._kind)
+
+    def clear(self) -> None:
+        """Take it off every display."""
+        for display_item in set(self.displays):
+            self.take_off(display_item)

@@ -1,1 +1,1 @@
-"""The panel: its tabs and their sections."""
+"""The panel: `panel` holds its tabs; `live_tab` is the first of them, with its sections."""

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from nion.ui import Declarative
 
-from nionswift_plugin.stemctx.panel.layout import bound, combo, row, text, ui
+from nionswift_plugin.stemctx.window.layout import bound, combo, row, text, ui
 from nionswift_plugin.stemctx.window.panel_model import QUANTITIES, PanelModel
 
 _CONTROLS: Final = {

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from nion.ui import Declarative
 
 from nionswift_plugin.stemctx.panel.imaged_section import ControlsHandler, ImagedHandler
-from nionswift_plugin.stemctx.panel.layout import bound, row, said, text, ui
 from nionswift_plugin.stemctx.panel.shown_section import ShownHandler
+from nionswift_plugin.stemctx.threads.guarded import guarded
+from nionswift_plugin.stemctx.window.layout import bound, row, said, text, ui
 from nionswift_plugin.stemctx.window.panel_model import PanelModel
+from nionswift_plugin.stemctx.window.properties import put
 
 _LEAST_WIDTH: Final = 420
 #: A text that may be broken takes as little width as it can, unless it is given one.
@@ -112,16 +115,20 @@ class LiveHandler(Declarative.Handler):  # type: ignore[misc]  # nion is untyped
 
     def start_clicked(self, widget: Any) -> None:
         """Start."""
-        self._operator.start()
+        self._do(self._operator.start)
 
     def stop_clicked(self, widget: Any) -> None:
         """Stop."""
-        self._operator.stop()
+        self._do(self._operator.stop)
 
     def freeze_clicked(self, widget: Any) -> None:
         """Freeze, or go on."""
-        self._operator.freeze()
+        self._do(self._operator.freeze)
 
     def stop_scripts_clicked(self, widget: Any) -> None:
         """Stop what scripts are doing."""
-        self._operator.stop_scripts()
+        self._do(self._operator.stop_scripts)
+
+    def _do(self, act: Callable[[], None]) -> None:
+        """An instrument may refuse anything; that is told where the state stands, and does not escape into the host."""
+        guarded("A click in the panel", act, lambda text: put(self.model.reason, text))

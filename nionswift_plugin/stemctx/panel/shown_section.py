@@ -6,15 +6,15 @@ from typing import Any, Final
 
 from nion.ui import Declarative
 
-from nionswift_plugin.stemctx.panel.layout import bound, row, ui
 from nionswift_plugin.stemctx.service.shown import DEFECT_ROLES
+from nionswift_plugin.stemctx.window.layout import bound, row, ui
 from nionswift_plugin.stemctx.window.panel_model import ENTROPY_STEPS, PROBABILITY_STEPS, PanelModel
 from stemctx_core.chemistry.classes import Role
 from stemctx_core.look.colours import ROLE_COLOURS, ROLE_WORDS
 
 #: Classes stand in two columns of this width; these names are too long for it.
 _CLASS_WIDTH: Final = 156
-_SHORT: Final = {
+SHORT_NAMES: Final = {
     Role.SUBSTITUTION: "substitute",
     Role.DOUBLE_SUBSTITUTION: "pair of substitutes",
     Role.DOPANT_WITH_VACANCY: "dopant + vacancy",
@@ -61,7 +61,7 @@ class ShownHandler(Declarative.Handler):  # type: ignore[misc]  # nion is untype
         return ui.create_row(
             ui.create_label(text="\u25cf", color=ROLE_COLOURS[role], width=14),
             ui.create_check_box(
-                text=_SHORT.get(role, ROLE_WORDS[role]),
+                text=SHORT_NAMES.get(role, ROLE_WORDS[role]),
                 checked=bound(f"{role.name}_shown.value"),
                 tool_tip=ROLE_WORDS[role],
                 width=_CLASS_WIDTH,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import pathlib
 from collections.abc import Callable
@@ -11,7 +10,6 @@ from typing import Any, Final
 from nion.ui import Declarative
 from nion.utils import Model
 
-from nionswift_plugin.stemctx.panel.layout import TEXT_WIDTH, bound, row, ui
 from nionswift_plugin.stemctx.statistics.counts import FrameNumbers, SessionStatistics
 from nionswift_plugin.stemctx.statistics.plots import (
     Curves,
@@ -20,14 +18,14 @@ from nionswift_plugin.stemctx.statistics.plots import (
     latency_curves,
     plot,
 )
+from nionswift_plugin.stemctx.threads.guarded import guarded
 from nionswift_plugin.stemctx.threads.throttle import Throttle
 from nionswift_plugin.stemctx.window.feed import LiveFeed
-from nionswift_plugin.stemctx.window.panel_model import put
+from nionswift_plugin.stemctx.window.layout import TEXT_WIDTH, bound, row, ui
+from nionswift_plugin.stemctx.window.properties import put
 from nionswift_plugin.stemctx.window.settings import Settings
-from stemctx_core.errors import InputError, StemctxError
+from stemctx_core.errors import InputError
 from stemctx_core.look import formats
-
-logger = logging.getLogger(__name__)
 
 _PERIOD_S: Final = 1.0
 _FILES: Final = "CSV files (*.csv)"
@@ -139,13 +137,7 @@ class StatisticsHandler(Declarative.Handler):  # type: ignore[misc]  # nion is u
         self._guarded(show)
 
     def _guarded(self, act: Callable[[], None]) -> None:
-        try:
-            act()
-        except StemctxError as error:
-            put(self.said, str(error))
-        except Exception as error:
-            logger.exception("A click in the statistics failed")
-            put(self.said, f"It failed: {error}")
+        guarded("A click in the statistics", act, lambda text: put(self.said, text))
 
     def _result_changed(self) -> None:
         if self._on_top and self._shown.ready():

@@ -12,11 +12,11 @@ from typing import Any, Final, Self
 from nionswift_plugin.stemctx.context.context_reader import ContextReader
 from nionswift_plugin.stemctx.service.one_run import OneRun
 from nionswift_plugin.stemctx.service.own_server import OwnServer
-from nionswift_plugin.stemctx.service.standing import after_answer, refusal_of, standing
-from nionswift_plugin.stemctx.service.status import FlagAge, FrameOrigin, LiveSettings, LiveState, LiveStatus
+from nionswift_plugin.stemctx.service.saying import Saying
+from nionswift_plugin.stemctx.service.standing import standing
+from nionswift_plugin.stemctx.service.status import FrameOrigin, LiveSettings, LiveStatus
 from nionswift_plugin.stemctx.service.tap import FrameTap
 from nionswift_plugin.stemctx.service.tapped_frame import TappedFrame
-from nionswift_plugin.stemctx.threads.throttle import Throttle
 from realtime.client import DefectClient
 from realtime.keys.certificates import load_client_keys
 from realtime.recording.recorder import FrameRecorder
@@ -78,15 +78,10 @@ class LiveService(Closing):
         self._given_address, self._key_files = address, key_files
         self.own_server = OwnServer(threads)
         self._recorder = recorder
-        self._on_result = on_result
-        self._on_state = on_state
         self._lock = threading.RLock()
-        self._log = Throttle(10.0)
+        self._saying = Saying(self._lock, on_result, on_state)
         self._run: OneRun | None = None
         self._reader = self._new_reader()
-        self._said = LiveStatus()
-        self._told: LiveStatus | None = None
-        self._refusal = ""
 
     def __enter__(self) -> Self:
         self.start()
@@ -113,8 +108,8 @@ class LiveService(Closing):
         """The service now."""
         with self._lock:
             recording = None if self._recorder is None else self._recorder.status
-            said = replace(self._said, recording=recording)
-            return said if self._run is None else standing(self._run, said, self._refusal)
+            said = replace(self._saying.said, recording=recording)
+            return said if self._run is None else standing(self._run, said, self._saying.refusal)
 
     def start(self) -> None:
         """Start in the background and return at once; what goes wrong becomes the state `failed`."""
@@ -122,8 +117,7 @@ class LiveService(Closing):
             if self._run is not None:
                 return
             run = self._run = OneRun()
-            self._refusal = ""
-            self._said = LiveStatus(LiveState.CONNECTING, "starting the inference server")
+            self._saying.begin()
             run.starter = threading.Thread(
                 target=self._start_up, args=(run,), name="stemctx-live-start", daemon=True
             )
@@ -144,7 +138,7 @@ class LiveService(Closing):
             run, self._run = self._run, None
             if run is not None:
                 run.stopped = True
-                self._said = replace(said, state=LiveState.OFF, reason="stopped", flags=FlagAge.GONE)
+                self._saying.end(said)
         if run is not None:
             # Outside the lock, because closing waits for threads that may want it.
             run.close()
@@ -153,7 +147,7 @@ class LiveService(Closing):
     def close(self) -> None:
         """Stop, and end a server of its own. May be called twice."""
         run = self._run
-        self._on_result = self._on_state = None
+        self._saying.silence()
         self.stop()
         self.own_server.stop()
         if run is not None and run.starter is not None:
@@ -262,37 +256,22 @@ class LiveService(Closing):
                 return
             run.answered(result.frame)
             shown = run.ledger.accept(result)
-            self._said = after_answer(self._said, result, latency_ms, shown)
-            self._refusal = refusal_of(result)
-            listener = self._on_result
-        if shown and listener is not None:
-            self._call(listener, result, latency_ms)
+            self._saying.answered(result, latency_ms, shown)
+        if shown:
+            self._saying.tell_result(result, latency_ms)
         self._notify()
 
     def _unanswered(self, run: OneRun, why: str) -> None:
         with self._lock:
             run.answered(None)
             if not run.stopped:
-                self._refusal = why
+                self._saying.refusal = why
         self._notify()
 
     def _fail(self, run: OneRun, reason: str) -> None:
         with self._lock:
             if not run.stopped:
-                self._said = replace(self._said, state=LiveState.FAILED, reason=reason)
+                self._saying.fail(reason)
 
     def _notify(self) -> None:
-        with self._lock:
-            # Rows arrive many times in a frame, and what they change of the status they change rarely.
-            listener, status = self._on_state, self.status
-            if listener is None or status == self._told:
-                return
-            self._told = status
-        self._call(listener, status)
-
-    def _call(self, listener: Callable[..., None], *values: object) -> None:
-        try:
-            listener(*values)
-        except Exception:
-            if self._log.ready():
-                logger.exception("A listener of the live service failed")
+        self._saying.tell_state(lambda: self.status)

@@ -1,1 +1,1 @@
-"""What was flagged so far: counts, densities, distances and trends."""
+"""What was flagged so far: begin with `counts`, the session in numbers; `distances` between flags, `plots` of both."""

@@ -1,1 +1,4 @@
-"""`stemctx survey`: autonomous acquisition, and its benchmark."""
+"""`stemctx survey`: autonomous acquisition in the simulated microscope.
+
+`commands` runs the policy of a survey file; `benchmark` compares policies, `judge` knows the truth.
+"""

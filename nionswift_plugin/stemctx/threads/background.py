@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import queue
 import threading
 from collections.abc import Callable
 
-from stemctx_core.errors import InputError, StemctxError
-
-logger = logging.getLogger(__name__)
+from nionswift_plugin.stemctx.threads.guarded import guarded
+from stemctx_core.errors import InputError
 
 _MOST_WAITING = 64
 _JOIN_S = 10.0
@@ -65,10 +63,4 @@ class Background:
 
     def _work(self) -> None:
         while (task := self._tasks.get()) is not None and not self._closed.is_set():
-            try:
-                task()
-            except StemctxError as error:
-                self._failed(str(error))
-            except Exception as error:
-                logger.exception("A task of the window failed")
-                self._failed(f"It failed: {error}")
+            guarded("A task of the window", task, self._failed)

@@ -13,7 +13,8 @@ from nionswift_plugin.stemctx.threads.throttle import Throttle
 from nionswift_plugin.stemctx.threads.ui_thread import UiThread
 from nionswift_plugin.stemctx.window.devices import DevicePicker
 from nionswift_plugin.stemctx.window.feed import LiveFeed
-from nionswift_plugin.stemctx.window.panel_model import PanelModel, put, spoken_freeze
+from nionswift_plugin.stemctx.window.panel_model import PanelModel, spoken_freeze
+from nionswift_plugin.stemctx.window.properties import put
 from nionswift_plugin.stemctx.window.screen import Screen
 from nionswift_plugin.stemctx.window.settings import Settings
 from stemctx_core.results import FrameResult

@@ -9,7 +9,8 @@ import msgspec
 from nion.utils import Registry
 
 from nionswift_plugin.stemctx.threads.ui_thread import UiThread
-from nionswift_plugin.stemctx.window.panel_model import PanelModel, put
+from nionswift_plugin.stemctx.window.panel_model import PanelModel
+from nionswift_plugin.stemctx.window.properties import put
 from nionswift_plugin.stemctx.window.settings import Settings
 
 _SCAN_DEVICE: Final = "scan_hardware_source"

@@ -12,7 +12,8 @@ from nionswift_plugin.stemctx.threads.ui_thread import UiThread
 from nionswift_plugin.stemctx.window import fields
 from nionswift_plugin.stemctx.window.control import LiveControl
 from nionswift_plugin.stemctx.window.feed import LiveFeed
-from nionswift_plugin.stemctx.window.panel_model import QUANTITIES, PanelModel, put
+from nionswift_plugin.stemctx.window.panel_model import QUANTITIES, PanelModel
+from nionswift_plugin.stemctx.window.properties import put
 from nionswift_plugin.stemctx.window.settings import Remembered, Settings
 from stemctx_core.errors import InputError
 

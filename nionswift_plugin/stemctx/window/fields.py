@@ -16,8 +16,8 @@ from nionswift_plugin.stemctx.window.panel_model import (
     PROBABILITY_STEPS,
     QUANTITIES,
     PanelModel,
-    put,
 )
+from nionswift_plugin.stemctx.window.properties import put
 from nionswift_plugin.stemctx.window.settings import Remembered
 from stemctx_core.chemistry import classes
 from stemctx_core.chemistry.classes import Role

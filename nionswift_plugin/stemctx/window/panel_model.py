@@ -9,6 +9,7 @@ from nion.utils import Model
 from nionswift_plugin.stemctx.context.context_reader import ControlNames
 from nionswift_plugin.stemctx.service.shown import DEFECT_ROLES, ShownRule, shown_sites
 from nionswift_plugin.stemctx.service.status import LiveState, LiveStatus
+from nionswift_plugin.stemctx.window.properties import put
 from stemctx_core.chemistry import materials
 from stemctx_core.chemistry.columns import METALS
 from stemctx_core.context import ImagingContext, Known, Quantity, Source
@@ -125,12 +126,6 @@ class PanelModel:
         """No flag is on the screen."""
         put(self.flags_title, "No flags")
         put(self.notes, "")
-
-
-def put(model: Any, value: Any) -> None:
-    """Set a property only where it changes; replacing a list would lose the selection in it."""
-    if model.value != value:
-        model.value = value
 
 
 def spoken_scripts(count: int) -> str:

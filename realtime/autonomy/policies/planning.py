@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from realtime.autonomy.policies.sites import probability_of
-from stemctx_core.planning.planner import DoseEstimate, Pair, pair, scene_of
+from stemctx_core.planning.pairs import DoseEstimate, Pair, pair
+from stemctx_core.planning.planner import scene_of
 from stemctx_core.results import FrameResult
 from stemctx_core.scene import Nuisance
 from stemctx_core.simulation.library import ResponseLibrary, shipped_library

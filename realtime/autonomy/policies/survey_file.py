@@ -16,7 +16,8 @@ from realtime.autonomy.policies.area import Area, FieldScan
 from realtime.autonomy.policies.confirm import Revisit
 from stemctx_core.errors import InputError
 
-_LARGEST_BYTES: Final = 1_000_000
+#: A survey file is a page of text. Reading a name of many dotted parts takes the square of its length in memory.
+_LARGEST_BYTES: Final = 16_384
 
 
 class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -147,7 +148,7 @@ def read_survey_file(path: Path) -> SurveyFile:
     """
     try:
         if path.stat().st_size > _LARGEST_BYTES:
-            raise InputError(f"{path} is larger than a megabyte. Is it a survey file?")
+            raise InputError(f"{path} is larger than {_LARGEST_BYTES} bytes. Is it a survey file?")
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
@@ -163,7 +164,7 @@ def parse_survey(text: str) -> SurveyFile:
     """Read the text of a survey file; `InputError` says what is wrong and in which table."""
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InputError(f"This is not TOML: {error}.") from None
     try:
         return msgspec.convert(values, SurveyFile)

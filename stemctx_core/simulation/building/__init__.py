@@ -1,1 +1,4 @@
-"""The response library, from multislice runs to one file."""
+"""The response library, from multislice runs to one file.
+
+Start with `build`.
+"""

@@ -19,6 +19,7 @@ from stemctx_core.simulation.building.plan import (
     REFINE,
     BuildPlan,
 )
+from stemctx_core.simulation.finished import load_part
 from stemctx_core.simulation.multislice import RING_MRAD, MultisliceSettings, probe_radii_angstrom
 from stemctx_core.simulation.nodes import Node, pair_displacement_px, relatives
 from stemctx_core.simulation.storage import pack, write_library
@@ -79,9 +80,9 @@ def _in_focus(
     single_table = np.zeros((len(singles), *shape), np.float32)
     pair_table = np.zeros((len(pairs), len(PAIR_DISPLACEMENTS_PX), *shape), np.float32)
     for place, column in enumerate(singles):
-        single_table[place] = parts.load(parts.full(column, settings))[0]
+        single_table[place] = load_part(parts.full(column, settings))[0]
     for place, column in enumerate(pairs):
-        pair_table[place] = parts.load(parts.full(column, settings))
+        pair_table[place] = load_part(parts.full(column, settings))
     return {f"singles_{kv:g}": single_table, f"pairs_{kv:g}": pair_table}
 
 
@@ -137,8 +138,8 @@ def _reduced(plan: BuildPlan, kv: float, parts: Parts, column: str, node: Node) 
     """(harmonics, displacements, radii, rings) of a node; of a single atom in focus what the full set holds."""
     settings = plan.settings(kv)
     if node == plan.focus and not columns.is_pair(column):
-        return parts.load(parts.full(column, settings))[None].astype(np.float64)
-    return parts.load(parts.node(column, settings, node)).astype(np.float64)
+        return load_part(parts.full(column, settings))[None].astype(np.float64)
+    return load_part(parts.node(column, settings, node)).astype(np.float64)
 
 
 def thermal_mean(column: str, reduced: Array, settings: MultisliceSettings) -> Array:
@@ -172,8 +173,8 @@ def _convergence(plan: BuildPlan, parts: Parts) -> dict[str, object]:
     for kv in plan.high_tensions_kv:
         coarse_grid, fine_grid = plan.settings(kv), plan.settings(kv, REFINE)
         for column in (c for c in CONVERGENCE_COLUMNS if c in plan.columns):
-            coarse = parts.load(parts.full(column, coarse_grid))[0]
-            fine = parts.load(parts.full(column, fine_grid, REFINE))[0]
+            coarse = load_part(parts.full(column, coarse_grid))[0]
+            fine = load_part(parts.full(column, fine_grid, REFINE))[0]
             for low, high in ((50, 120), (70, 200)):
                 first = round((low - coarse_grid.inner_mrad) / RING_MRAD)
                 rings = slice(first, first + round((high - low) / RING_MRAD))

@@ -7,6 +7,7 @@ from pathlib import Path
 from stemctx_core.simulation.building.assemble import assemble
 from stemctx_core.simulation.building.parts import Parts
 from stemctx_core.simulation.building.plan import PAIR_DISPLACEMENTS_PX, BuildPlan, Job, Progress
+from stemctx_core.simulation.finished import save_part
 from stemctx_core.simulation.multislice import column_response
 from stemctx_core.simulation.nodes import reduced_response
 
@@ -55,8 +56,8 @@ def _run(job: Job, plan: BuildPlan, parts: Parts) -> None:
     if job.node is None:
         path = parts.full(job.column, settings, job.refine)
         if not path.exists():
-            parts.save(path, column_response(job.column, PAIR_DISPLACEMENTS_PX, settings))
+            save_part(path, column_response(job.column, PAIR_DISPLACEMENTS_PX, settings))
     else:
         path = parts.node(job.column, settings, job.node)
         if not path.exists():
-            parts.save(path, reduced_response(job.column, job.node, settings))
+            save_part(path, reduced_response(job.column, job.node, settings))

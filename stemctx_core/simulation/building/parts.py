@@ -7,9 +7,6 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from stemctx_core.errors import LibraryError
 from stemctx_core.simulation.multislice import MultisliceSettings
 from stemctx_core.simulation.nodes import Node
@@ -74,29 +71,6 @@ class Parts:
     def node(self, column: str, settings: MultisliceSettings, node: Node) -> Path:
         """File of a column at a node."""
         return self.folder / f"{column}_{settings.high_tension_kv:g}kv_{node.name}_node.npy"
-
-    def save(self, path: Path, response: NDArray[np.float32]) -> None:
-        """Write a finished column, whole or not at all."""
-        temporary = path.with_suffix(".tmp.npy")
-        try:
-            np.save(temporary, response)
-            os.replace(temporary, path)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise LibraryError(
-                f"{path} cannot be written: {error.strerror or error}. Make room and run the same command again: "
-                "it goes on where it was."
-            ) from error
-
-    def load(self, path: Path) -> NDArray[np.float32]:
-        """Read a finished column."""
-        try:
-            response: NDArray[np.float32] = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise LibraryError(
-                f"The finished column {path} cannot be read: {error}. Delete it and run again."
-            ) from error
-        return response
 
     def _write(self, path: Path, content: bytes) -> None:
         temporary = path.with_suffix(".tmp")

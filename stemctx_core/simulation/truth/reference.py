@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemctx_core.chemistry.materials import Host
-from stemctx_core.errors import LibraryError
-from stemctx_core.simulation.multislice import RING_MRAD, required_sampling_angstrom
+from stemctx_core.simulation.multislice import RING_MRAD, check_cutoff
 from stemctx_core.simulation.truth.supercells import Atom, Grid, Supercell
 
 #: Changes when the same atoms give other figures; finished parts of another version are not read.
@@ -115,14 +114,10 @@ def supercell_rings(
         aberrations={"C10": -focus},
     )
     beam.grid.match(potential)
-    limit = min(beam.cutoff_angles)
-    if limit < probe.outer_mrad:
-        needed = required_sampling_angstrom(probe.high_tension_kv, probe.outer_mrad)
-        raise LibraryError(
-            f"The reference grid of {max(grid.pixel_angstrom(host)):.4f} Å cuts all signal beyond {limit:.0f} mrad at "
-            f"{probe.high_tension_kv:g} kV, below the outer angle {probe.outer_mrad:g} mrad. "
-            f"Use a sampling of {needed:.4f} Å or finer."
-        )
+    pixel_angstrom = max(grid.pixel_angstrom(host))
+    check_cutoff(
+        min(beam.cutoff_angles), probe.high_tension_kv, probe.outer_mrad, pixel_angstrom, max(potential.extent)
+    )
     size = np.array(potential.extent)
     measured = beam.scan(
         potential,

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from stemctx_core.errors import LibraryError
+from stemctx_core.simulation.finished import save_part
 from stemctx_core.simulation.truth.held_out import HeldOutCell
 from stemctx_core.simulation.truth.reference import POSITIONS_PER_SITE, site_positions, supercell_rings
 
@@ -24,26 +20,8 @@ def run_configuration(held_out: HeldOutCell, configuration: int, folder: Path) -
     rings = supercell_rings(
         held_out.cell.host, held_out.atoms(configuration), held_out.grid, positions, held_out.probe
     )
-    save(path, rings.reshape(-1, POSITIONS_PER_SITE, rings.shape[-1]))
+    save_part(path, rings.reshape(-1, POSITIONS_PER_SITE, rings.shape[-1]))
     return path
-
-
-def save(path: Path, values: NDArray[np.float32]) -> None:
-    """Write under another name first, so that a part is never there in half."""
-    temporary = path.with_name(f"{path.stem}.{os.getpid()}.tmp.npy")
-    np.save(temporary, values)
-    os.replace(temporary, path)
-
-
-def load(path: Path) -> NDArray[np.float32]:
-    """Read a part; raise `LibraryError` that names it where it is damaged."""
-    try:
-        values: NDArray[np.float32] = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise LibraryError(
-            f"The finished part {path} cannot be read: {error}. Delete it and run again."
-        ) from error
-    return values
 
 
 def run_all(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from stemctx_core.look import markdown
+
 
 def card_in_words(card: dict[str, Any]) -> str:
     """Markdown of what a tuned model was made from, on, and with what effect.
@@ -24,7 +26,7 @@ def card_in_words(card: dict[str, Any]) -> str:
         "",
         "## Labels",
         "",
-        *_table(("frame", *tuning["counts"]), [
+        *markdown.table(("frame", *tuning["counts"]), [
             *((f["frame"], *(f["counts"].get(s, 0) for s in tuning["counts"])) for f in tuning["frames"]),
             ("all", *tuning["counts"].values()),
         ]),
@@ -35,7 +37,7 @@ def card_in_words(card: dict[str, Any]) -> str:
         "",
         "## On labels that it was not tuned on",
         "",
-        *_table(("", "before", "after (cross-validated)"), [
+        *markdown.table(("", "before", "after (cross-validated)"), [
             (name.replace("_", " "), _interval(figures["labels_before"][name]), _interval(figures["labels_cross_validated"][name]))
             for name in ("negative_log_likelihood", "accuracy", "calibration_error")
         ]),
@@ -44,14 +46,14 @@ def card_in_words(card: dict[str, Any]) -> str:
         "",
         "## On rendered patches of all materials and conditions",
         "",
-        *_table(("", "before", "after", "may be worse by"), [
+        *markdown.table(("", "before", "after", "may be worse by"), [
             (name.replace("_", " "), figures["rendered_before"][name], figures["rendered_after"][name], most)
             for name, most in figures["rendered_tolerances"].items()
         ]),
         "",
         "## Tried",
         "",
-        *_table(("", "numbers moved", "gain (nats a label)", "helps"), [
+        *markdown.table(("", "numbers moved", "gain (nats a label)", "helps"), [
             (t["name"], t["parameters"], f"{t['gain_nats']['value']} ± {t['gain_nats']['se']}", "yes" if t["helps"] else "no")
             for t in figures["tried"]
         ]),
@@ -62,8 +64,3 @@ def card_in_words(card: dict[str, Any]) -> str:
 
 def _interval(figure: dict[str, Any]) -> str:
     return f"{figure['value']} [{figure['low']}, {figure['high']}]"
-
-
-def _table(head: tuple[Any, ...], rows: list[tuple[Any, ...]]) -> list[str]:
-    body = [head, tuple("---" for _ in head), *rows]
-    return ["| " + " | ".join(str(cell) for cell in row) + " |" for row in body]

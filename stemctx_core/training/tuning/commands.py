@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stemctx_core.errors import InputError
+from stemctx_core.extras import need
 
 if TYPE_CHECKING:
     from stemctx_core.training.tuning.tune import Tuning
@@ -59,25 +59,22 @@ def tune(
 
     stemctx analyze frame.tif --host WSe2 --bundle runs/tuned
     """
-    packages = {"torch": "torch", "onnx": "onnx", "onnxscript": "onnxscript"}
-    missing = [name for name, module in packages.items() if importlib.util.find_spec(module) is None]
-    if missing:
-        raise InputError(
-            f'Tuning needs {", ".join(missing)}. Install what is missing with: pip install "stemctx[training]"'
-        )
+    need("Tuning", ("torch", "onnx", "onnxscript"), "training")
     from stemctx_core.classifier.classifier import load_bundle
     from stemctx_core.judging.trained import TrainedRanges
     from stemctx_core.simulation.library import shipped_library
+    from stemctx_core.training.settings_file import read_settings
     from stemctx_core.training.tuning.bundle import check_free, tunable, write_tuned
     from stemctx_core.training.tuning.labels import read_labels
-    from stemctx_core.training.tuning.plan import TuningPlan, read_plan
+    from stemctx_core.training.tuning.plan import TuningPlan
     from stemctx_core.training.tuning.shares import Drawn
     from stemctx_core.training.tuning.tune import Outcome
     from stemctx_core.training.tuning.tune import tune as run
 
     if drawn is not None and drawn not in set(Drawn):
         raise InputError(f"--drawn is '{drawn}'. Give one of {', '.join(Drawn)}.")
-    plan = read_plan(config) if config is not None else TuningPlan()
+    see = "See docs/tuning.md."
+    plan = read_settings(config, TuningPlan, "tuning", see) if config is not None else TuningPlan()
     if seed is not None:
         plan = msgspec.structs.replace(plan, seed=seed)
     check_free(output)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import tomllib
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
-
-from stemctx_core.errors import InputError
 
 _Strength = Annotated[float, Meta(ge=0, le=1e3)]
 _Count = Annotated[int, Meta(ge=1)]
@@ -53,21 +49,3 @@ class TuningPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     folds: Annotated[int, Meta(ge=2, le=20)] = 5
     conformal_scenes: _Count = 3000
     seed: int = 1
-
-
-def read_plan(path: Path) -> TuningPlan:
-    """Read a TOML file of fields of `TuningPlan`; what it leaves out has its default.
-
-    Raises
-    ------
-    InputError
-        Where it cannot be read, or a field is unknown or out of range.
-    """
-    try:
-        return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), TuningPlan)
-    except OSError as error:
-        raise InputError(f"The settings {path} cannot be read: {error.strerror}. Check the path.") from error
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"The settings {path} are not those of a tuning: {error}. See docs/tuning.md."
-        ) from error

@@ -272,7 +272,7 @@ def test_prevalence_and_weights_go_into_the_shards() -> None:
 
 
 def test_high_doses_are_stored_as_floating_point() -> None:
-    from stemctx_core.dataset.shards import counts_dtype
+    from stemctx_core.dataset.patch_shards import counts_dtype
 
     assert counts_dtype(_RECIPE) == np.uint16
     assert counts_dtype(msgspec.structs.replace(_RECIPE, dose_e_per_angstrom2=(1e3, 1e8))) == np.float32

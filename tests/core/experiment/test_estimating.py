@@ -18,15 +18,10 @@ from stemctx_core.context import ImagingContext, Source, known
 from stemctx_core.dataset.cases import Case
 from stemctx_core.dataset.frames import FrameRecipe, labelled_frame
 from stemctx_core.errors import FrameError
+from stemctx_core.estimating.alike import LATTICE_CONSTANT_SD, imperfections
 from stemctx_core.estimating.commands import register
 from stemctx_core.estimating.offers import Offers, offers
-from stemctx_core.estimating.rehearsal import (
-    LATTICE_CONSTANT_SD,
-    Quantities,
-    imperfections,
-    true_quantities,
-    true_sigma_angstrom,
-)
+from stemctx_core.estimating.quantities import Quantities, true_quantities, true_sigma_angstrom
 from stemctx_core.estimating.ridge import find_ridge
 from stemctx_core.reading import read_micrograph
 from stemctx_core.simulation.imaging import EffectiveSource, ImagingChain

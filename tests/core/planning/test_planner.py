@@ -20,7 +20,8 @@ from stemctx_core.context import ImagingContext, Known, Missing, Source
 from stemctx_core.errors import InputError, LibraryError
 from stemctx_core.planning.commands import register
 from stemctx_core.planning.conditions import Condition, Question, advice, best_condition, conditions
-from stemctx_core.planning.planner import DoseEstimate, dose_to_tell, dose_to_tell_all, pair, scene_of
+from stemctx_core.planning.pairs import DoseEstimate, pair
+from stemctx_core.planning.planner import dose_to_tell, dose_to_tell_all, scene_of
 from stemctx_core.scene import Nuisance
 from stemctx_core.simulation.library import shipped_library
 from stemctx_core.simulation.optics import Optics

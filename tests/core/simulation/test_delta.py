@@ -15,13 +15,9 @@ from stemctx_core.simulating.validation_commands import deltas as deltas_command
 from stemctx_core.simulation.library import shipped_library
 from stemctx_core.simulation.optics import Optics
 from stemctx_core.simulation.truth.delta import DeltaLibrary, key, shipped_deltas
-from stemctx_core.simulation.truth.delta_build import (
-    RADII_ANGSTROM,
-    DeltaPlan,
-    build_deltas,
-    thermal_damping,
-    tilted_pairs,
-)
+from stemctx_core.simulation.truth.delta_build import build_deltas
+from stemctx_core.simulation.truth.delta_cells import RADII_ANGSTROM, DeltaPlan, tilted_pairs
+from stemctx_core.simulation.truth.delta_corrections import thermal_damping
 from stemctx_core.simulation.truth.supercells import grid_for, perfect
 
 WSE2 = materials.host("WSe2")

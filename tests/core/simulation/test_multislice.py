@@ -19,6 +19,7 @@ from stemctx_core.simulation.building.build import build_library
 from stemctx_core.simulation.building.held_out_probes import interpolation_errors
 from stemctx_core.simulation.building.parts import Parts
 from stemctx_core.simulation.building.plan import BuildPlan
+from stemctx_core.simulation.finished import save_part
 from stemctx_core.simulation.library import ResponseLibrary, shipped_library
 from stemctx_core.simulation.multislice import (
     MultisliceSettings,
@@ -240,10 +241,9 @@ def test_a_work_folder_of_another_grid_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_stops_a_build_cleanly(tmp_path: Path) -> None:
-    parts = Parts(tmp_path)
-    (tmp_path / "V.tmp.npy").symlink_to("/dev/full")
+    (tmp_path / f"V.{os.getpid()}.tmp.npy").symlink_to("/dev/full")
     with pytest.raises(LibraryError, match=r"No space left on device.*goes on where it was"):
-        parts.save(tmp_path / "V.npy", np.zeros(300_000, np.float32))
+        save_part(tmp_path / "V.npy", np.zeros(300_000, np.float32))
     assert list(tmp_path.iterdir()) == []
 
 

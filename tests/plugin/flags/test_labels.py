@@ -175,7 +175,7 @@ def test_a_full_file_and_one_that_cannot_be_written_are_said(
 
 WRITER = """
 import sys, pathlib
-from stemctx_core import hand_labels
+from stemctx_core.labelling import hand_labels
 path = pathlib.Path(sys.argv[1])
 (label,) = hand_labels.read(path).labels
 print("ready", flush=True)

@@ -1,4 +1,4 @@
-"""The commands, tables and pictures of `docs/operator.md` are those of the code."""
+"""What `docs/operator.md` and the other pages of the window say is what the code does and the panels show."""
 
 from __future__ import annotations
 
@@ -13,14 +13,26 @@ from pathlib import Path
 
 import pytest
 
+from nionswift_plugin.stemctx.panel.panel import PANEL_NAME
+from nionswift_plugin.stemctx.panel.shown_section import SHORT_NAMES
 from nionswift_plugin.stemctx.service.shown import DEFECT_ROLES
 from nionswift_plugin.stemctx.service.status import LiveState
+from nionswift_plugin.stemctx_simulator.panel import PANEL_NAME as SPECIMEN_NAME
+from sim.scan_device import NAME as SIMULATED_SCAN
 from stemctx_core import errors
 from stemctx_core.look.colours import ROLE_COLOURS, ROLE_WORDS
+from tests.plugin import panel_words
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "operator.md").read_text()
-LARGEST_PICTURE = 200_000
+#: Pages whose words in italics are read off the window.
+PANEL_PAGES = ("operator.md", "microscope.md", "simulator.md")
+#: Bytes; a page with ten of them still comes at once.
+LARGEST_PICTURE = 300_000
+#: Words of the desktop, not of Nion Swift.
+OF_THE_SYSTEM = {"Anaconda Prompt"}
+#: Of Nion Swift's own window, and in no menu.
+HOST_WORDS = {"Data Panel"}
 
 
 def block(language: str) -> list[str]:
@@ -102,14 +114,81 @@ def test_every_state_is_explained() -> None:
     assert [row[0] for row in table("States")] == [state.value for state in LiveState]
 
 
-def test_the_buttons_are_called_so() -> None:
-    folder = ROOT / "nionswift_plugin"
-    code = "".join(path.read_text() for path in sorted(folder.rglob("*.py")))
-    named = re.findall(r"\*([A-Z][\w ]+)\*", re.sub(r"\*\*.*?\*\*", "", PAGE))
-    of_the_host = {"Anaconda Prompt", "Output"}
-    assert {name for name in named if f'"{name}"' not in code} <= of_the_host
+@pytest.mark.parametrize("page", PANEL_PAGES)
+def test_every_quoted_word_is_one_that_is_seen(page: str) -> None:
+    unseen = {words for words in quoted((ROOT / "docs" / page).read_text()) if not is_seen(words)}
+    assert not unseen, f"docs/{page} quotes what neither the panels nor Nion Swift show"
+
+
+def quoted(text: str) -> set[str]:
+    """What a page sets in italics: labels, buttons, states, menus."""
+    words = re.findall(r"\*([^*]+)\*", re.sub(r"```.*?```", "", text, flags=re.DOTALL).replace("**", ""))
+    return {" ".join(word.split()) for word in words}
+
+
+def is_seen(words: str) -> bool:
+    """Whether our panels, or Nion Swift's menus and windows, show it."""
+    menu, _, name = words.rpartition(" > ")
+    if menu == "Window":
+        ours = {PANEL_NAME, SPECIMEN_NAME, f"{SIMULATED_SCAN} Scan Control"}
+        return name in ours | panel_words.host_panels()
+    if menu == "File":
+        return name in panel_words.host_actions()
+    if name in HOST_WORDS:
+        return name in panel_words.host_panels()
+    always = panel_words.labels() | OF_THE_SYSTEM | {SIMULATED_SCAN, f"{SIMULATED_SCAN} (HAADF)"}
+    return not menu and (name in always | notes() or panel_words.without_number(name) in panel_words.said())
+
+
+def notes() -> set[str]:
+    """How the notes begin that the page explains."""
+    return {row[0].strip("*") for row in table("Notes below the flags")}
+
+
+def test_a_note_is_one_that_frames_bring() -> None:
+    made = panel_words.of_the_core()
+    assert {note for note in notes() if not any(re.match(rf"{note}\b", text) for text in made)} == set()
+
+
+def test_a_word_that_nobody_sees_is_found_out() -> None:
+    assert quoted("**4. Press *Start*.** and *Names of the\ninstrument's controls*, *17 hidden*") == {
+        "Start", "Names of the instrument's controls", "17 hidden",
+    }  # fmt: skip
+    seen = (
+        "Start",
+        "Go on",
+        "17 hidden",
+        "connecting",
+        "you",
+        "X2/M is",
+        "Window > Metadata",
+        "Window > Defect flags",
+    )
+    unseen = (
+        "start",
+        "Begin",
+        "17 concealed",
+        "linking",
+        "Metadata",
+        "Window > Python Console",
+        "File > Defect flags",
+    )
+    assert [words for words in seen if not is_seen(words)] == []
+    assert [words for words in unseen if is_seen(words)] == []
+
+
+def test_every_button_is_explained() -> None:
+    told = quoted(PAGE) | quoted((ROOT / "docs" / "simulator.md").read_text())
+    assert panel_words.buttons() <= told
+
+
+def test_short_names_of_classes_are_told() -> None:
+    assert set(SHORT_NAMES.values()) <= quoted(PAGE)
 
 
 def test_the_pictures_are_there_and_small() -> None:
-    for name in re.findall(r"\]\((images/.*?)\)", PAGE):
-        assert (ROOT / "docs" / name).stat().st_size <= LARGEST_PICTURE, name
+    pages = [ROOT / "README.md", *(ROOT / "docs" / name for name in ("index.md", *PANEL_PAGES))]
+    shown = {name for page in pages for name in re.findall(r"\]\((?:docs/)?images/(.*?)\)", page.read_text())}
+    assert len(shown) >= 10
+    sizes = {name: (ROOT / "docs" / "images" / name).stat().st_size for name in shown}
+    assert {name: size for name, size in sizes.items() if size > LARGEST_PICTURE} == {}

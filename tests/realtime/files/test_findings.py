@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from realtime.files import Declared, Findings, JudgeSettings, analyze_files
+from realtime.files import Declared, Findings, JudgeSettings, Outcome, analyze_files
 from realtime.files.densities import densities
 from stemctx_core.chemistry.classes import priors
 from stemctx_core.classifier.classifier import load_bundle
@@ -92,6 +92,16 @@ def test_a_notebook_shows_it_as_a_table(found: Findings) -> None:
     shown = found._repr_html_()
     assert shown.count("<tr>") == 1 + len(found.outcomes)
     assert "not judged" in shown
+    assert repr(found) == "Findings(2 images judged, 1 not)"
+
+
+def test_images_of_one_name_are_told_apart_by_their_folders() -> None:
+    left = [Outcome((Path(name),), error="broken") for name in ("day/monday/a.tif", "day/tuesday/a.tif")]
+    shown = Findings(tuple(left))._repr_html_()
+    assert ">monday/a.tif<" in shown
+    assert ">tuesday/a.tif<" in shown
+    assert ">a.tif<" in Findings(tuple(left[:1]))._repr_html_()
+    assert Findings(())._repr_html_().count("<tr>") == 1
 
 
 def test_the_prior_of_the_settings_is_judged_by(folder: Path) -> None:

@@ -11,6 +11,7 @@ import typer
 from typer.main import get_command
 
 from nionswift_plugin.stemctx.live import commands as live
+from nionswift_plugin.stemctx.window.settings import FILE_NAME, SettingsFile
 from realtime.files import commands as file_commands
 from realtime.keys import commands as key_commands
 from realtime.server import commands
@@ -45,6 +46,15 @@ def test_what_a_client_says_is_said_by_the_code() -> None:
     link = " ".join((ROOT / "realtime" / "client" / "link.py").read_text().split())
     assert len(told) == 5
     assert all(words in link for words in told[1:])
+
+
+def test_the_settings_file_of_nion_swift_takes_what_the_page_writes(tmp_path: Path) -> None:
+    (lines,) = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
+    (tmp_path / FILE_NAME).write_text(f"{{{lines}}}")
+    read = SettingsFile(tmp_path).read()
+    assert read.address == "tcp://gpu.example.org:47100"
+    assert read.key_files == (Path(read.key), Path(read.server_key))
+    assert f"`{FILE_NAME}`" in PAGE
 
 
 def test_the_quota_is_that_of_the_code() -> None:

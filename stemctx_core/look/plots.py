@@ -1,4 +1,4 @@
-"""What every plot of the report shares: size, colours, axes, and how it becomes a PNG."""
+"""What every plot of a report shares: size, colours, axes, and how it becomes a PNG."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatterSciNotation, NullFormatter
 
-from stemctx_core.look import formats
 from stemctx_core.look.colours import AXIS, GRID, INK, SERIES, SOFT
 
 #: What stands for what in every plot.
@@ -73,11 +72,6 @@ def legend_below(figure: Figure, axes: Sequence[Any], columns: int = 5) -> None:
             fontsize=9,
             frameon=False,
         )
-
-
-def power(dose: float) -> str:
-    """A dose as titles name it."""
-    return formats.dose(dose)
 
 
 def png(figure: Figure) -> bytes:
