@@ -59,7 +59,7 @@ def test_a_server_that_is_not_there_is_told() -> None:
 def test_one_key_alone_is_told() -> None:
     _, _, error = run("tcp://127.0.0.1:9", "--key", "client.key_secret")
     assert isinstance(error, InputError)
-    assert "together" in str(error)
+    assert "both" in str(error)
 
 
 def test_rates_go_by_the_servers_clock_and_survive_its_restart() -> None:
