@@ -211,6 +211,6 @@ def test_the_command_trains_a_model_that_classifies(tmp_path: Path) -> None:
     card = load_bundle(tmp_path / "model").card
     figures = card["figures"]["benchmark"]
     assert {"balanced", "prevalence"} <= set(card["conformal"])
-    at = {(f["labels"], f["dose_e_per_angstrom2"]): f["accuracy"] for f in figures}
+    at = {(f["labels"], f["dose_e_per_angstrom2"]): f["scorer"]["accuracy"]["value"] for f in figures}
     assert at["L7", 1e5] > 0.9
     assert at["L5 far-Z", 1e5] > 0.97
