@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -74,15 +75,13 @@ def fold(image: Real, field: PhaseField) -> MeanCell:
     stride = int(np.ceil(np.sqrt(image.size / _MOST_PIXELS)))
     sampled = -(-(image.shape[0] - stride // 2) // stride) * -(-(image.shape[1] - stride // 2) // stride)
     folded = [stride, field.vectors, field.phase, field.coherence, field.block]
-    count, total, squares = kernels.fold_pixels(image, *folded, 0.5, _BINS).sum(axis=0)
+    count, total, squares = _added_up(kernels.fold_pixels(image, *folded, 0.5, _BINS))
     if count.sum() < 0.05 * sampled:
-        count, total, squares = kernels.fold_pixels(image, *folded, -1.0, _BINS).sum(axis=0)
+        count, total, squares = _added_up(kernels.fold_pixels(image, *folded, -1.0, _BINS))
     pixels = float(count.sum())
     cell = np.where(count > 0, total / np.maximum(count, 1), total.sum() / pixels)
-    spectrum = np.fft.fft2(cell) / _BINS**2
-    # Bin k covers k/n to (k+1)/n: its value stands at its centre.
-    shift = np.exp(-1j * np.pi * np.fft.fftfreq(_BINS) * 1.0)
-    spectrum = spectrum * shift[:, None] * shift[None, :]
+    turns = _turns()
+    spectrum = turns @ cell @ turns.T
 
     # Within one cell, so that those of two frames can be compared.
     points = (_threefold_points(spectrum) + 1 / 6) % 1.0 - 1 / 6
@@ -94,6 +93,22 @@ def fold(image: Real, field: PhaseField) -> MeanCell:
     scale = first if first > 0 else 1.0
     height_error = noise * np.sqrt(len(_KEPT))
     return MeanCell(points[order], heights[order], second / scale, noise / scale, height_error)
+
+
+def _added_up(parts: Real) -> NDArray[np.float64]:
+    """(3, _BINS, _BINS) sums of the parts of a frame."""
+    total: NDArray[np.float64] = parts.sum(axis=0, dtype=np.float64)
+    return np.moveaxis(total, -1, 0)
+
+
+@lru_cache(maxsize=1)
+def _turns() -> NDArray[np.complex128]:
+    """(2 × _ORDERS + 1, _BINS) matrix to the Fourier orders 0, 1, ..., -2, -1 along an axis of the cell."""
+    orders = np.fft.fftfreq(2 * _ORDERS + 1, 1 / (2 * _ORDERS + 1))
+    # Bin k covers k/n to (k+1)/n: its value stands at its centre.
+    centres = (np.arange(_BINS) + 0.5) / _BINS
+    turns: NDArray[np.complex128] = np.exp(-2j * np.pi * orders[:, None] * centres) / _BINS
+    return turns
 
 
 def _threefold_points(spectrum: NDArray[np.complex128]) -> NDArray[np.float64]:
