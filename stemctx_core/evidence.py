@@ -129,7 +129,7 @@ class EvidenceMaker:
         """The view in units of the frame's own columns; parameters and errors as of `evidence`."""
         host = materials.host(view.context.host)
         with timed(timing, "calibration"):
-            measured = view.patches @ _features()
+            measured = _measured(view.patches)
             if scale is None:
                 view, measured = _without_twins(view, measured)
             patches, judged = view.patches, view.obstacle == 0
@@ -176,13 +176,14 @@ class EvidenceMaker:
                 scatter = self._scatter(seen, seen.frames == usual)
             else:
                 scatter = _exposed(scale.scatter, usual)
+            covariances = predictions.covariances(*_noise(scatter))
             hidden = hidden_defects(
-                predictions.candidates, candidates, *_noise(scatter), self._prevalence, self._needed_probability
+                predictions.candidates, candidates, covariances, self._prevalence, self._needed_probability
             )
             most = seen.frames == usual
             kinds = seen.sites.sublattice[judged][most]
             not_called = withheld_by_features(
-                _of(seen.features, most), kinds, predictions, candidates, *_noise(scatter)
+                _of(seen.features, most), kinds, predictions, candidates, covariances
             )
         log_likelihood = np.zeros((len(seen.obstacle), len(candidates)), np.float32)
         obstacle, unfitness = seen.obstacle.copy(), 1.0
@@ -190,11 +191,14 @@ class EvidenceMaker:
             for count in np.unique(seen.frames):
                 here = seen.frames == count
                 noise = _noise(_exposed(scatter, count / usual))
-                encoded = assemble(predictions, *noise, sigma_includes_scatter=True)
+                spread = covariances if count == usual else predictions.covariances(*noise)
+                encoded = assemble(predictions, *noise, sigma_includes_scatter=True, covariances=spread)
                 features = _of(seen.features, here)
                 kinds = seen.sites.sublattice[judged[here]]
                 told = self._classifier.log_likelihood_of_features(features, encoded, kinds)
-                far = unknown.distances(features, told.argmax(axis=1), encoded, predictions, candidates, *noise)
+                far = unknown.distances(
+                    features, told.argmax(axis=1), encoded, predictions, candidates, spread
+                )
                 log_likelihood[judged[here]] = told
                 obstacle[judged[here][far.unlike]] = OBSTACLES.index(UNKNOWN)
                 unfitness = far.usual if count == usual else unfitness

@@ -11,7 +11,7 @@ import numba
 
 T = TypeVar("T")
 #: Below so many rows a thread more costs what it saves.
-_LEAST_ROWS = 1024
+_LEAST_ROWS = 512
 
 
 def shared(rows: int, work: Callable[[slice], T]) -> list[T]:
