@@ -25,10 +25,10 @@ from stemctx_core.knowledge import Knowledge
 from stemctx_core.lattice import SiteGrid
 from stemctx_core.mean_patches import OWN_COLUMN, flatten, host_means
 from stemctx_core.observation import FrameScale, Observation
+from stemctx_core.patches import projected
 from stemctx_core.scatter import Scatter, measure_scatter
 from stemctx_core.scene import Missing
 from stemctx_core.separation import hidden_defects
-from stemctx_core.sharing import shared
 from stemctx_core.simulation.library import ResponseLibrary
 from stemctx_core.twins import twin_sites
 from stemctx_core.view import Sites as Sites
@@ -196,9 +196,7 @@ class EvidenceMaker:
                 features = _of(seen.features, here)
                 kinds = seen.sites.sublattice[judged[here]]
                 told = self._classifier.log_likelihood_of_features(features, encoded, kinds)
-                far = unknown.distances(
-                    features, told.argmax(axis=1), encoded, predictions, candidates, spread
-                )
+                far = unknown.distances(features, told.argmax(axis=1), encoded, predictions, candidates, spread)
                 log_likelihood[judged[here]] = told
                 obstacle[judged[here][far.unlike]] = OBSTACLES.index(UNKNOWN)
                 unfitness = far.usual if count == usual else unfitness
@@ -259,11 +257,7 @@ def timed(timing: dict[str, float], step: str) -> Iterator[None]:
 def _measured(patches: NDArray[np.float32]) -> NDArray[np.float32]:
     """(n, K) features of patches as they came."""
     measured = np.empty((len(patches), FEATURES), np.float32)
-
-    def part(rows: slice) -> None:
-        np.matmul(patches[rows], _features(), out=measured[rows])
-
-    shared(len(patches), part)
+    projected(patches, _features(), measured)
     return measured
 
 

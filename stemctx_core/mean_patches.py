@@ -16,7 +16,6 @@ from scipy.spatial import cKDTree
 from stemctx_core.errors import CalibrationError
 from stemctx_core.patches import inside_disc, sample_offsets, weighted_sums
 from stemctx_core.robust import medians, robust_sds
-from stemctx_core.sharing import shared
 
 FEWEST_SITES: Final = 12
 #: Feature that measures a site's own column: the Gaussian-weighted mean of 0.55 Å.
@@ -85,8 +84,8 @@ def host_means(
         kept = _host_like(own_level, mine)
         weights[kept] = 1 / np.count_nonzero(kept)
         shortfall[code] = float(own_level[mine].mean() - own_level[kept].mean())
-    sums = shared(len(patches), lambda part: weighted_sums(patches[part], weights[part], sublattice[part]))
-    return HostMeans(np.sum(sums, axis=(0, 1), dtype=np.float64), shortfall)
+    sums = weighted_sums(patches, weights, sublattice)
+    return HostMeans(sums.sum(axis=0, dtype=np.float64), shortfall)
 
 
 def flatten(
@@ -136,7 +135,9 @@ def flatten(
 
     anchors = np.arange(0, len(patches), max(_SITES_AN_ANCHOR, len(patches) // _ANCHORS))
     # Places that share most of their sites say the same: whether there is anything to take off, fewer show.
-    varied = robust_sds(smoothed(anchors[::_ANCHORS_PASSED_OVER])) ** 2 > 4 * expected * robust_sds(local.T) ** 2
+    varied = (
+        robust_sds(smoothed(anchors[::_ANCHORS_PASSED_OVER])) ** 2 > 4 * expected * robust_sds(local.T) ** 2
+    )
     if not varied.any():
         return patches
     smooth = smoothed(anchors).T

@@ -162,9 +162,7 @@ def extract_patches(
     pitch_px = max(_pitch_px(matrix), 1e-3)
     # A box starts half a pitch before its middle, and pixel 0 half a pixel before its own.
     starts = np.ascontiguousarray(positions, np.float64) + (0.5 - pitch_px / 2)
-    within = _between(
-        starts, -offsets.min(axis=1), np.array(image.shape) - pitch_px - offsets.max(axis=1)
-    )
+    within = _between(starts, -offsets.min(axis=1), np.array(image.shape) - pitch_px - offsets.max(axis=1))
     _box_means(room.frame(image), image.shape, starts, within, offsets, _runs(), pitch_px, values)
     return values
 
@@ -240,7 +238,17 @@ def _box_means(frame, shape, starts, within, offsets, runs, width, out):  # type
                 k += 1
 
 
-@compiled(nogil=True, fastmath=True)
+@compiled(parallel=True)
+def projected(patches, projection, out):  # type: ignore[no-untyped-def]  # numba infers types
+    """Put the product of (n, samples) patches and a (samples, K) projection, float32 both, into `out`, (n, K)."""
+    count = len(patches)
+    for part in prange(_PARTS):
+        rows = slice(part * count // _PARTS, (part + 1) * count // _PARTS)
+        if rows.stop > rows.start:
+            np.dot(patches[rows], projection, out[rows])
+
+
+@compiled(parallel=True, fastmath=True)
 def weighted_sums(patches, weights, kind):  # type: ignore[no-untyped-def]  # numba infers types
     """Sums over many patches: (_PARTS, 2, samples) float32, to be added up over the first axis without losing digits.
 
@@ -255,7 +263,7 @@ def weighted_sums(patches, weights, kind):  # type: ignore[no-untyped-def]  # nu
     """
     count, samples = patches.shape
     sums = np.zeros((_PARTS, 2, samples), np.float32)
-    for part in range(_PARTS):
+    for part in prange(_PARTS):
         for n in range(part * count // _PARTS, (part + 1) * count // _PARTS):
             weight, code = weights[n], kind[n]
             if weight:

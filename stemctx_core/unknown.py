@@ -88,9 +88,7 @@ def distances(
     far = plain > LARGEST_DISTANCE * usual
     for row in np.unique(best[far]):
         mine = far & (best == row)
-        covariance = covariances[row] + _NEIGHBOUR_AMPLITUDE**2 * _neighbours(
-            predictions, candidates, int(row)
-        )
+        covariance = covariances[row] + _NEIGHBOUR_AMPLITUDE**2 * _neighbours(predictions, candidates, int(row))
         away = features[mine] - encoded.mean[row]
         again[mine] = np.mean(away * np.linalg.solve(covariance, away.T).T, axis=1)
     around, expected = (f[:, OWN_NEIGHBOURS].mean(axis=1) for f in (features[far], encoded.mean[best[far]]))

@@ -97,9 +97,7 @@ def lay_out(
     to_chalcogen = np.round(offset - sign * THIRD).astype(np.int64)
 
     limit = np.array(shape) - 1 - _EDGE_PX
-    places = field.points(
-        np.concatenate([cells + cell.points[metal], cells + cell.points[chalcogen]]), shape
-    )
+    places = field.points(np.concatenate([cells + cell.points[metal], cells + cell.points[chalcogen]]), shape)
     y, x = places.T
     inside = np.flatnonzero((y >= _EDGE_PX) & (y <= limit[0]) & (x >= _EDGE_PX) & (x <= limit[1]))
     positions, names = places[inside], (inside >= len(cells)).astype(np.int8)
