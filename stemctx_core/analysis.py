@@ -75,6 +75,7 @@ class FrameAnalyzer:
         self._room = PatchRoom()
         self._sets = ConformalSets.from_card(classifier.bundle.card)
         self._trained = TrainedRanges.from_card(classifier.bundle.card)
+        self._last_known: tuple[ImagingContext, Knowledge] | None = None
 
     @classmethod
     def shipped(
@@ -327,9 +328,11 @@ class FrameAnalyzer:
         return self._maker.evidence(viewed, timing, scale)
 
     def _known(self, context: ImagingContext) -> Knowledge:
-        known = knowledge(self.library, context)
-        self._trained.check(known.optics, known.missing)
-        return known
+        if self._last_known is None or self._last_known[0] != context:
+            known = knowledge(self.library, context)
+            self._trained.check(known.optics, known.missing)
+            self._last_known = context, known
+        return self._last_known[1]
 
     def conclude(
         self,

@@ -29,8 +29,8 @@ _CHUNK = 1024
 #: interpolated between them.
 _ANCHORS = 800
 _SITES_AN_ANCHOR = 8
-#: Of those, one in so many is looked at first: 64 sites around each, so that neighbours say almost the same.
-_ANCHORS_PASSED_OVER = 3
+#: Whether there is anything to take off is seen at about so many of them: those nearby share most of their sites.
+_FIRST_ANCHORS = 40
 #: So many sites share the columns of a patch; where there are more than the second number, some are passed over.
 _OVERLAP = 12
 _FITTED_SITES = 512
@@ -134,9 +134,9 @@ def flatten(
         return medians(local.T[:, nearest.reshape(len(places), -1)].reshape(2 * len(places), -1)).reshape(2, -1)
 
     anchors = np.arange(0, len(patches), max(_SITES_AN_ANCHOR, len(patches) // _ANCHORS))
-    # Places that share most of their sites say the same: whether there is anything to take off, fewer show.
     varied = (
-        robust_sds(smoothed(anchors[::_ANCHORS_PASSED_OVER])) ** 2 > 4 * expected * robust_sds(local.T) ** 2
+        robust_sds(smoothed(anchors[:: max(1, len(anchors) // _FIRST_ANCHORS)])) ** 2
+        > 4 * expected * robust_sds(local.T) ** 2
     )
     if not varied.any():
         return patches

@@ -57,6 +57,8 @@ def twin_sites(
         return none
     sign = float(np.sign(medians(difference[known][None])[0]))
     certain = np.where(known, sign * difference / error, 0.0)
+    if not (certain < -_EACH).any():
+        return none
     grains, count = label(certain < -_EACH, structure=np.ones((3, 3)))
     rest = known & (grains == 0)
     usual = float(medians(sign * difference[rest][None])[0]) if rest.any() else 0.0

@@ -17,7 +17,7 @@ Real = NDArray[np.float32]
 #: Bins along each side; a multiple of three, so that the three points lie alike on them.
 _BINS: Final = 36
 #: Pixels folded at most: enough for a thousand in each bin.
-_MOST_PIXELS: Final = 400_000
+MOST_PIXELS: Final = 400_000
 #: Fourier orders that are kept; beyond them the source leaves little but noise.
 _ORDERS: Final = 3
 #: |h|² of a hexagonal lattice in vectors 120 degrees apart.
@@ -62,7 +62,7 @@ class MeanCell:
         return float(self.heights[0] - self.heights[2]), float(self.heights[1] - self.heights[2])
 
 
-def fold(image: Real, field: PhaseField) -> MeanCell:
+def fold(image: Real, field: PhaseField, most_pixels: int = MOST_PIXELS) -> MeanCell:
     """Average the frame into one unit cell.
 
     Parameters
@@ -71,8 +71,10 @@ def fold(image: Real, field: PhaseField) -> MeanCell:
         (height, width).
     field
         Lattice coordinates of the frame; places without a visible lattice are left out.
+    most_pixels
+        Of so many pixels at most.
     """
-    stride = int(np.ceil(np.sqrt(image.size / _MOST_PIXELS)))
+    stride = int(np.ceil(np.sqrt(image.size / most_pixels)))
     sampled = -(-(image.shape[0] - stride // 2) // stride) * -(-(image.shape[1] - stride // 2) // stride)
     folded = [stride, field.vectors, field.phase, field.coherence, field.block]
     count, total, squares = _added_up(kernels.fold_pixels(image, *folded, 0.5, _BINS))

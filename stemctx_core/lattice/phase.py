@@ -32,6 +32,8 @@ TRACKING_WINDOW_ANGSTROM: Final = 9.0
 FORGOTTEN_ANGSTROM: Final = 5.0
 #: Refining once leaves the least noise, twice follows more of a change; the third Bragg peak chooses here too.
 _REFINEMENTS: Final = 2
+#: A refinement that moves the phases by less than this everywhere (radians; 0.05 Å) leaves nothing for the next.
+_SETTLED: Final = 0.1
 _BLOCKS_PER_PLANE: Final = 2.5
 #: Steps of the fixed point that finds a site in a warped frame.
 _ROUNDS: Final = 8
@@ -174,12 +176,15 @@ def refit_phase(image: Real, before: PhaseField, pixel_size_angstrom: float) -> 
     best, best_sum = None, -1.0
     phase = start
     for _ in range(_REFINEMENTS):
+        before_it = phase
         phase, coherence = _follow(fitted, [window], phase)
         flat = third * _turned(-phase.sum(axis=0))
         coherent_sum = float(np.abs(flat.sum()))
         if coherent_sum > best_sum:
             best_sum = coherent_sum
             best = PhaseField(before.vectors, phase, block, coherence, _agreement(flat, window))
+        if float(np.abs(phase - before_it).max()) < _SETTLED:
+            break
     return best
 
 

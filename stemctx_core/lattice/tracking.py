@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemctx_core.errors import LatticeError
-from stemctx_core.lattice.cell import MeanCell, fold
+from stemctx_core.lattice.cell import MOST_PIXELS, MeanCell, fold
 from stemctx_core.lattice.finding import LEAST_AGREEMENT, check_contrast
 from stemctx_core.lattice.grid import SiteGrid, lay_out
 from stemctx_core.lattice.naming import Naming, by_ratio
@@ -20,6 +20,9 @@ from stemctx_core.materials import Host
 _LOST_AGREEMENT: Final = 0.1
 #: Turn (radians) and stretch of the mean lattice up to which it is still the one before.
 _SAME_LATTICE: Final = 0.02
+#: Pixels of the mean cell: where it stands and which column is the brighter one is known already, and a quarter of the
+#: pixels shows whether that still holds.
+_MOST_PIXELS: Final = MOST_PIXELS // 4
 #: Standard errors by which the two sublattices must differ in brightness for their names to be kept.
 _SURE: Final = 6.0
 
@@ -63,7 +66,7 @@ def track_sites(image: NDArray[Any], previous: SiteGrid, host: Host, expected_ra
     change = np.linalg.solve(previous.basis_px, field.mean_basis()) - np.eye(2)
     if np.abs(np.linalg.eigvals(change)).max() > _SAME_LATTICE:
         return None
-    cell = fold(frame, field)
+    cell = fold(frame, field, _MOST_PIXELS)
     try:
         check_contrast(cell)
     except LatticeError:
@@ -75,10 +78,10 @@ def track_sites(image: NDArray[Any], previous: SiteGrid, host: Host, expected_ra
 
 
 def _kept(cell: MeanCell, previous: SiteGrid, expected_ratio: float) -> Naming | None:
-    """Names by the ratio where it decides, else as before if it is sure which sublattice is the brighter one."""
+    """As before: by the ratio where it decides for the same, else if it is sure which sublattice is the brighter one."""
     decided = by_ratio(cell.column_heights, expected_ratio)
     if decided is not None:
-        return decided
+        return decided if decided.metal_is_brighter == previous.metal_is_brighter else None
     if cell.heights[0] - cell.heights[1] < _SURE * cell.height_error:
         return None
     return Naming(previous.metal_is_brighter, previous.naming)
