@@ -298,8 +298,11 @@ class FrameAnalyzer:
         return self._maker.observe(viewed, timing)
 
     def likelihood(self, seen: Observation, timing: dict[str, float]) -> SiteEvidence:
-        """Likelihood of every candidate for what was seen in one frame or in several of one field."""
-        return self._maker.likelihood(seen, timing)
+        """Likelihood of every candidate for what was seen in one frame or in several of one field.
+
+        It is to be judged as it is: the network is asked about sites that leave a doubt only.
+        """
+        return self._maker.likelihood(seen, timing, doubtful_only=True)
 
     def sites(
         self,

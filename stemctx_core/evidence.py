@@ -165,9 +165,20 @@ class EvidenceMaker:
         )
 
     def likelihood(
-        self, seen: Observation, timing: dict[str, float], scale: FrameScale | None = None
+        self,
+        seen: Observation,
+        timing: dict[str, float],
+        scale: FrameScale | None = None,
+        *,
+        doubtful_only: bool = False,
     ) -> SiteEvidence:
-        """What was seen, in one frame or several, as the likelihood of every candidate; errors as of `evidence`."""
+        """What was seen, in one frame or several, as the likelihood of every candidate; errors as of `evidence`.
+
+        Parameters
+        ----------
+        doubtful_only
+            As of `stemctx_core.classifier.Classifier.log_likelihood_of_features`.
+        """
         candidates, predictions, judged = seen.context.candidates, seen.predictions, seen.judged
         # Noise is measured where most sites have as many frames, and follows from their number elsewhere.
         usual = int(np.bincount(seen.frames).argmax()) if len(judged) else 1
@@ -195,7 +206,9 @@ class EvidenceMaker:
                 encoded = assemble(predictions, *noise, sigma_includes_scatter=True, covariances=spread)
                 features = _of(seen.features, here)
                 kinds = seen.sites.sublattice[judged[here]]
-                told = self._classifier.log_likelihood_of_features(features, encoded, kinds)
+                told = self._classifier.log_likelihood_of_features(
+                    features, encoded, kinds, doubtful_only=doubtful_only
+                )
                 far = unknown.distances(features, told.argmax(axis=1), encoded, predictions, candidates, spread)
                 log_likelihood[judged[here]] = told
                 obstacle[judged[here][far.unlike]] = OBSTACLES.index(UNKNOWN)

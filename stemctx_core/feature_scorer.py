@@ -52,6 +52,8 @@ class FeatureScorer:
         features: NDArray[np.float32],
         scene: EncodedScene,
         sublattice: NDArray[np.int8] | None = None,
+        *,
+        doubtful_only: bool = False,
     ) -> NDArray[np.float32]:
         """(n, C) of each candidate, up to a constant per row.
 
@@ -60,14 +62,16 @@ class FeatureScorer:
         features
             (n, FEATURES) in units of the scene's reference.
         sublattice
-            (n,) 0 metal, 1 chalcogen: candidates of the other one get their Gaussian likelihood only, and sites that
-            are the host's beyond doubt are not scored. The network scores all candidates and sites where left out.
+            (n,) 0 metal, 1 chalcogen: candidates of the other one get their Gaussian likelihood only. The network
+            scores all of them where left out.
+        doubtful_only
+            Whether to leave out sites that are the host's beyond doubt; needs `sublattice`.
         """
         context = scene.inputs()
         logits = np.zeros((len(features), len(scene.mean)), np.float32)
         groups = []
         for rows, own in _groups(len(features), scene, sublattice):
-            if sublattice is not None:
+            if doubtful_only:
                 sure = _beyond_doubt(features[rows], scene, own)
                 logits[rows[sure]] = np.where(own & _host(scene), 0.0, _RULED_OUT)
                 rows = rows[~sure]

@@ -20,9 +20,9 @@ from stemctx_core.materials import Host
 _LOST_AGREEMENT: Final = 0.1
 #: Turn (radians) and stretch of the mean lattice up to which it is still the one before.
 _SAME_LATTICE: Final = 0.02
-#: Pixels of the mean cell: where it stands and which column is the brighter one is known already, and a quarter of the
-#: pixels shows whether that still holds.
-_MOST_PIXELS: Final = MOST_PIXELS // 4
+#: So many pixels place the mean cell to a hundredth of a pixel and show that its columns are as they were; where they
+#: do not, all are folded.
+_FEW_PIXELS: Final = MOST_PIXELS // 4
 #: Standard errors by which the two sublattices must differ in brightness for their names to be kept.
 _SURE: Final = 6.0
 
@@ -66,22 +66,25 @@ def track_sites(image: NDArray[Any], previous: SiteGrid, host: Host, expected_ra
     change = np.linalg.solve(previous.basis_px, field.mean_basis()) - np.eye(2)
     if np.abs(np.linalg.eigvals(change)).max() > _SAME_LATTICE:
         return None
-    cell = fold(frame, field, _MOST_PIXELS)
+    cell = fold(frame, field, _FEW_PIXELS)
+    naming = _kept(cell, previous, expected_ratio)
+    if naming is None or naming.metal_is_brighter != previous.metal_is_brighter:
+        cell = fold(frame, field)
+        naming = _kept(cell, previous, expected_ratio)
     try:
         check_contrast(cell)
     except LatticeError:
         return None
-    naming = _kept(cell, previous, expected_ratio)
     if naming is None:
         return None
     return lay_out((frame.shape[0], frame.shape[1]), host.a_angstrom, field, cell, naming)
 
 
 def _kept(cell: MeanCell, previous: SiteGrid, expected_ratio: float) -> Naming | None:
-    """As before: by the ratio where it decides for the same, else if it is sure which sublattice is the brighter one."""
+    """Names by the ratio where it decides, else as before if it is sure which sublattice is the brighter one."""
     decided = by_ratio(cell.column_heights, expected_ratio)
     if decided is not None:
-        return decided if decided.metal_is_brighter == previous.metal_is_brighter else None
+        return decided
     if cell.heights[0] - cell.heights[1] < _SURE * cell.height_error:
         return None
     return Naming(previous.metal_is_brighter, previous.naming)
