@@ -248,7 +248,7 @@ def inverse_factors(
     covariances: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(n, K, K) Cholesky factors of covariances, and their inverses."""
-    factors = np.linalg.cholesky(covariances)
+    factors = np.asarray(np.linalg.cholesky(covariances), np.float64)
     return factors, np.stack([dtrtri(factor, lower=1)[0] for factor in factors])
 
 

@@ -125,14 +125,14 @@ def cells_near(shape: tuple[int, int], field: PhaseField) -> NDArray[np.float64]
     """(n, 2) whole lattice coordinates of every cell that may reach into the frame."""
     low, high = _corners(shape, field)
     axes = [np.arange(a, b + 1) for a, b in zip(low, high, strict=True)]
-    cells = np.empty((len(axes[0]), len(axes[1]), 2))
-    cells[..., 0], cells[..., 1] = axes[0][:, None], axes[1]
-    cells = cells.reshape(-1, 2)
+    cells = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
     # Most of that parallelogram is outside the frame: keep what is near it before the phases are followed.
     inverse = np.linalg.inv(field.vectors)
     y, x = inverse @ (cells - field.phase[:, 0, 0] / (2 * np.pi)).T
     reach = 3 * lattice_constant(inverse) + _stray(field, inverse)
-    return cells[(y > -reach) & (y < shape[0] + reach) & (x > -reach) & (x < shape[1] + reach)]
+    near = (y > -reach) & (y < shape[0] + reach) & (x > -reach) & (x < shape[1] + reach)
+    reached: NDArray[np.float64] = cells[near]
+    return reached
 
 
 def _corners(shape: tuple[int, int], field: PhaseField) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -145,7 +145,7 @@ def _corners(shape: tuple[int, int], field: PhaseField) -> tuple[NDArray[np.floa
     return low, high
 
 
-def _stray(field: PhaseField, inverse: NDArray[np.float64]) -> float:
+def _stray(field: PhaseField, inverse: NDArray[np.floating[Any]]) -> float:
     """How far the phases move a site from a perfect lattice through the first pixel, at most (px)."""
     span = np.ptp(field.phase, axis=(1, 2))
     return float(np.abs(inverse).sum(axis=1).max() * span.max() / (2 * np.pi))

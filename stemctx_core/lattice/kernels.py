@@ -1,6 +1,6 @@
 """The loops over pixels and sites that finding a lattice spends its time in, compiled."""
 
-# mypy: disable-error-code="no-untyped-def, no-untyped-call, misc"
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, misc, assignment"
 # numba infers the types.
 
 from __future__ import annotations

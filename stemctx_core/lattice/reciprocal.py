@@ -216,7 +216,8 @@ class _Spectrum:
             summit = (middle == bins).all(axis=1) & (curvature < 0)
             offset = (low - high) / np.where(summit, 2 * curvature, np.inf)
             place[:, axis] += np.clip(offset, -0.5, 0.5)
-        return (place - self.reach) / self.padded
+        summits: NDArray[np.float64] = (place - self.reach) / self.padded
+        return summits
 
     def _around(self, vector: NDArray[np.floating[Any]]) -> tuple[slice, slice]:
         """Bins within 4 % of a vector's length, or 1.5 grains, of its end."""
@@ -241,7 +242,8 @@ class _Spectrum:
         y, x = self._around(vector)
         part = self.power[y, x]
         i, j = np.unravel_index(int(np.argmax(part)), part.shape)
-        return self._sub_bin(np.array([[int(i) + y.start, int(j) + x.start]]))[0]
+        place: NDArray[np.float64] = self._sub_bin(np.array([[int(i) + y.start, int(j) + x.start]]))[0]
+        return place
 
 
 def _quantile(values: Real, share: float) -> float:
