@@ -75,7 +75,7 @@ def test_an_example_runs_in_nion_swift(tmp_path: Path) -> None:
         before = nion_swift.scan.get_current_frame_parameters().as_dict()
         threads = set(threading.enumerate())
         dialog.run_script(str(EXAMPLES / "survey.py"))
-        nion_swift.pump(finished.is_set, timeout_s=90.0)
+        nion_swift.pump(finished.is_set)
         nion_swift.pump(lambda: not [t for t in threading.enumerate() if t not in threads and not t.daemon])
         assert re.search(SAID["survey"], "\n".join(said)), "\n".join(said)
         now = nion_swift.scan.get_current_frame_parameters().as_dict()

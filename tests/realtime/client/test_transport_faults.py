@@ -251,7 +251,7 @@ def test_fault_06_a_client_that_is_killed_with_work_under_way_and_waiting_is_fre
         "import sys, time; from tests.realtime.server.test_server import RawPeer, frame; from tests.realtime.support import image\n"
         "peer = RawPeer(int(sys.argv[1]))\n"
         "for number in (1, 2): peer.ask(frame(number, b'b' * 16), {'image': image()})\n"
-        "time.sleep(60)"
+        "time.sleep(600)"
     )
     with serving(analyzer, idle_s=1.0) as server, peer(server.port) as observer:
         numbers = iter(range(1, 100_000))
