@@ -17,8 +17,8 @@ from stemctx_core.scene import Nuisance
 #: Columns of one kind scatter by 0.05 to 0.11 in real frames; more would be counting noise taken for scatter.
 LARGEST_AMPLITUDE_SD: Final = 0.12
 _LARGEST_COUNTED_BACKGROUND = 1.0
-#: Sites of a sublattice whose scatter is measured at most: it is then known to 3 %, and the dose with it.
-_SCATTERED_SITES = 1024
+#: Sites of a sublattice whose scatter is measured at most: it is then known to 2 %, and the dose with it.
+_SCATTERED_SITES = 2048
 _ROUNDS = 4
 
 

@@ -126,7 +126,7 @@ def flatten(
     fitted = (patches[fewer] @ solve).reshape(-1, 2, 2)
     local = fitted[np.arange(len(fitted)), sublattice[fewer]].astype(np.float64)
     local[:, 1] -= levels[sublattice[fewer]]
-    tree = cKDTree(positions_px[fewer])
+    tree = cKDTree(positions_px[fewer], balanced_tree=False, compact_nodes=False)  # for few questions
 
     def smoothed(places: NDArray[np.intp]) -> NDArray[np.float64]:
         """(2, places) medians of both over the sites around."""
