@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from stemctx_core.classes import Role
 
 from stemctx_core.analysis import FrameAnalyzer
+from stemctx_core.chemistry.classes import Role
 from stemctx_core.results import FrameResult
 from tests.core.fields import Field, context_of
 
