@@ -14,9 +14,9 @@ from stemctx_core.contrast.patches import CutPatches
 from stemctx_core.following.accumulate import FieldEvidence, accumulate
 from stemctx_core.following.growing import GrowingFrame
 from stemctx_core.judging.evidence import SiteEvidence, timed
+from stemctx_core.kernels.robust import medians
 from stemctx_core.lattice import SiteGrid
 from stemctx_core.results import EngineInfo, FrameIdentity, FrameResult
-from stemctx_core.robust import medians
 
 
 class FieldMemory:
