@@ -34,6 +34,8 @@ LARGEST_MISFIT: Final = 0.25
 PLAUSIBLE_RATIO: Final = (0.5, 2.0)
 FITTING_RATIO: Final = (0.88, 1.12)
 
+#: The expected ratio is that of the next source size in these steps: within 0.1 % of its own.
+_SIGMA_STEP_ANGSTROM = 0.0025
 #: What a column loses by its likeliest defect, one missing chalcogen.
 _VACANCY_LOSS = 0.5
 
@@ -75,6 +77,12 @@ def expected_ratio(library: ResponseLibrary, host: Host, optics: Optics) -> floa
     return float(chalcogen / metal)
 
 
+@lru_cache(maxsize=256)
+def _expected_ratio(library: ResponseLibrary, host: Host, optics: Optics, steps: int) -> float:
+    """`expected_ratio` at a source size of so many steps, which frames of one field share."""
+    return expected_ratio(library, host, replace(optics, sigma_angstrom=steps * _SIGMA_STEP_ANGSTROM))
+
+
 def calibrate(library: ResponseLibrary, host: Host, optics: Optics, means: HostMeans) -> FrameCalibration:
     """Fit gain, background, source size and the ratio of the sublattices to the mean patches.
 
@@ -113,7 +121,7 @@ def calibrate(library: ResponseLibrary, host: Host, optics: Optics, means: HostM
             "Check the host, the detector angles and that this is an annular dark-field image of a monolayer.",
         )
     ratio = float(chalcogen_gain / gain)
-    fitted = expected_ratio(library, host, replace(optics, sigma_angstrom=sigma))
+    fitted = _expected_ratio(library, host, optics, round(sigma / _SIGMA_STEP_ANGSTROM))
     if not PLAUSIBLE_RATIO[0] < ratio < PLAUSIBLE_RATIO[1]:
         raise CalibrationError(
             "calibration",
@@ -153,11 +161,12 @@ def _fit(
 
 def _minimum(at: NDArray[np.float64], values: NDArray[np.float64]) -> float:
     """Place of the minimum of a sampled curve by a parabola through the lowest three."""
-    i = int(np.clip(np.argmin(values), 1, len(at) - 2))
+    i = min(max(int(np.argmin(values)), 1), len(at) - 2)
     low, mid, high = values[i - 1 : i + 2] ** 2
     curvature = low - 2 * mid + high
     step = 0.5 * (low - high) / curvature if curvature > 0 else 0.0
-    return float(np.clip(at[i] + np.clip(step, -1.0, 1.0) * (at[1] - at[0]), at[0], at[-1]))
+    place = at[i] + min(max(step, -1.0), 1.0) * (at[1] - at[0])
+    return float(min(max(place, at[0]), at[-1]))
 
 
 @lru_cache(maxsize=8)

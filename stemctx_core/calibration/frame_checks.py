@@ -57,7 +57,8 @@ def blank_rows(image: NDArray[Any], period_px: float) -> NDArray[np.bool_]:
     one, other = (image[:, first::8].astype(np.float32) for first in (0, 2))  # some of them tell
     differences = np.abs(other - one[:, : other.shape[1]])
     contrast = uniform_filter1d(differences.mean(axis=1), rows)
-    blank: NDArray[np.bool_] = contrast < _BLANK * np.quantile(contrast, _LIVELY)
+    lively = int(_LIVELY * len(contrast))
+    blank: NDArray[np.bool_] = contrast < _BLANK * np.partition(contrast, lively)[lively]
     near: NDArray[np.bool_] = uniform_filter1d(blank.astype(float), 2 * rows + 1) > 0.5 / (2 * rows + 1)
     return near
 
@@ -65,7 +66,7 @@ def blank_rows(image: NDArray[Any], period_px: float) -> NDArray[np.bool_]:
 def clipped_words(image: NDArray[Any]) -> list[str]:
     """What to say of a frame whose intensities end at a limit of the detector: what is beyond it is lost."""
     image = image[::4]  # enough of them for shares
-    high, low = (float(np.mean(image == limit)) for limit in (image.max(), image.min()))
+    high, low = (np.count_nonzero(image == limit) / image.size for limit in (image.max(), image.min()))
     words = []
     if high > CLIPPED:
         words.append(

@@ -9,6 +9,7 @@ mean unit cell itself does not help: once source size and ratio are fitted, it t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -65,8 +66,8 @@ def likelier_host(
         away = min(abs(either - r[name]) for r in ratios for either in (seen, -seen))
         score = _log_density(away, *_RATIO)
         if pixel_size_off is not None:
-            stretch = np.log(pixel_size_off * known.a_angstrom / host.a_angstrom)
-            score += _log_density(float(stretch), *_PIXEL)
+            stretch = math.log(pixel_size_off * known.a_angstrom / host.a_angstrom)
+            score += _log_density(stretch, *_PIXEL)
         scores[name] = score + _RARE if rare and name != host.name else score
     own = scores.pop(host.name)
     if not scores:
@@ -111,5 +112,6 @@ def _ratios(library: ResponseLibrary, optics: Optics) -> dict[str, float]:
 
 def _log_density(away: float, sd: float, wide_sd: float, wrong: float) -> float:
     """Logarithm of a Gaussian with a wide foot, relative to the middle of the narrow one."""
-    narrow = (1 - wrong) * np.exp(-0.5 * (away / sd) ** 2)
-    return float(np.log(narrow + wrong * sd / wide_sd * np.exp(-0.5 * (away / wide_sd) ** 2)))
+    narrow = (1 - wrong) * math.exp(-0.5 * (away / sd) ** 2)
+    wide = wrong * sd / wide_sd * math.exp(-0.5 * (away / wide_sd) ** 2)
+    return math.log(narrow + wide) if narrow + wide > 0 else -math.inf

@@ -11,7 +11,7 @@ from scipy.optimize import lsq_linear, nnls
 
 from stemctx_core.encoding.prediction import Predictions
 from stemctx_core.errors import CalibrationError
-from stemctx_core.kernels.robust import robust_sds
+from stemctx_core.kernels.robust import medians, robust_sds
 from stemctx_core.scene import Nuisance
 
 #: Columns of one kind scatter by 0.05 to 0.11 in real frames; more would be counting noise taken for scatter.
@@ -80,7 +80,7 @@ def measure_scatter(
         mine = features[sublattice == code]
         columns = np.ascontiguousarray(mine[:: -(-len(mine) // _SCATTERED_SITES) or 1].T)
         observed.append(robust_sds(columns) ** 2)
-        typical.append(columns.var(axis=1, dtype=np.float64))
+        typical.append(columns.var(axis=1))
         components = predictions.candidates[row].components
         floor = np.diagonal(components["floor"])
         shapes = np.stack([np.diagonal(components[n]) for n in names] + ([] if counted else [floor]), axis=1)
@@ -88,7 +88,7 @@ def measure_scatter(
             shapes[:, 0] += background * floor
         design.append(shapes)
     matrix, spread = np.concatenate(design), np.concatenate(observed)
-    if not np.median(spread) > 0:
+    if not medians(spread[None])[0] > 0:
         raise CalibrationError(
             "too_dark",
             "There are so few counts that the scatter of the columns cannot be measured.",

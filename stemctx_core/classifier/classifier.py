@@ -220,7 +220,12 @@ class Classifier:
         return self._calibrated([self.engine.run({"patches": p, **context}) for p in _chunks(patches)], scene)
 
     def log_likelihood_of_features(
-        self, features: NDArray[np.float32], scene: EncodedScene, sublattice: NDArray[np.int8] | None = None
+        self,
+        features: NDArray[np.float32],
+        scene: EncodedScene,
+        sublattice: NDArray[np.int8] | None = None,
+        *,
+        doubtful_only: bool = False,
     ) -> NDArray[np.float32]:
         """The same for patches that are given as their features, (n, FEATURES).
 
@@ -229,9 +234,13 @@ class Classifier:
         sublattice
             (n,) of the sites, 0 metal, 1 chalcogen, where candidates of the other one have no prior: what is said of
             those is then less exact, and a site costs half.
+        doubtful_only
+            Whether sites that are the host's beyond doubt may be called so without the network, which leaves no trace
+            in a posterior but is of no use where likelihoods are added up; see `stemctx_core.feature_scorer`.
         """
         if self._of_features is not None:
-            return self._calibrated([self._of_features.logits(features, scene, sublattice)], scene)
+            logits = self._of_features.logits(features, scene, sublattice, doubtful_only=doubtful_only)
+            return self._calibrated([logits], scene)
         context = scene.inputs()
         lifted = (part @ lifting() for part in _chunks(features))
         return self._calibrated([self.engine.run({"patches": p, **context}) for p in lifted], scene)

@@ -6,6 +6,7 @@ A frame holds thousands of columns that are the host's own; those that stand out
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -14,8 +15,7 @@ from scipy.spatial import cKDTree
 
 from stemctx_core.contrast.patches import inside_disc, sample_offsets, weighted_sums
 from stemctx_core.errors import CalibrationError
-from stemctx_core.kernels.robust import medians, robust_sd
-from stemctx_core.kernels.sharing import shared
+from stemctx_core.kernels.robust import medians, robust_sds
 
 FEWEST_SITES: Final = 12
 #: Feature that measures a site's own column: the Gaussian-weighted mean of 0.55 Å.
@@ -29,6 +29,8 @@ _CHUNK = 1024
 #: interpolated between them.
 _ANCHORS = 800
 _SITES_AN_ANCHOR = 8
+#: Whether there is anything to take off is seen at about so many of them: those nearby share most of their sites.
+_FIRST_ANCHORS = 40
 #: So many sites share the columns of a patch; where there are more than the second number, some are passed over.
 _OVERLAP = 12
 _FITTED_SITES = 512
@@ -82,8 +84,8 @@ def host_means(
         kept = _host_like(own_level, mine)
         weights[kept] = 1 / np.count_nonzero(kept)
         shortfall[code] = float(own_level[mine].mean() - own_level[kept].mean())
-    sums = shared(len(patches), lambda part: weighted_sums(patches[part], weights[part], sublattice[part]))
-    return HostMeans(np.sum(sums, axis=(0, 1), dtype=np.float64), shortfall)
+    sums = weighted_sums(patches, weights, sublattice)
+    return HostMeans(sums.sum(axis=0, dtype=np.float64), shortfall)
 
 
 def flatten(
@@ -107,13 +109,14 @@ def flatten(
     positions_px
         (n, 2) their sites.
     """
-    ring = np.linalg.norm(sample_offsets(), axis=1)
-    use = (ring > _CENTRE_RADIUS) & (ring < FIT_RADIUS)
-    levels = means.patches[:, use].mean(axis=1)
+    use = _around_column()
+    seen = means.patches[:, use]
+    levels = seen.mean(axis=1)
+    # Shapes without their level are orthogonal to a constant.
+    shapes = seen - levels[:, None]
     solve = np.zeros((patches.shape[1], 4), np.float32)
-    for code in (0, 1):
-        basis = np.stack([means.patches[code, use] - levels[code], np.ones(use.sum())], axis=1)
-        solve[use, 2 * code : 2 * code + 2] = np.linalg.pinv(basis).T
+    solve[use, 0::2] = (shapes / np.maximum(np.sum(shapes**2, axis=1, keepdims=True), 1e-300)).T
+    solve[use, 1::2] = 1 / seen.shape[1]
     # Patches overlap: about a dozen sites share their columns, so `count` of them are count / 12 independent values,
     # and so are those that are left when some are passed over.
     count = min(neighbours, len(patches))
@@ -123,14 +126,21 @@ def flatten(
     fitted = (patches[fewer] @ solve).reshape(-1, 2, 2)
     local = fitted[np.arange(len(fitted)), sublattice[fewer]].astype(np.float64)
     local[:, 1] -= levels[sublattice[fewer]]
+    tree = cKDTree(positions_px[fewer], balanced_tree=False, compact_nodes=False)  # for few questions
+
+    def smoothed(places: NDArray[np.intp]) -> NDArray[np.float64]:
+        """(2, places) medians of both over the sites around."""
+        _, nearest = tree.query(positions_px[places], k=max(1, count // every))
+        return medians(local.T[:, nearest.reshape(len(places), -1)].reshape(2 * len(places), -1)).reshape(2, -1)
+
     anchors = np.arange(0, len(patches), max(_SITES_AN_ANCHOR, len(patches) // _ANCHORS))
-    _, nearest = cKDTree(positions_px[fewer]).query(positions_px[anchors], k=max(1, count // every))
-    smooth = np.stack([medians(local[:, k][nearest.reshape(len(anchors), -1)]) for k in (0, 1)], axis=1)
-    varied = np.array(
-        [robust_sd(smooth[:, k]) ** 2 > 4 * expected * robust_sd(local[:, k]) ** 2 for k in (0, 1)]
+    varied = (
+        robust_sds(smoothed(anchors[:: max(1, len(anchors) // _FIRST_ANCHORS)])) ** 2
+        > 4 * expected * robust_sds(local.T) ** 2
     )
     if not varied.any():
         return patches
+    smooth = smoothed(anchors).T
     distance, near = cKDTree(positions_px[anchors]).query(positions_px, k=min(4, len(anchors)))
     weight = 1 / (distance.reshape(len(patches), -1) + 1.0)
     weight /= weight.sum(axis=1, keepdims=True)
@@ -144,9 +154,16 @@ def flatten(
     return flat
 
 
+@lru_cache(maxsize=1)
+def _around_column() -> NDArray[np.intp]:
+    """Samples of a patch that slow fields are measured by."""
+    ring = np.linalg.norm(sample_offsets(), axis=1)
+    return np.flatnonzero((ring > _CENTRE_RADIUS) & (ring < FIT_RADIUS))
+
+
 def _host_like(own_level: NDArray[np.float32], mine: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Sites of a sublattice whose own column does not stand out of it."""
-    middle = np.median(own_level[mine])
-    away = np.abs(own_level - middle)
-    kept: NDArray[np.bool_] = mine & (away <= 3 * max(robust_sd(own_level[mine]), 1e-12))
+    levels = own_level[mine][None]
+    middle, spread = float(medians(levels)[0]), float(robust_sds(levels)[0])
+    kept: NDArray[np.bool_] = mine & (np.abs(own_level - middle) <= 3 * max(spread, 1e-12))
     return kept

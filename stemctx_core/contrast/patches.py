@@ -31,6 +31,10 @@ _NEXT, _AFTER = np.uint64(1), np.uint64(2)
 _MARGIN: Final = 3
 #: Parts that many patches are added up in.
 _PARTS: Final = 16
+#: The six shortest lattice vectors in turn, in units of the basis.
+_AROUND: Final = np.array([[1, 0], [0, 1], [-1, 1], [-1, 0], [0, -1], [1, -1]])
+#: From u, v to the two of them that the bond is between.
+_TO_CRYSTAL: Final = np.linalg.inv(np.array([[np.sqrt(3) / 2, np.sqrt(3) / 2], [-0.5, 0.5]]))
 #: Pixels in one.
 _CACHE_LINE: Final = 16
 #: Pixels that a site is from the place that its samples are counted from; more than a patch of pixels reaches.
@@ -53,12 +57,10 @@ def inside_disc() -> NDArray[np.bool_]:
 
 def lattice_to_pixels(grid: SiteGrid) -> NDArray[np.float64]:
     """(2, 2) matrix from u, v in lattice constants to y, x in pixels."""
-    a1, a2 = grid.basis_px
-    around = [a1, a2, a2 - a1, -a1, -a2, a1 - a2]
-    pairs = [(around[i], around[(i + 1) % 6]) for i in range(6)]
-    first, second = min(pairs, key=lambda p: float(np.linalg.norm((p[0] + p[1]) / 3 - grid.bond_px)))
-    crystal = np.array([[np.sqrt(3) / 2, np.sqrt(3) / 2], [-0.5, 0.5]])
-    matrix: NDArray[np.float64] = np.stack([first, second], axis=1) @ np.linalg.inv(crystal)
+    around = _AROUND @ grid.basis_px
+    following = np.roll(around, -1, axis=0)
+    k = int(np.argmin(np.sum(((around + following) / 3 - grid.bond_px) ** 2, axis=1)))
+    matrix: NDArray[np.float64] = np.stack([around[k], following[k]], axis=1) @ _TO_CRYSTAL
     return matrix
 
 
@@ -86,11 +88,16 @@ def whole_patches(shape: tuple[int, ...], grid: SiteGrid) -> NDArray[np.bool_]:
     """(n,) whether the disc of a site's patch that features use lies inside a frame of this shape."""
     matrix = lattice_to_pixels(grid)
     reach = HALF_WIDTH * np.linalg.norm(matrix, axis=1) + _pitch_px(matrix) / 2
-    limit = np.array(shape) - 0.5
-    whole: NDArray[np.bool_] = np.all(
-        (grid.positions_px - reach >= -0.5) & (grid.positions_px + reach <= limit), axis=1
-    )
-    return whole
+    return _between(grid.positions_px, reach - 0.5, np.array(shape) - 0.5 - reach)
+
+
+def _between(
+    places: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """(n,) whether (n, 2) places are in a rectangle."""
+    y, x = places.T
+    inside: NDArray[np.bool_] = (y >= low[0]) & (y <= high[0]) & (x >= low[1]) & (x <= high[1])
+    return inside
 
 
 class PatchRoom:
@@ -155,8 +162,7 @@ def extract_patches(
     pitch_px = max(_pitch_px(matrix), 1e-3)
     # A box starts half a pitch before its middle, and pixel 0 half a pixel before its own.
     starts = np.ascontiguousarray(positions, np.float64) + (0.5 - pitch_px / 2)
-    within = np.all(starts + offsets.min(axis=1) >= 0, axis=1)
-    within &= np.all(starts + offsets.max(axis=1) + pitch_px <= image.shape, axis=1)
+    within = _between(starts, -offsets.min(axis=1), np.array(image.shape) - pitch_px - offsets.max(axis=1))
     _box_means(room.frame(image), image.shape, starts, within, offsets, _runs(), pitch_px, values)
     return values
 
@@ -232,7 +238,17 @@ def _box_means(frame, shape, starts, within, offsets, runs, width, out):  # type
                 k += 1
 
 
-@compiled(nogil=True, fastmath=True)
+@compiled(parallel=True)
+def projected(patches, projection, out):  # type: ignore[no-untyped-def]  # numba infers types
+    """Put the product of (n, samples) patches and a (samples, K) projection, float32 both, into `out`, (n, K)."""
+    count = len(patches)
+    for part in prange(_PARTS):
+        rows = slice(part * count // _PARTS, (part + 1) * count // _PARTS)
+        if rows.stop > rows.start:
+            np.dot(patches[rows], projection, out[rows])
+
+
+@compiled(parallel=True, fastmath=True)
 def weighted_sums(patches, weights, kind):  # type: ignore[no-untyped-def]  # numba infers types
     """Sums over many patches: (_PARTS, 2, samples) float32, to be added up over the first axis without losing digits.
 
@@ -247,7 +263,7 @@ def weighted_sums(patches, weights, kind):  # type: ignore[no-untyped-def]  # nu
     """
     count, samples = patches.shape
     sums = np.zeros((_PARTS, 2, samples), np.float32)
-    for part in range(_PARTS):
+    for part in prange(_PARTS):
         for n in range(part * count // _PARTS, (part + 1) * count // _PARTS):
             weight, code = weights[n], kind[n]
             if weight:

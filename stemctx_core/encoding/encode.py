@@ -68,6 +68,14 @@ class EncodedScene:
         }
 
 
+def inverse_factors(
+    covariances: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(n, K, K) Cholesky factors of covariances, and their inverses."""
+    factors = np.asarray(np.linalg.cholesky(covariances), np.float64)
+    return factors, np.stack([dtrtri(factor, lower=1)[0] for factor in factors])
+
+
 def assemble(
     predictions: Predictions,
     nuisance: Nuisance,
@@ -75,6 +83,7 @@ def assemble(
     background: float,
     *,
     sigma_includes_scatter: bool = False,
+    covariances: NDArray[np.float64] | None = None,
 ) -> EncodedScene:
     """Predictions and the size of each nuisance to the model's inputs.
 
@@ -82,21 +91,24 @@ def assemble(
     ----------
     background
         Uniform intensity whose counting noise is in the frame, in units of the reference.
+    covariances
+        (C, K, K) for these, where they are known already.
     sigma_includes_scatter
         Whether the scene's source size was measured on the mean of many sites, which their displacements blur.
         Otherwise the predictions are blurred by them here.
     """
     variance = 0.0 if sigma_includes_scatter else nuisance.jitter_angstrom**2 + nuisance.shift_angstrom**2
     mean = np.stack([p.mean + variance * p.blur for p in predictions.candidates])
-    covariance = predictions.covariances(nuisance, dose_e_per_angstrom2, background)
-    factor = np.linalg.cholesky(covariance)
+    if covariances is None:
+        covariances = predictions.covariances(nuisance, dose_e_per_angstrom2, background)
+    factors, whiten = inverse_factors(covariances)
     log_dose = float(np.log10(dose_e_per_angstrom2 * predictions.reference))
     told = replace(predictions.scene, nuisance=nuisance, background=background)
     return EncodedScene(
         mean=mean.astype(np.float32),
-        whiten=np.stack([dtrtri(f, lower=1)[0] for f in factor]).astype(np.float32),
-        log_det=2 * np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=1).astype(np.float32),
-        scale=np.sqrt(np.diagonal(covariance, axis1=1, axis2=2)).astype(np.float32),
+        whiten=whiten.astype(np.float32),
+        log_det=2 * np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(axis=1).astype(np.float32),
+        scale=np.sqrt(np.diagonal(covariances, axis1=1, axis2=2)).astype(np.float32),
         log_dose=np.array([log_dose], np.float32),
         composition=compositions(predictions.scene.candidates),
         context=context_vector(told, log_dose, predictions.expected_ratio, predictions.ratio),

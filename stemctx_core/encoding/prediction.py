@@ -95,8 +95,10 @@ class Predictions:
     ) -> NDArray[np.float64]:
         """(C, K, K) `Prediction.covariance` of every candidate, in one product."""
         names, components = self._components
-        sizes = [_size(name, nuisance, dose_e_per_angstrom2, background) for name in names]
-        total: NDArray[np.float64] = np.tensordot(sizes, components, 1) + 1e-9 * np.eye(FEATURES)
+        sizes = np.array([_size(name, nuisance, dose_e_per_angstrom2, background) for name in names])
+        shape = (len(self.candidates), FEATURES, FEATURES)
+        total: NDArray[np.float64] = (sizes @ components.reshape(len(names), -1)).reshape(shape)
+        total += 1e-9 * np.eye(FEATURES)
         return total
 
     @cached_property

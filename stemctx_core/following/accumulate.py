@@ -21,8 +21,10 @@ from scipy.spatial import cKDTree
 
 from stemctx_core.chemistry import materials
 from stemctx_core.chemistry.classes import Sublattice
+from stemctx_core.encoding.encode import inverse_factors
 from stemctx_core.judging.evidence import SiteEvidence
 from stemctx_core.judging.observation import FrameScale, Observation
+from stemctx_core.kernels.robust import medians
 from stemctx_core.kernels.whitened import changes
 from stemctx_core.scene import Nuisance, host_rows
 
@@ -149,7 +151,7 @@ def _same_sites(old: Observation, new: Observation) -> tuple[NDArray[np.intp], N
         _, before, after = np.intersect1d(known, keys, assume_unique=True, return_indices=True)
         if len(after) >= _SAME_FIELD * len(are):
             moves = are[after] - were[before]
-            shift = np.median(moves, axis=0)
+            shift = medians(moves.T)
             near = np.hypot(*(moves - shift).T) < _SAME_SITE * lattice_px
             if np.hypot(*shift) < lattice_px / 2 and np.count_nonzero(near) > _SAME_FIELD * len(after):
                 return before[near], after[near]
@@ -200,21 +202,13 @@ def _changed(
     kind = new.sites.sublattice[new.judged][after]
     means = np.stack([p.mean for p in predictions.candidates])
     covariance = predictions.covariances(free, scatter.dose_e_per_angstrom2, scatter.background)
-    whiten = np.linalg.inv(np.linalg.cholesky(covariance[list(host_rows(new.context.candidates))]))
-    expected = np.einsum("skm,cm->sck", whiten, means)
-    # As between two single frames, the least that a step can be.
-    steps = (expected[:, None] - expected[:, :, None]) / np.sqrt(2)
+    whiten = inverse_factors(covariance[list(host_rows(new.context.candidates))])[1]
     gained, distance = changes(
-        difference,
-        kind,
-        past.best[before],
-        whiten.astype(np.float32),
-        steps.astype(np.float32),
-        0.5 * np.sum(steps**2, axis=-1),
+        difference, kind, past.best[before], whiten.astype(np.float32), means.astype(np.float32)
     )
     for code in range(len(whiten)):
         mine = kind == code
-        usual = max(1.0, float(np.median(distance[mine]))) if mine.any() else 1.0
+        usual = max(1.0, float(medians(distance[mine][None])[0])) if mine.any() else 1.0
         gained[mine] /= usual
         distance[mine] /= usual
     changed: NDArray[np.bool_] = (gained > _CHANGED_NATS) | (distance > _CHANGED_DISTANCE)

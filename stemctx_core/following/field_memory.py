@@ -14,6 +14,7 @@ from stemctx_core.contrast.patches import CutPatches
 from stemctx_core.following.accumulate import FieldEvidence, accumulate
 from stemctx_core.following.growing import GrowingFrame
 from stemctx_core.judging.evidence import SiteEvidence, timed
+from stemctx_core.kernels.robust import medians
 from stemctx_core.lattice import SiteGrid
 from stemctx_core.results import EngineInfo, FrameIdentity, FrameResult
 
@@ -92,4 +93,4 @@ class FieldMemory:
     def _frames(self) -> int:
         """Frames behind a typical site."""
         counts = self._field.counts if self._field is not None else ()
-        return int(np.median(counts)) if len(counts) else 1
+        return int(medians(np.asarray(counts)[None])[0]) if len(counts) else 1

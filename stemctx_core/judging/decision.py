@@ -99,19 +99,19 @@ def decide(
     decision[judged & (host >= thresholds.host)] = DECISIONS.index(Decision.PASS)
     decision[judged & (1 - host >= thresholds.defect)] = DECISIONS.index(Decision.FLAG)
     reasons_of = dict(withheld)
-    not_called = (
-        judged
-        & (host < thresholds.host)
-        & np.isin(posterior.argmax(axis=1), [k for k, c in enumerate(candidates) if c.species in reasons_of])
-    )
+    defects = np.flatnonzero(judged & (host < thresholds.host))
+    forbidden = [k for k, c in enumerate(candidates) if c.species in reasons_of]
+    withheld_here = np.isin(posterior[defects].argmax(axis=1), forbidden)
+    not_called = defects[withheld_here]
     decision[not_called] = DECISIONS.index(Decision.ABSTAIN)
-    unsure = judged & ~not_called & (host < thresholds.host) & (posterior.max(axis=1) < thresholds.species)
+    called = defects[~withheld_here]
+    unsure = called[posterior[called].max(axis=1) < thresholds.species]
 
     numbers = {"": 0}
     reason = np.zeros(len(posterior), np.int16)
     # Numbered as they come; the many sites of one obstacle are gone through at once.
     codes, first = np.unique(obstacle, return_index=True)
-    for site in np.union1d(np.flatnonzero(unsure), first[codes != 0]):
+    for site in np.union1d(unsure, first[codes != 0]):
         if obstacle[site]:
             text = OBSTACLES[obstacle[site]]
             reason[obstacle == obstacle[site]] = numbers.setdefault(text, len(numbers))
@@ -120,7 +120,7 @@ def decide(
             named = _named(posterior[site], candidates, sets[site])
             text = f"{named}{_NOT_TOLD_APART} ({dose})"
             reason[site] = numbers.setdefault(text, len(numbers))
-    for site in np.flatnonzero(not_called):
+    for site in not_called:
         text = reasons_of[candidates[int(posterior[site].argmax())].species]
         reason[site] = numbers.setdefault(text, len(numbers))
     reasons = tuple(numbers)

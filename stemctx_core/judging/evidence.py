@@ -20,6 +20,7 @@ from stemctx_core.classifier.classifier import Classifier
 from stemctx_core.context import ImagingContext
 from stemctx_core.contrast.features import FEATURES, projection
 from stemctx_core.contrast.mean_patches import OWN_COLUMN, flatten, host_means
+from stemctx_core.contrast.patches import projected
 from stemctx_core.encoding.encode import assemble
 from stemctx_core.encoding.knowledge import Knowledge
 from stemctx_core.encoding.prediction import Predictions, predict
@@ -31,7 +32,6 @@ from stemctx_core.judging.separation import hidden_defects
 from stemctx_core.judging.twins import twin_sites
 from stemctx_core.judging.view import Sites, View
 from stemctx_core.judging.withheld import Withheld, withheld_by_features
-from stemctx_core.kernels.sharing import shared
 from stemctx_core.lattice import SiteGrid
 from stemctx_core.scene import Missing, Nuisance, Scene, host_rows
 from stemctx_core.simulation.library import ResponseLibrary
@@ -127,7 +127,7 @@ class EvidenceMaker:
         """The view in units of the frame's own columns; parameters and errors as of `evidence`."""
         host = materials.host(view.context.host)
         with timed(timing, "calibration"):
-            measured = view.patches @ _features()
+            measured = _measured(view.patches)
             if scale is None:
                 view, measured = _without_twins(view, measured)
             patches, judged = view.patches, view.obstacle == 0
@@ -163,9 +163,20 @@ class EvidenceMaker:
         )
 
     def likelihood(
-        self, seen: Observation, timing: dict[str, float], scale: FrameScale | None = None
+        self,
+        seen: Observation,
+        timing: dict[str, float],
+        scale: FrameScale | None = None,
+        *,
+        doubtful_only: bool = False,
     ) -> SiteEvidence:
-        """What was seen, in one frame or several, as the likelihood of every candidate; errors as of `evidence`."""
+        """What was seen, in one frame or several, as the likelihood of every candidate; errors as of `evidence`.
+
+        Parameters
+        ----------
+        doubtful_only
+            As of `stemctx_core.classifier.Classifier.log_likelihood_of_features`.
+        """
         candidates, predictions, judged = seen.context.candidates, seen.predictions, seen.judged
         # Noise is measured where most sites have as many frames, and follows from their number elsewhere.
         usual = int(np.bincount(seen.frames).argmax()) if len(judged) else 1
@@ -174,14 +185,15 @@ class EvidenceMaker:
                 scatter = self._scatter(seen, seen.frames == usual)
             else:
                 scatter = _exposed(scale.scatter, usual)
+            covariances = predictions.covariances(*_noise(scatter))
             expected = seen.context.expected.prevalence
             hidden = hidden_defects(
-                predictions.candidates, candidates, *_noise(scatter), expected, self._needed_probability
+                predictions.candidates, candidates, covariances, expected, self._needed_probability
             )
             most = seen.frames == usual
             kinds = seen.sites.sublattice[judged][most]
             not_called = withheld_by_features(
-                _of(seen.features, most), kinds, predictions, candidates, *_noise(scatter)
+                _of(seen.features, most), kinds, predictions, candidates, covariances
             )
         log_likelihood = np.zeros((len(seen.obstacle), len(candidates)), np.float32)
         obstacle, unfitness = seen.obstacle.copy(), 1.0
@@ -189,11 +201,14 @@ class EvidenceMaker:
             for count in np.unique(seen.frames):
                 here = seen.frames == count
                 noise = _noise(_exposed(scatter, count / usual))
-                encoded = assemble(predictions, *noise, sigma_includes_scatter=True)
+                spread = covariances if count == usual else predictions.covariances(*noise)
+                encoded = assemble(predictions, *noise, sigma_includes_scatter=True, covariances=spread)
                 features = _of(seen.features, here)
                 kinds = seen.sites.sublattice[judged[here]]
-                told = self._classifier.log_likelihood_of_features(features, encoded, kinds)
-                far = unknown.distances(features, told.argmax(axis=1), encoded, predictions, candidates, *noise)
+                told = self._classifier.log_likelihood_of_features(
+                    features, encoded, kinds, doubtful_only=doubtful_only
+                )
+                far = unknown.distances(features, told.argmax(axis=1), encoded, predictions, candidates, spread)
                 log_likelihood[judged[here]] = told
                 obstacle[judged[here][far.unlike]] = OBSTACLES.index(UNKNOWN)
                 unfitness = far.usual if count == usual else unfitness
@@ -254,11 +269,7 @@ def timed(timing: dict[str, float], step: str) -> Iterator[None]:
 def _measured(patches: NDArray[np.float32]) -> NDArray[np.float32]:
     """(n, K) features of patches as they came."""
     measured = np.empty((len(patches), FEATURES), np.float32)
-
-    def part(rows: slice) -> None:
-        np.matmul(patches[rows], _features(), out=measured[rows])
-
-    shared(len(patches), part)
+    projected(patches, _features(), measured)
     return measured
 
 

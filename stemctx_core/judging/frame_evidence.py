@@ -37,6 +37,7 @@ class FrameEvidence:
         self._maker = maker
         self._trained = trained
         self._room = PatchRoom()
+        self._last_known: tuple[ImagingContext, Knowledge] | None = None
 
     def evidence(
         self,
@@ -77,8 +78,11 @@ class FrameEvidence:
         return self._maker.observe(viewed, timing)
 
     def likelihood(self, seen: Observation, timing: dict[str, float]) -> SiteEvidence:
-        """Likelihood of every candidate for what was seen in one frame or in several of one field."""
-        return self._maker.likelihood(seen, timing)
+        """Likelihood of every candidate for what was seen in one frame or in several of one field.
+
+        It is to be judged as it is: the network is asked about sites that leave a doubt only.
+        """
+        return self._maker.likelihood(seen, timing, doubtful_only=True)
 
     def sites(
         self,
@@ -107,9 +111,11 @@ class FrameEvidence:
         return self._maker.evidence(viewed, timing, scale)
 
     def _known(self, context: ImagingContext) -> Knowledge:
-        known = knowledge(self.library, context)
-        self._trained.check(known.optics, known.missing)
-        return known
+        if self._last_known is None or self._last_known[0] != context:
+            known = knowledge(self.library, context)
+            self._trained.check(known.optics, known.missing)
+            self._last_known = context, known
+        return self._last_known[1]
 
     def _of_detectors(
         self, ordered: Sequence[tuple[NDArray[Any], ImagingContext]], timing: dict[str, float]

@@ -36,9 +36,7 @@ def separation(
 def hidden_defects(
     predictions: Sequence[Prediction],
     candidates: Sequence[Candidate],
-    nuisance: Nuisance,
-    dose_e_per_angstrom2: float,
-    background: float,
+    covariances: NDArray[np.float64],
     prevalence: Mapping[str, float] | None,
     needed_probability: float,
 ) -> list[tuple[str, str]]:
@@ -49,6 +47,8 @@ def hidden_defects(
 
     Parameters
     ----------
+    covariances
+        (C, K, K) of the predictions, `Predictions.covariances`.
     prevalence
         How often each role is met; the benchmark's real prevalence by default.
     needed_probability
@@ -56,17 +56,16 @@ def hidden_defects(
     """
     rates = classes.priors(candidates, prevalence)
     own = {c.sublattice: row for row, c in enumerate(candidates) if not c.is_defect}
-    spread = [p.covariance(nuisance, dose_e_per_angstrom2, background) for p in predictions]
+    means = np.stack([p.mean for p in predictions])
+    hosts = [own[c.sublattice] for c in candidates]
+    away = means - means[hosts]
+    solved = np.linalg.solve((covariances + covariances[hosts]) / 2, away[:, :, None])[:, :, 0]
+    gained = 0.5 * np.sum(away * solved, axis=1)
     hidden = []
-    for row, candidate in enumerate(candidates):
-        host = own[candidate.sublattice]
-        if row == host:
-            continue
-        difference = predictions[row].mean - predictions[host].mean
-        gained = 0.5 * _whitened(difference, (spread[row] + spread[host]) / 2) ** 2
+    for row, host in enumerate(hosts):
         odds = needed_probability / (1 - needed_probability) * rates[host] / rates[row]
-        if gained < np.log(odds):
-            hidden.append((candidate.species, candidates[host].species))
+        if row != host and gained[row] < np.log(odds):
+            hidden.append((candidates[row].species, candidates[host].species))
     return hidden
 
 

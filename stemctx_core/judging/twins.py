@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, label
 from scipy.spatial import cKDTree
 
+from stemctx_core.kernels.robust import medians
+
 #: Which sublattice is the brighter one is averaged over squares of so many lattice constants.
 _SQUARE: Final = 4.0
 _FEWEST: Final = 8
@@ -48,16 +50,19 @@ def twin_sites(
     if len(level) < 4 * _FEWEST:
         return none
     square = (positions_px // (_SQUARE * lattice_constant_px)).astype(np.int64)
-    square -= square.min(axis=0)
+    square -= [square[:, 0].min(), square[:, 1].min()]
     difference, error = _of_squares(level, sublattice, square)
     known = np.isfinite(difference)
     if not known.any():
         return none
-    sign = float(np.sign(np.median(difference[known])))
+    sign = float(np.sign(medians(difference[known][None])[0]))
     certain = np.where(known, sign * difference / error, 0.0)
+    if not (certain < -_EACH).any():
+        return none
     grains, count = label(certain < -_EACH, structure=np.ones((3, 3)))
-    usual = float(np.median(sign * difference[known & (grains == 0)])) if (known & (grains == 0)).any() else 0.0
-    if not usual > _LEAST_DIFFERENCE * float(np.median(error[known])):
+    rest = known & (grains == 0)
+    usual = float(medians(sign * difference[rest][None])[0]) if rest.any() else 0.0
+    if not usual > _LEAST_DIFFERENCE * float(medians(error[known][None])[0]):
         return none
     found = np.zeros(grains.shape, np.bool_)
     for grain in range(1, count + 1):

@@ -20,9 +20,8 @@ from stemctx_core.chemistry.classes import Candidate, Role
 from stemctx_core.contrast.features import OWN_NEIGHBOURS
 from stemctx_core.encoding.encode import EncodedScene
 from stemctx_core.encoding.prediction import Predictions
-from stemctx_core.kernels.sharing import shared
+from stemctx_core.kernels.robust import medians
 from stemctx_core.kernels.whitened import mean_squares
-from stemctx_core.scene import Nuisance
 
 #: Mean squares a feature up to which a patch is like its candidate; at most 0.5 % of the sites of clean frames
 #: are above it from 1e3 to 1e6 e/Å² once their neighbours are free.
@@ -69,9 +68,7 @@ def distances(
     encoded: EncodedScene,
     predictions: Predictions,
     candidates: Sequence[Candidate],
-    nuisance: Nuisance,
-    dose_e_per_angstrom2: float,
-    background: float,
+    covariances: NDArray[np.float64],
 ) -> Distances:
     """Distance of every patch from the candidate that it is taken for.
 
@@ -82,22 +79,19 @@ def distances(
     best
         (n,) row of each patch's best candidate.
     encoded, predictions
-        Of the scene; nuisance, dose and background are those it was assembled with.
+        Of the scene.
+    covariances
+        (C, K, K) that it was assembled with.
     """
-    parts = shared(
-        len(features), lambda part: mean_squares(features[part], best[part], encoded.mean, encoded.whiten)
-    )
-    plain = np.concatenate(parts)
-    usual = max(1.0, float(np.median(plain))) if len(plain) else 1.0
+    plain = mean_squares(features, best, encoded.mean, encoded.whiten)
+    usual = max(1.0, float(medians(plain[None])[0])) if len(plain) else 1.0
     again = plain.copy()
     far = plain > LARGEST_DISTANCE * usual
     for row in np.unique(best[far]):
         mine = far & (best == row)
-        prediction = predictions.candidates[row]
-        covariance = prediction.covariance(nuisance, dose_e_per_angstrom2, background)
-        covariance += _NEIGHBOUR_AMPLITUDE**2 * _neighbours(predictions, candidates, int(row))
+        covariance = covariances[row] + _NEIGHBOUR_AMPLITUDE**2 * _neighbours(predictions, candidates, int(row))
         away = features[mine] - encoded.mean[row]
-        again[mine] = np.mean(np.linalg.solve(np.linalg.cholesky(covariance), away.T) ** 2, axis=0)
+        again[mine] = np.mean(away * np.linalg.solve(covariance, away.T).T, axis=1)
     around, expected = (f[:, OWN_NEIGHBOURS].mean(axis=1) for f in (features[far], encoded.mean[best[far]]))
     again[np.flatnonzero(far)[around < _LEAST_NEIGHBOURS * expected]] = np.inf
     return Distances(plain, again, usual)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,9 +31,14 @@ def site_prior(
     prevalence: Mapping[str, float] | None = None,
 ) -> NDArray[np.float64]:
     """(n, C) prior of each candidate at each site; nothing is expected on the other sublattice."""
-    rates = np.array(classes.priors(candidates, prevalence))
+    return _at_sites(candidates, sublattice, classes.priors(candidates, prevalence))
+
+
+def _at_sites(
+    candidates: tuple[Candidate, ...], sublattice: NDArray[np.int8], rates: Sequence[float]
+) -> NDArray[np.float64]:
     codes = np.array([list(classes.Sublattice).index(c.sublattice) for c in candidates])
-    prior: NDArray[np.float64] = rates * (codes == np.asarray(sublattice)[:, None])
+    prior: NDArray[np.float64] = np.array(rates) * (codes == np.asarray(sublattice)[:, None])
     return prior
 
 
@@ -53,7 +58,8 @@ def verdict(
         found = estimate(evidence.log_likelihood[judged], sites.sublattice[judged], candidates, prevalence)
         prevalence = found.prevalence
         words.append(f"Prior estimated from the image: {', '.join(str(r) for r in found.rates)}.")
-    prior = site_prior(candidates, sites.sublattice, prevalence)
+    rates = classes.priors(candidates, prevalence)
+    prior = _at_sites(candidates, sites.sublattice, rates)
     posterior = posterior_from(evidence.log_likelihood, prior)
     # A set is only named where no species is sure.
     held, unsure = np.ones(posterior.shape, np.bool_), posterior.max(axis=1) < thresholds.species
@@ -75,7 +81,7 @@ def verdict(
             reason=verdicts.reason,
         ),
         reasons=verdicts.reasons,
-        prior=classes.priors(candidates, prevalence),
+        prior=rates,
         warnings=(
             *evidence.warnings,
             *words,

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from stemctx_core.chemistry.classes import Candidate, Role, Sublattice
 from stemctx_core.encoding.prediction import Predictions
-from stemctx_core.kernels.robust import robust_sd
-from stemctx_core.scene import Nuisance
+from stemctx_core.kernels.robust import robust_sds
 
 #: Spreads of the host's columns that a candidate must be away from them to be called.
 LEAST_SEPARATION: Final = 3.0
@@ -34,9 +33,7 @@ def withheld_by_features(
     sublattice: NDArray[np.int8],
     predictions: Predictions,
     candidates: Sequence[Candidate],
-    nuisance: Nuisance,
-    dose_e_per_angstrom2: float,
-    background: float,
+    covariances: NDArray[np.float64],
 ) -> Withheld:
     """What may not be called, by the linear feature that tells each candidate from the host best.
 
@@ -46,24 +43,21 @@ def withheld_by_features(
         (n, K) in units of the reference.
     sublattice
         (n,) 0 metal, 1 chalcogen.
-    nuisance, dose_e_per_angstrom2, background
-        Noise as measured.
+    covariances
+        (C, K, K) of the predictions with the noise as measured, `Predictions.covariances`.
     """
     mine = np.flatnonzero(sublattice == 1)
-    if len(mine) < _FEWEST:
+    rows = [k for k, c in enumerate(candidates) if c.role in _ROLES]
+    if len(mine) < _FEWEST or not rows:
         return ()
     seen = features[mine[:: 1 + len(mine) // _ENOUGH]]
     own = next(k for k, c in enumerate(candidates) if not c.is_defect and c.sublattice is Sublattice.CHALCOGEN)
     host = predictions.candidates[own]
-    covariance = host.covariance(nuisance, dose_e_per_angstrom2, background)
+    away = np.stack([predictions.candidates[k].mean - host.mean for k in rows])
+    best = np.linalg.solve(covariances[own], away.T).T
+    spread = robust_sds(best.astype(np.float32) @ seen.T)
     separation = np.full(len(candidates), np.inf)
-    for row, candidate in enumerate(candidates):
-        if candidate.role in _ROLES:
-            away = predictions.candidates[row].mean - host.mean
-            best = np.linalg.solve(covariance, away)
-            values = seen @ best.astype(np.float32)
-            spread = robust_sd(values)
-            separation[row] = float(away @ best) / max(spread, 1e-12)
+    separation[rows] = np.sum(away * best, axis=1) / np.maximum(spread, 1e-12)
     return withheld_of(candidates, separation)
 
 

@@ -19,12 +19,12 @@ def medians(rows: NDArray[Any]) -> NDArray[np.float64]:
     return half
 
 
-def robust_sds(rows: NDArray[np.float32]) -> NDArray[np.float64]:
+def robust_sds(rows: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """Standard deviation of every row by its median absolute deviation."""
-    away = rows - medians(rows)[:, None].astype(np.float32)
+    away = rows - medians(rows)[:, None].astype(rows.dtype)
     return 1.4826 * medians(np.abs(away, out=away))
 
 
 def robust_sd(values: NDArray[np.floating[Any]]) -> float:
     """Standard deviation by the median absolute deviation."""
-    return 1.4826 * float(np.median(np.abs(values - np.median(values))))
+    return float(robust_sds(values[None])[0])

@@ -1,86 +1,81 @@
-"""Whitened distances of many sites, compiled: how far each is from its candidate, and whether it has changed.
+"""Whitened distances of many sites: how far each is from its candidate, and whether it has changed.
 
-One thread each, and without the interpreter's lock: `stemctx_core.kernels.sharing` gives parts of the sites to several, and
-compiling takes a third of the time that loops with threads of their own take.
+Sites of one kind are whitened in one product of matrices.
 """
-
-# mypy: disable-error-code="no-untyped-def, no-untyped-call, misc, assignment"
-# numba infers the types.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
-from stemctx_core.kernels.compiled import compiled
 
-
-@compiled(nogil=True, fastmath=True)
-def mean_squares(features, row, mean, whiten):
-    """Mean square of each site's whitened distance from its candidate: (n,) float64.
+def mean_squares(
+    features: NDArray[np.float32],
+    row: NDArray[np.integer[Any]],
+    mean: NDArray[np.float32],
+    whiten: NDArray[np.float32],
+) -> NDArray[np.float64]:
+    """Mean square of each site's whitened distance from its candidate: (n,).
 
     Parameters
     ----------
     features
-        (n, K) float32.
+        (n, K).
     row
         (n,) candidate of each.
     mean
-        (C, K) float32.
+        (C, K).
     whiten
-        (C, K, K) float32 inverse Cholesky factors; what is above their diagonals is not looked at.
+        (C, K, K) inverse Cholesky factors.
     """
-    count, width = features.shape
-    squares = np.empty(count)
-    for n in range(count):
-        away = np.empty(width, np.float32)
-        for k in range(width):
-            away[k] = features[n, k] - mean[row[n], k]
-        total = 0.0
-        for k in range(width):
-            white = np.float32(0)
-            for m in range(k + 1):
-                white += whiten[row[n], k, m] * away[m]
-            total += white * white
-        squares[n] = total / width
+    squares = np.empty(len(features))
+    for c, mine in _kinds(row, len(mean)):
+        white = (features[mine] - mean[c]) @ whiten[c].T
+        squares[mine] = np.einsum("nk,nk->n", white, white) / white.shape[1]
     return squares
 
 
-@compiled(nogil=True, fastmath=True)
-def changes(difference, kind, was, whiten, steps, least):
+def changes(
+    difference: NDArray[np.float32],
+    kind: NDArray[np.integer[Any]],
+    was: NDArray[np.integer[Any]],
+    whiten: NDArray[np.float32],
+    mean: NDArray[np.float32],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """What speaks for each site having changed: (n,) nats of the likeliest change, and (n,) mean squares.
 
     Parameters
     ----------
     difference
-        (n, K) float32 of a site's features from what they were.
+        (n, K) of a site's features from what they were, spread as in a single frame; a change between two frames is
+        less by the square root of two then.
     kind
         (n,) sublattice of each.
     was
         (n,) candidate that each was taken for.
     whiten
-        (sublattices, K, K) float32 inverse Cholesky factors of what two frames may differ by.
-    steps
-        (sublattices, C, C, K) float32 whitened change from each candidate to each.
-    least
-        (sublattices, C, C) half of its square.
+        (sublattices, K, K) inverse Cholesky factors of what two frames may differ by.
+    mean
+        (C, K) features of the candidates.
     """
-    count, width = difference.shape
-    nats, squares = np.empty(count), np.empty(count)
-    for n in range(count):
-        white = np.empty(width, np.float32)
-        total = 0.0
-        for k in range(width):
-            value = np.float32(0)
-            for m in range(k + 1):
-                value += whiten[kind[n], k, m] * difference[n, m]
-            white[k] = value
-            total += value * value
-        squares[n] = total / width
-        best = 0.0
-        for c in range(steps.shape[2]):
-            gained = np.float32(0)
-            for k in range(width):
-                gained += steps[kind[n], was[n], c, k] * white[k]
-            best = max(best, gained - least[kind[n], was[n], c])
-        nats[n] = best
+    nats, squares = np.empty(len(difference)), np.empty(len(difference))
+    for code, mine in _kinds(kind, len(whiten)):
+        white = difference[mine] @ whiten[code].T
+        squares[mine] = np.einsum("nk,nk->n", white, white) / white.shape[1]
+        expected = mean @ whiten[code].T * np.float32(np.sqrt(0.5))
+        along, old = white @ expected.T, was[mine]
+        away = np.sum((expected[:, None] - expected) ** 2, axis=-1)
+        gained = along - along[np.arange(len(old)), old][:, None] - 0.5 * away[old]
+        nats[mine] = gained.max(axis=1)  # at least that of no change, 0
     return nats, squares
+
+
+def _kinds(kind: NDArray[np.integer[Any]], count: int) -> Iterator[tuple[int, NDArray[np.intp]]]:
+    """Each kind that is there, with its sites."""
+    for code in range(count):
+        mine = np.flatnonzero(kind == code)
+        if len(mine):
+            yield code, mine

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -16,7 +17,7 @@ Real = NDArray[np.float32]
 #: Bins along each side; a multiple of three, so that the three points lie alike on them.
 _BINS: Final = 36
 #: Pixels folded at most: enough for a thousand in each bin.
-_MOST_PIXELS: Final = 400_000
+MOST_PIXELS: Final = 400_000
 #: Fourier orders that are kept; beyond them the source leaves little but noise.
 _ORDERS: Final = 3
 #: |h|² of a hexagonal lattice in vectors 120 degrees apart.
@@ -61,7 +62,7 @@ class MeanCell:
         return float(self.heights[0] - self.heights[2]), float(self.heights[1] - self.heights[2])
 
 
-def fold(image: Real, field: PhaseField) -> MeanCell:
+def fold(image: Real, field: PhaseField, most_pixels: int = MOST_PIXELS) -> MeanCell:
     """Average the frame into one unit cell.
 
     Parameters
@@ -70,19 +71,19 @@ def fold(image: Real, field: PhaseField) -> MeanCell:
         (height, width).
     field
         Lattice coordinates of the frame; places without a visible lattice are left out.
+    most_pixels
+        Of so many pixels at most.
     """
-    stride = int(np.ceil(np.sqrt(image.size / _MOST_PIXELS)))
+    stride = int(np.ceil(np.sqrt(image.size / most_pixels)))
     sampled = -(-(image.shape[0] - stride // 2) // stride) * -(-(image.shape[1] - stride // 2) // stride)
     folded = [stride, field.vectors, field.phase, field.coherence, field.block]
-    count, total, squares = kernels.fold_pixels(image, *folded, 0.5, _BINS).sum(axis=0)
+    count, total, squares = _added_up(kernels.fold_pixels(image, *folded, 0.5, _BINS))
     if count.sum() < 0.05 * sampled:
-        count, total, squares = kernels.fold_pixels(image, *folded, -1.0, _BINS).sum(axis=0)
+        count, total, squares = _added_up(kernels.fold_pixels(image, *folded, -1.0, _BINS))
     pixels = float(count.sum())
     cell = np.where(count > 0, total / np.maximum(count, 1), total.sum() / pixels)
-    spectrum = np.fft.fft2(cell) / _BINS**2
-    # Bin k covers k/n to (k+1)/n: its value stands at its centre.
-    shift = np.exp(-1j * np.pi * np.fft.fftfreq(_BINS) * 1.0)
-    spectrum = spectrum * shift[:, None] * shift[None, :]
+    turns = _turns()
+    spectrum = turns @ cell @ turns.T
 
     # Within one cell, so that those of two frames can be compared.
     points = (_threefold_points(spectrum) + 1 / 6) % 1.0 - 1 / 6
@@ -94,6 +95,22 @@ def fold(image: Real, field: PhaseField) -> MeanCell:
     scale = first if first > 0 else 1.0
     height_error = noise * np.sqrt(len(_KEPT))
     return MeanCell(points[order], heights[order], second / scale, noise / scale, height_error)
+
+
+def _added_up(parts: Real) -> NDArray[np.float64]:
+    """(3, _BINS, _BINS) sums of the parts of a frame."""
+    total: NDArray[np.float64] = parts.sum(axis=0, dtype=np.float64)
+    return np.moveaxis(total, -1, 0)
+
+
+@lru_cache(maxsize=1)
+def _turns() -> NDArray[np.complex128]:
+    """(2 × _ORDERS + 1, _BINS) matrix to the Fourier orders 0, 1, ..., -2, -1 along an axis of the cell."""
+    orders = np.fft.fftfreq(2 * _ORDERS + 1, 1 / (2 * _ORDERS + 1))
+    # Bin k covers k/n to (k+1)/n: its value stands at its centre.
+    centres = (np.arange(_BINS) + 0.5) / _BINS
+    turns: NDArray[np.complex128] = np.exp(-2j * np.pi * orders[:, None] * centres) / _BINS
+    return turns
 
 
 def _threefold_points(spectrum: NDArray[np.complex128]) -> NDArray[np.float64]:

@@ -68,7 +68,9 @@ def find_sites(
     )
 
 
-def _naming(frame: Real, host: Host, field: PhaseField, cell: MeanCell, expected_ratio: ExpectedRatio) -> Naming:
+def _naming(
+    frame: Real, host: Host, field: PhaseField, cell: MeanCell, expected_ratio: ExpectedRatio
+) -> Naming:
     """By the ratio where it decides, else by the columns."""
     decided = by_ratio(cell.column_heights, expected_ratio)
     if decided is not None:

@@ -69,7 +69,6 @@ class SiteGrid:
         """Whether the names of the sublattices are a guess."""
         return self.naming.startswith(AMBIGUOUS)
 
-
     def swapped(self) -> SiteGrid:
         """The same sites with the sublattices named the other way round."""
         other = (1 - self.sublattice).astype(np.int8)
@@ -103,17 +102,15 @@ def lay_out(
     to_chalcogen = np.round(offset - sign * THIRD).astype(np.int64)
 
     limit = np.array(shape) - 1 - _EDGE_PX
-    parts = []
-    for code, which in enumerate((metal, chalcogen)):
-        places = field.points(cells + cell.points[which], shape)
-        inside = ((places >= _EDGE_PX) & (places <= limit)).all(axis=1)
-        index = cells[inside] + (to_chalcogen if code else 0)
-        parts.append((places[inside], index, np.full(int(inside.sum()), code, np.int8)))
-    positions, index, names = (np.concatenate(p) for p in zip(*parts, strict=True))
+    places = field.points(np.concatenate([cells + cell.points[metal], cells + cell.points[chalcogen]]), shape)
+    y, x = places.T
+    inside = np.flatnonzero((y >= _EDGE_PX) & (y <= limit[0]) & (x >= _EDGE_PX) & (x <= limit[1]))
+    positions, names = places[inside], (inside >= len(cells)).astype(np.int8)
+    index = np.concatenate([cells, cells + to_chalcogen]).astype(np.int32)[inside]
     return SiteGrid(
         positions_px=positions,
         sublattice=names,
-        cell_index=index.astype(np.int32),
+        cell_index=index,
         basis_px=basis,
         bond_px=sign * basis.sum(axis=0) / 3,
         pixel_size_angstrom=a_angstrom / lattice_constant(basis),
@@ -131,20 +128,29 @@ def lattice_constant(basis: NDArray[np.floating[Any]]) -> float:
 
 def cells_near(shape: tuple[int, int], field: PhaseField) -> NDArray[np.float64]:
     """(n, 2) whole lattice coordinates of every cell that may reach into the frame."""
-    border = [np.linspace(0, n - 1, 33) for n in shape]
-    edge = np.stack(np.meshgrid(*border, indexing="ij"), axis=-1).reshape(-1, 2)
-    seen = field.lattice_coordinates(edge)
-    low, high = np.floor(seen.min(axis=0)) - 3, np.ceil(seen.max(axis=0)) + 3
+    low, high = _corners(shape, field)
     axes = [np.arange(a, b + 1) for a, b in zip(low, high, strict=True)]
     cells = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
     # Most of that parallelogram is outside the frame: keep what is near it before the phases are followed.
-    rough = (cells - field.displacement(np.array([[0.0, 0.0]]))) @ np.linalg.inv(field.vectors).T
-    reach = 3 * lattice_constant(np.linalg.inv(field.vectors)) + _stray(field)
-    near = ((rough > -reach) & (rough < np.array(shape) + reach)).all(axis=1)
-    return cells[near]
+    inverse = np.linalg.inv(field.vectors)
+    y, x = inverse @ (cells - field.phase[:, 0, 0] / (2 * np.pi)).T
+    reach = 3 * lattice_constant(inverse) + _stray(field, inverse)
+    near = (y > -reach) & (y < shape[0] + reach) & (x > -reach) & (x < shape[1] + reach)
+    reached: NDArray[np.float64] = cells[near]
+    return reached
 
 
-def _stray(field: PhaseField) -> float:
+def _corners(shape: tuple[int, int], field: PhaseField) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Least and greatest whole lattice coordinates that are met in a frame, and a little beyond."""
+    # Those of a perfect lattice are least and greatest in the corners of the frame.
+    corners = np.array([[y, x] for y in (0, shape[0] - 1) for x in (0, shape[1] - 1)]) @ field.vectors.T
+    turns = field.phase.reshape(2, -1) / (2 * np.pi)
+    low = np.floor(corners.min(axis=0) + turns.min(axis=1)) - 3
+    high = np.ceil(corners.max(axis=0) + turns.max(axis=1)) + 3
+    return low, high
+
+
+def _stray(field: PhaseField, inverse: NDArray[np.floating[Any]]) -> float:
     """How far the phases move a site from a perfect lattice through the first pixel, at most (px)."""
-    span = field.phase.max(axis=(1, 2)) - field.phase.min(axis=(1, 2))
-    return float(np.abs(np.linalg.inv(field.vectors)).sum(axis=1).max() * span.max() / (2 * np.pi))
+    span = np.ptp(field.phase, axis=(1, 2))
+    return float(np.abs(inverse).sum(axis=1).max() * span.max() / (2 * np.pi))

@@ -1,6 +1,6 @@
 """The loops over pixels and sites that finding a lattice spends its time in, compiled."""
 
-# mypy: disable-error-code="no-untyped-def, no-untyped-call, misc"
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, misc, assignment"
 # numba infers the types.
 
 from __future__ import annotations
@@ -114,11 +114,11 @@ def _between(field, i, fy, j, fx):
     return upper * (1 - fy) + lower * fy
 
 
-@compiled(parallel=True, fastmath=True)
+@compiled(fastmath=True)
 def sample(field, block, points):
     """Bilinear values (n,) float64 of a field on blocks at (n, 2) points (px), constant beyond its edge."""
     values = np.empty(len(points))
-    for n in prange(len(points)):
+    for n in range(len(points)):
         i, fy = _place((points[n, 0] + 0.5) / block - 0.5, field.shape[0])
         j, fx = _place((points[n, 1] + 0.5) / block - 0.5, field.shape[1])
         values[n] = _between(field, i, fy, j, fx)
@@ -184,34 +184,55 @@ def fold_pixels(image, stride, vectors, phase, coherence, block, least, bins):
     Returns
     -------
     numpy.ndarray
-        (parts of the frame, 3, bins, bins) float64, to be added up: count, sum, sum of squares.
+        (parts of the frame, bins, bins, 3) float32, to be added up: count, sum, sum of squares.
     """
-    parts = np.zeros((_PARTS, 3, bins, bins))
-    height, columns = len(range(stride // 2, image.shape[0], stride)), coherence.shape[1]
-    turn = 1 / (2 * math.pi)
+    parts = np.zeros((_PARTS, bins, bins, 3), np.float32)
+    height = len(range(stride // 2, image.shape[0], stride))
+    width = len(range(stride // 2, image.shape[1], stride))
+    rows, columns = coherence.shape
+    left, share = np.empty(width, np.int32), np.empty(width, np.float32)
+    across = np.empty((2, width), np.float32)
+    for n in range(width):
+        x = stride // 2 + n * stride
+        left[n], share[n] = _place((x + 0.5) / block - 0.5, columns)
+        for k in range(2):
+            turns = x * vectors[k, 1]
+            across[k, n] = turns - math.floor(turns)
     for part in prange(_PARTS):
-        # The fields at a row of pixels, on blocks, so that only what differs from pixel to pixel is left to be done.
-        line = np.empty((3, columns + 1))
+        sums = parts[part].reshape(bins * bins, 3)
+        # The fields at the pixels of a row, on the blocks above and below it, so that little is left to be done for each.
+        fields = np.empty((2, 3, width), np.float32)
+        at = np.empty(width, np.int32)
+        done = -1
         for row in range(part * height // _PARTS, (part + 1) * height // _PARTS):
             y = stride // 2 + row * stride
-            i, fy = _place((y + 0.5) / block - 0.5, coherence.shape[0])
-            below = min(i + 1, coherence.shape[0] - 1)
-            for j in range(columns):
-                line[0, j] = (phase[0, i, j] * (1 - fy) + phase[0, below, j] * fy) * turn + y * vectors[0, 0]
-                line[1, j] = (phase[1, i, j] * (1 - fy) + phase[1, below, j] * fy) * turn + y * vectors[1, 0]
-                line[2, j] = coherence[i, j] * (1 - fy) + coherence[below, j] * fy
-            for k in range(3):
-                line[k, columns] = line[k, columns - 1]
-            for x in range(stride // 2, image.shape[1], stride):
-                j, fx = _place((x + 0.5) / block - 0.5, columns)
-                if line[2, j] + (line[2, j + 1] - line[2, j]) * fx <= least:
-                    continue
-                u = x * vectors[0, 1] + line[0, j] + (line[0, j + 1] - line[0, j]) * fx
-                v = x * vectors[1, 1] + line[1, j] + (line[1, j + 1] - line[1, j]) * fx
-                a, b = int((u - math.floor(u)) * bins), int((v - math.floor(v)) * bins)
+            above, fy = _place((y + 0.5) / block - 0.5, rows)
+            if above != done:
+                for m in range(2):
+                    i = min(above + m, rows - 1)
+                    for n in range(width):
+                        j = left[n]
+                        j1 = min(j + 1, columns - 1)
+                        for k in range(2):
+                            value = phase[k, i, j] + (phase[k, i, j1] - phase[k, i, j]) * share[n]
+                            fields[m, k, n] = value / (2 * math.pi)
+                        fields[m, 2, n] = coherence[i, j] + (coherence[i, j1] - coherence[i, j]) * share[n]
+                done = above
+            lower = np.float32(fy)
+            down_u, down_v = y * vectors[0, 0], y * vectors[1, 0]
+            u_row, v_row = np.float32(down_u - math.floor(down_u)), np.float32(down_v - math.floor(down_v))
+            for n in range(width):
+                u = across[0, n] + u_row + fields[0, 0, n] + (fields[1, 0, n] - fields[0, 0, n]) * lower
+                v = across[1, n] + v_row + fields[0, 1, n] + (fields[1, 1, n] - fields[0, 1, n]) * lower
+                seen = fields[0, 2, n] + (fields[1, 2, n] - fields[0, 2, n]) * lower
+                a = np.int32((u - np.floor(u)) * np.float32(bins))
+                b = np.int32((v - np.floor(v)) * np.float32(bins))
                 a, b = 0 if a == bins else a, 0 if b == bins else b
-                value = image[y, x]
-                parts[part, 0, a, b] += 1
-                parts[part, 1, a, b] += value
-                parts[part, 2, a, b] += value * value
+                at[n] = a * bins + b if seen > least else -1
+            for n in range(width):
+                if at[n] >= 0:
+                    value = image[y, stride // 2 + n * stride]
+                    sums[at[n], 0] += np.float32(1)
+                    sums[at[n], 1] += value
+                    sums[at[n], 2] += value * value
     return parts

@@ -125,7 +125,8 @@ def _odds(heights: tuple[float, float], expected_ratio: ExpectedRatio) -> tuple[
     expected = np.log(np.atleast_1d(expected_ratio))
     # Gaussian errors of the logarithm.
     chalcogen, metal = (
-        float(logsumexp(-((seen - expected) ** 2) / (2 * RATIO_SPREAD**2))) for seen in (separation, -separation)
+        float(logsumexp(-((seen - expected) ** 2) / (2 * RATIO_SPREAD**2)))
+        for seen in (separation, -separation)
     )
     odds = chalcogen - metal
     shown = float(np.exp(-separation if odds < 0 else separation))

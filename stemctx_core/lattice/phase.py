@@ -7,7 +7,7 @@ Hÿtch, Snoeck and Kilaas, Ultramicroscopy 74, 131 (1998).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Final
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.restoration import unwrap_phase
 
+from stemctx_core.kernels.robust import medians
 from stemctx_core.lattice import kernels
 
 Real = NDArray[np.float32]
@@ -31,6 +32,8 @@ TRACKING_WINDOW_ANGSTROM: Final = 9.0
 FORGOTTEN_ANGSTROM: Final = 5.0
 #: Refining once leaves the least noise, twice follows more of a change; the third Bragg peak chooses here too.
 _REFINEMENTS: Final = 2
+#: A refinement that moves the phases by less than this everywhere (radians; 0.05 Å) leaves nothing for the next.
+_SETTLED: Final = 0.1
 _BLOCKS_PER_PLANE: Final = 2.5
 #: Steps of the fixed point that finds a site in a warped frame.
 _ROUNDS: Final = 8
@@ -93,6 +96,10 @@ class PhaseField:
 
     def mean_basis(self) -> NDArray[np.float64]:
         """Direct lattice vectors, rows a1, a2 as y, x in pixels: mean over the frame, by coherence."""
+        return self._mean_basis
+
+    @cached_property
+    def _mean_basis(self) -> NDArray[np.float64]:
         rows, columns = self.coherence.shape
         y, x = ((np.arange(n) - (n - 1) / 2) * self.block for n in (rows, columns))
         weight = np.clip(self.coherence, 0, 1).astype(np.float64)
@@ -169,12 +176,15 @@ def refit_phase(image: Real, before: PhaseField, pixel_size_angstrom: float) -> 
     best, best_sum = None, -1.0
     phase = start
     for _ in range(_REFINEMENTS):
+        before_it = phase
         phase, coherence = _follow(fitted, [window], phase)
         flat = third * _turned(-phase.sum(axis=0))
         coherent_sum = float(np.abs(flat.sum()))
         if coherent_sum > best_sum:
             best_sum = coherent_sum
             best = PhaseField(before.vectors, phase, block, coherence, _agreement(flat, window))
+        if float(np.abs(phase - before_it).max()) < _SETTLED:
+            break
     return best
 
 
@@ -201,16 +211,17 @@ def _demodulated(
     # What varies slowly goes first: cut off by the frame's edge, it would leak into the phases there.
     means = kernels.block_means(image, block)
     sigma = _BACKGROUND_ANGSTROM / (pixel_size_angstrom * block)
-    level = ndimage.gaussian_filter(means, sigma, mode="nearest", truncate=3.0)
+    down, across = (_gaussian(n, sigma, "nearest") for n in means.shape)
+    level = down @ means @ across.T
     three = np.concatenate([vectors, vectors.sum(axis=0)[None]])
     comb_y, comb_x = (
         np.exp(-2j * np.pi * three[:, axis, None] * np.arange(n * block)).astype(np.complex64)
         for axis, n in enumerate(means.shape)
     )
     columns = means.shape[1]
-    across = np.clip((np.arange(columns * block) + 0.5) / block - 0.5, 0, columns - 1)
-    left = np.minimum(across.astype(np.uint32), columns - 2)
-    part = (across - left).astype(np.float32)
+    at = np.clip((np.arange(columns * block) + 0.5) / block - 0.5, 0, columns - 1)
+    left = np.minimum(at.astype(np.uint32), columns - 2)
+    part = (at - left).astype(np.float32)
     blocks: Complex = kernels.demodulate(image, level, block, comb_y, comb_x, left, part)
     return blocks[:2], blocks[2]
 
@@ -230,10 +241,21 @@ def _agreement(flat: Complex, window: float) -> float:
     return min(1.0, float(np.abs(flat.sum())) / size) if size > 0 else 0.0
 
 
+def _gaussian(count: int, sigma: float, beyond: str = "constant") -> Real:
+    """(count, count) matrix that averages along an axis with a Gaussian cut at three widths.
+
+    Parameters
+    ----------
+    beyond
+        The edge: "constant" is zero there, "nearest" as on the edge.
+    """
+    # Pixel sizes of frames of one field differ in the fourth digit.
+    return _weights(count, round(sigma, 2), beyond)
+
+
 @lru_cache(maxsize=32)
-def _gaussian(count: int, sigma: float) -> Real:
-    """(count, count) matrix that averages along an axis with a Gaussian cut at three widths, zero beyond the edge."""
-    weights = ndimage.gaussian_filter1d(np.eye(count), sigma, axis=0, mode="constant", truncate=3.0)
+def _weights(count: int, sigma: float, beyond: str) -> Real:
+    weights = ndimage.gaussian_filter1d(np.eye(count), sigma, axis=0, mode=beyond, truncate=3.0)
     return np.ascontiguousarray(weights, np.float32)
 
 
@@ -256,7 +278,8 @@ def _follow(
         seen = _smooth(blocks * _turned(-phase), window)
         inside = [_gaussian(n, window).sum(axis=1) for n in blocks.shape[1:]]
         amplitude = np.abs(seen) / np.outer(*inside)
-        coherence = (amplitude / np.median(amplitude, axis=(1, 2), keepdims=True)).min(axis=0)
+        usual = medians(amplitude.reshape(len(seen), -1)).astype(np.float32)
+        coherence = (amplitude / usual[:, None, None]).min(axis=0)
         weight = np.clip((coherence - 0.15) / 0.25, 0, 1)
         phase = phase + np.stack([_bridge(_unwrapped(np.angle(z)), weight, window) for z in seen])
     return phase, np.clip(coherence, 0, 1).astype(np.float32)

@@ -15,6 +15,8 @@ Real = NDArray[np.float32]
 #: A frame of fewer lattice rows cannot be judged.
 FEWEST_ROWS: Final = 4.5
 _FEWEST_PIXELS: Final = 16
+#: Share of the pixels at each end that say nothing of where the others end.
+_OUTLIERS: Final = 0.005
 
 
 def prepared(image: NDArray[Any], expected_ratio: ExpectedRatio, pixel_size_angstrom: float | None) -> Real:
@@ -45,7 +47,9 @@ def prepared(image: NDArray[Any], expected_ratio: ExpectedRatio, pixel_size_angs
             "no_lattice", "All pixels have the same value.", "Check that the detector is in and on."
         )
     some = array[::4, ::4].astype(np.float64)
-    dark, bright = np.percentile(some, (0.5, 99.5))
+    ends = round(_OUTLIERS * some.size)
+    parted = np.partition(some, (ends, some.size - 1 - ends), axis=None)
+    dark, bright = float(parted[ends]), float(parted[-1 - ends])
     if bright > dark:
         low, high = dark - (bright - dark), bright + (bright - dark)
     np.clip(some, low, high, out=some)
@@ -53,7 +57,11 @@ def prepared(image: NDArray[Any], expected_ratio: ExpectedRatio, pixel_size_angs
     spread = float(some.std()) or high - low
     # Single precision holds what counts once the middle is off; of wide types it must go before.
     wide = array.dtype.itemsize > 4 or (array.dtype.kind in "iu" and array.dtype.itemsize == 4)
-    frame: Real = (array - middle).astype(np.float32) if wide else array.astype(np.float32) - np.float32(middle)
+    frame: Real = (
+        (array - middle).astype(np.float32)
+        if wide
+        else np.subtract(array, np.float32(middle), dtype=np.float32)
+    )
     np.clip(frame, low - middle, high - middle, out=frame)
     frame *= np.float32(1 / spread)
     return frame

@@ -167,7 +167,7 @@ class _Spectrum:
             here = values[bounds[k] : bounds[k + 1]]
             if len(here):
                 # 30th percentile of six averaged exponential values is 0.76 of their mean.
-                level[k] = np.percentile(here, 30) / 0.76
+                level[k] = _quantile(here, 0.3) / 0.76
         centres = (np.arange(rings) + 0.5) * top / rings
         good = np.isfinite(level) & (level > 0)
         return centres[good], np.log(level[good])
@@ -201,21 +201,23 @@ class _Spectrum:
         where = np.argwhere(maxima)
         strength = self.over_noise[maxima]
         strongest = np.argsort(-strength)[: 2 * _MOST_PEAKS]
-        placed = [self._sub_bin(i, j) for i, j in where[strongest]]
-        return np.array(placed).reshape(-1, 2), strength[strongest].astype(np.float64)
+        return self._sub_bin(where[strongest]), strength[strongest].astype(np.float64)
 
-    def _sub_bin(self, i: int, j: int) -> NDArray[np.float64]:
-        """Summit of a parabola through the logarithm of the power, in cycles per pixel."""
-        offsets = []
-        for line, k in ((self.power[:, j], i), (self.power[i, :], j)):
-            offset = 0.0
-            if 0 < k < len(line) - 1:
-                low, mid, high = np.log(np.maximum(line[k - 1 : k + 2].astype(np.float64), 1e-30))
-                curvature = low + high - 2 * mid
-                offset = float(np.clip((low - high) / (2 * curvature), -0.5, 0.5)) if curvature < 0 else 0.0
-            offsets.append(offset)
-        place: NDArray[np.float64] = (np.array([i, j]) + offsets - self.reach) / self.padded
-        return place
+    def _sub_bin(self, bins: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Summits of parabolas through the logarithm of the power at (n, 2) bins: (n, 2) cycles per pixel."""
+        last = np.array(self.power.shape) - 1
+        place = bins.astype(np.float64)
+        for axis, step in enumerate(np.eye(2, dtype=np.intp)):
+            # In the first and the last bin there is nothing on one side.
+            middle = np.clip(bins, step, last - step)
+            three = np.stack([self.power[tuple((middle + k * step).T)] for k in (-1, 0, 1)])
+            low, mid, high = np.log(np.maximum(three.astype(np.float64), 1e-30))
+            curvature = low + high - 2 * mid
+            summit = (middle == bins).all(axis=1) & (curvature < 0)
+            offset = (low - high) / np.where(summit, 2 * curvature, np.inf)
+            place[:, axis] += np.clip(offset, -0.5, 0.5)
+        summits: NDArray[np.float64] = (place - self.reach) / self.padded
+        return summits
 
     def _around(self, vector: NDArray[np.floating[Any]]) -> tuple[slice, slice]:
         """Bins within 4 % of a vector's length, or 1.5 grains, of its end."""
@@ -240,7 +242,17 @@ class _Spectrum:
         y, x = self._around(vector)
         part = self.power[y, x]
         i, j = np.unravel_index(int(np.argmax(part)), part.shape)
-        return self._sub_bin(int(i) + y.start, int(j) + x.start)
+        place: NDArray[np.float64] = self._sub_bin(np.array([[int(i) + y.start, int(j) + x.start]]))[0]
+        return place
+
+
+def _quantile(values: Real, share: float) -> float:
+    """Quantile of a few values, between two of them where it falls there."""
+    place = share * (len(values) - 1)
+    low = int(place)
+    high = min(low + 1, len(values) - 1)
+    parted = np.partition(values, (low, high))
+    return float(parted[low] + (place - low) * (parted[high] - parted[low]))
 
 
 def _noise_at(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from stemctx_core.chemistry.materials import Host
 from stemctx_core.errors import LatticeError
-from stemctx_core.lattice.cell import MeanCell, fold
+from stemctx_core.lattice.cell import MOST_PIXELS, MeanCell, fold
 from stemctx_core.lattice.finding import LEAST_AGREEMENT, check_contrast
 from stemctx_core.lattice.grid import SiteGrid, lay_out
 from stemctx_core.lattice.naming import ExpectedRatio, Naming, by_ratio
@@ -20,11 +20,16 @@ from stemctx_core.lattice.prepared import FEWEST_ROWS, prepared
 _LOST_AGREEMENT: Final = 0.1
 #: Turn (radians) and stretch of the mean lattice up to which it is still the one before.
 _SAME_LATTICE: Final = 0.02
+#: So many pixels place the mean cell to a hundredth of a pixel and show that its columns are as they were; where they
+#: do not, all are folded.
+_FEW_PIXELS: Final = MOST_PIXELS // 4
 #: Standard errors by which the two sublattices must differ in brightness for their names to be kept.
 _SURE: Final = 6.0
 
 
-def track_sites(image: NDArray[Any], previous: SiteGrid, host: Host, expected_ratio: ExpectedRatio) -> SiteGrid | None:
+def track_sites(
+    image: NDArray[Any], previous: SiteGrid, host: Host, expected_ratio: ExpectedRatio
+) -> SiteGrid | None:
     """Follow the lattice of the frame before.
 
     The phases are refined from where they were, the mean cell is measured anew, and the names of the sublattices are
@@ -63,12 +68,15 @@ def track_sites(image: NDArray[Any], previous: SiteGrid, host: Host, expected_ra
     change = np.linalg.solve(previous.basis_px, field.mean_basis()) - np.eye(2)
     if np.abs(np.linalg.eigvals(change)).max() > _SAME_LATTICE:
         return None
-    cell = fold(frame, field)
+    cell = fold(frame, field, _FEW_PIXELS)
+    naming = _kept(cell, previous, expected_ratio)
+    if naming is None or naming.metal_is_brighter != previous.metal_is_brighter:
+        cell = fold(frame, field)
+        naming = _kept(cell, previous, expected_ratio)
     try:
         check_contrast(cell)
     except LatticeError:
         return None
-    naming = _kept(cell, previous, expected_ratio)
     if naming is None:
         return None
     return lay_out((frame.shape[0], frame.shape[1]), host.a_angstrom, field, cell, naming)

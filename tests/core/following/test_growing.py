@@ -28,9 +28,9 @@ def analyzer() -> FrameAnalyzer:
     made = CountingAnalyzer.shipped()
     told = made.classifier.log_likelihood_of_features
 
-    def counted(patches, *scene):  # type: ignore[no-untyped-def]
+    def counted(patches, *scene, **how):  # type: ignore[no-untyped-def]
         made.judged += len(patches)
-        return told(patches, *scene)
+        return told(patches, *scene, **how)
 
     made.classifier.log_likelihood_of_features = counted  # type: ignore[method-assign]
     return made
