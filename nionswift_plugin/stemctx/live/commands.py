@@ -190,7 +190,7 @@ def _say_summary(console: Console, report: LiveReport, output: Path) -> None:
 def _context_lines(context: dict[str, Any]) -> list[str]:
     lines = []
     for name, quantity in context.items():
-        if isinstance(quantity, dict):
+        if isinstance(quantity, dict) and "type" in quantity:
             said = (
                 f"{quantity['value']:.6g} ({quantity['source']}: {quantity['detail']})"
                 if "value" in quantity

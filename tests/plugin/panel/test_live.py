@@ -98,6 +98,8 @@ def test_fault_45_a_channel_is_followed_by_its_name(live: tuple[Swift, Any]) -> 
     plug_in.model.controls["inner"].value = "HAADF_InnerAngle"
     s.pump(lambda: "instrument control" in plug_in.model.quantity["inner_mrad"].value)
     assert not plug_in.model.can_enter["inner_mrad"].value
+    plug_in.model.controls["outer"].value = "HAADF_OuterAngle"
+    s.pump(lambda: plug_in.model.state.value == LiveState.LIVE.value)
     s.scan.set_channel_enabled(1, False)
     s.pump(lambda: plug_in.model.channels.value == ["MAADF", "Annular (off)"])
     s.pump(lambda: plug_in.model.state.value == LiveState.STALE.value)

@@ -224,9 +224,10 @@ def test_totals_add_up_and_misses_stay_misses() -> None:
 
 
 def test_the_benchmark_prints_json(monkeypatch: pytest.MonkeyPatch) -> None:
-    from nionswift_plugin.stemctx.survey import benchmark as survey_benchmark
+    from nionswift_plugin.stemctx.survey import benchmark, scores
 
-    monkeypatch.setattr(survey_benchmark, "POLICIES", ("confirm", "exhaustive"))
+    for module in (benchmark, scores):
+        monkeypatch.setattr(module, "POLICIES", ("confirm", "exhaustive"))
     code, output, error = _run("benchmark", "--json", "--seeds", "1", "--area-nm", "8")
     assert code == 0, (output, error)
     summary = json.loads(output)

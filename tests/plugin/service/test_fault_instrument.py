@@ -169,16 +169,31 @@ class SilentColumn:
         raise RuntimeError("no answer from the column")
 
 
-def test_fault_49_a_control_that_cannot_be_read_is_averaged_over_and_said(
-    microscope: HeadlessMicroscope, server_address: str
-) -> None:
-    with Judged(microscope, server_address, SilentColumn()) as judged:
+def test_fault_49_a_control_that_cannot_be_read_is_averaged_over_and_said(server_address: str) -> None:
+    column = MicroscopeSettings(size=(256, 256), fov_nm=5.0, host="MoS2", dopant="W")
+    with (
+        HeadlessMicroscope(column) as microscope,
+        Judged(microscope, server_address, SilentColumn(), host="MoS2", dopants=("W",)) as judged,
+    ):
         judged.play(pixel_time_us=12.0)
         wait(lambda: judged.results)
         result = judged.results[-1]
         assert result.refusal is None, result.refusal
         assert "no answer from the column" in result.context.missing()["inner_mrad"]
         assert any(w.startswith("Not known") for w in result.warnings)
+        assert judged.scan.is_playing
+
+
+def test_fault_49_without_angles_nothing_is_flagged_where_they_are_needed_to_know_the_metal(
+    microscope: HeadlessMicroscope, server_address: str
+) -> None:
+    with Judged(microscope, server_address, SilentColumn()) as judged:
+        judged.play(pixel_time_us=12.0)
+        wait(lambda: judged.results)
+        refusal = judged.results[-1].refusal
+        assert refusal is not None
+        assert refusal.code == "sublattices"
+        assert "angles" in refusal.fix
         assert judged.scan.is_playing
 
 
