@@ -313,7 +313,9 @@ def test_what_cannot_be_judged_is_left_out_and_told(tmp_path: Path) -> None:
     images.mkdir()
     np.save(images / "noise.npy", np.random.default_rng(0).normal(100, 10, (256, 256)))
     (images / "cut.npy").write_bytes(b"\x93NUMPY")
-    (images / "stemctx.toml").write_text('host = "WSe2"\ncandidates = ["V"]\nhigh_tension_kv = 80.0\n')
+    (images / "stemctx.toml").write_text(
+        'host = "WSe2"\ncandidates = ["V"]\nhigh_tension_kv = 80.0\ninner_mrad = 70\nouter_mrad = 200\n'
+    )
     command = ["label", "make", str(images), "--output", str(tmp_path / "book.sqlite")]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 2
