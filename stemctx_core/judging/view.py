@@ -20,6 +20,8 @@ from stemctx_core.results import EDGE
 
 #: Below this part of the frame's typical lattice contrast there is no crystal to judge.
 LEAST_COHERENCE: Final = 0.35
+#: Below this probability that the sublattices have their right names nothing is judged, unless all optics are known.
+LEAST_CERTAINTY: Final = 0.85
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def lattice(
     grid = track_sites(image, previous, host, known.expected_ratio) if previous is not None else None
     if grid is None:
         grid = find_sites(image, host, known.expected_ratio, _hint(context))
-    if grid.is_ambiguous and known.missing:
+    if known.missing and grid.naming_certainty < LEAST_CERTAINTY:
         raise FrameError(
             "sublattices",
             f"Which sublattice is the metal cannot be told without what is missing: {grid.naming}.",

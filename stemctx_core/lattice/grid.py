@@ -40,6 +40,8 @@ class SiteGrid:
         From the lattice constant of the host.
     naming
         How the sublattices were told apart; starts with ``ratio``, ``columns`` or ``ambiguous``.
+    naming_certainty
+        Probability that an ambiguous naming is right; 1 for the others.
     coherence
         (n,) float32 how well the lattice is seen around the site: 1 typical of the frame, 0 none (a hole,
         another grain).
@@ -60,6 +62,7 @@ class SiteGrid:
     coherence: Real
     metal_is_brighter: bool = True
     field: PhaseField | None = None
+    naming_certainty: float = 1.0
 
     def __len__(self) -> int:
         return len(self.positions_px)
@@ -118,6 +121,7 @@ def lay_out(
         coherence=field.coherence_at(positions),
         metal_is_brighter=naming.metal_is_brighter,
         field=field,
+        naming_certainty=naming.certainty,
     )
 
 

@@ -68,10 +68,13 @@ class Naming:
         Whether the metal is the brighter sublattice.
     how
         In words, with the figures.
+    certainty
+        Probability that it is right, where the ratio had to name them although it cannot decide; else 1.
     """
 
     metal_is_brighter: bool
     how: str
+    certainty: float = 1.0
 
 
 def name_sublattices(
@@ -101,7 +104,8 @@ def name_sublattices(
             f"columns: {chalcogen:.1%} half-bright columns on X against {metal:.1%} on M; the ratio cannot tell "
             f"({figures})",
         )
-    return Naming(odds < 0, f"{AMBIGUOUS}: taken by the ratio, which cannot tell ({figures})")
+    certainty = float(1 / (1 + np.exp(-abs(odds))))
+    return Naming(odds < 0, f"{AMBIGUOUS}: taken by the ratio, which cannot tell ({figures})", certainty)
 
 
 def by_ratio(heights: tuple[float, float], expected_ratio: ExpectedRatio) -> Naming | None:

@@ -89,4 +89,4 @@ def _kept(cell: MeanCell, previous: SiteGrid, expected_ratio: ExpectedRatio) -> 
         return decided
     if cell.heights[0] - cell.heights[1] < _SURE * cell.height_error:
         return None
-    return Naming(previous.metal_is_brighter, previous.naming)
+    return Naming(previous.metal_is_brighter, previous.naming, previous.naming_certainty)

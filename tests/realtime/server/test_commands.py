@@ -102,12 +102,21 @@ def test_the_pixel_size_of_the_file_is_used_and_one_that_is_off_is_told(tmp_path
         assert ("came from the file" in ran.stdout) is told
 
 
-@pytest.mark.parametrize("option", GEOMETRY)
-def test_without_energy_or_an_angle_the_frame_is_judged_and_that_is_told(frame: Path, option: str) -> None:
+@pytest.mark.parametrize("option", ["--high-tension-kv", "--convergence-mrad"])
+def test_without_energy_or_convergence_the_frame_is_judged_and_that_is_told(frame: Path, option: str) -> None:
     ran = stemctx(frame.parent, "analyze", frame.name, *MATERIAL, *geometry(**{option: ""}))
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert f"{option} was not given): averaged over what is plausible" in ran.stdout
     assert left(frame.parent) == {"frame.npy", "results.csv"}
+
+
+@pytest.mark.parametrize("option", ["--inner-mrad", "--outer-mrad"])
+def test_without_the_detector_it_is_not_known_which_sublattice_is_the_metal(frame: Path, option: str) -> None:
+    """Of WSe2 whose defects are too few to tell."""
+    ran = stemctx(frame.parent, "analyze", frame.name, *MATERIAL, *geometry(**{option: ""}))
+    assert ran.returncode == 2, ran.stdout + ran.stderr
+    assert "Which sublattice is the metal cannot be told" in ran.stdout
+    assert left(frame.parent) == {"frame.npy"}
 
 
 def test_a_frame_of_another_host_is_refused_with_the_one_that_fits(frame: Path) -> None:
