@@ -14,7 +14,7 @@ from stemctx_core.encoding.knowledge import Knowledge, knowledge
 from stemctx_core.judging.evidence import EvidenceMaker, SiteEvidence, timed
 from stemctx_core.judging.observation import FrameScale, Observation
 from stemctx_core.judging.trained import TrainedRanges
-from stemctx_core.judging.view import lattice, view
+from stemctx_core.judging.view import check_naming, lattice, view
 from stemctx_core.lattice import SiteGrid
 from stemctx_core.simulation.library import ResponseLibrary
 
@@ -95,7 +95,9 @@ class FrameEvidence:
         known = self._known(context)
         check_image(image)
         with timed(timing, "sites"):
-            return lattice(image, context, known, previous)
+            grid = lattice(image, context, known, previous)
+        check_naming(grid, known)
+        return grid
 
     def evidence_by(
         self,
@@ -122,8 +124,7 @@ class FrameEvidence:
     ) -> list[SiteEvidence]:
         """Evidence of each detector of one scan, at the sites that the first one shows."""
         image, context = ordered[0]
-        with timed(timing, "sites"):
-            grid = lattice(image, context, self._known(context))
+        grid = self.sites(image, context, timing)
         each = []
         for seen_image, seen_context in ordered:
             with timed(timing, "patches"):

@@ -82,20 +82,20 @@ def lattice(
     ------
     LatticeError
         Where there is none.
-    FrameError
-        Where neither what is known of the optics nor the columns tell which sublattice is the metal.
     """
     host = materials.host(context.host)
     grid = track_sites(image, previous, host, known.expected_ratio) if previous is not None else None
-    if grid is None:
-        grid = find_sites(image, host, known.expected_ratio, _hint(context))
+    return find_sites(image, host, known.expected_ratio, _hint(context)) if grid is None else grid
+
+
+def check_naming(grid: SiteGrid, known: Knowledge) -> None:
+    """Raise `FrameError` where neither what is known of the optics nor the columns tell which sublattice is the metal."""
     if known.missing and grid.naming_certainty < LEAST_CERTAINTY:
         raise FrameError(
             "sublattices",
             f"Which sublattice is the metal cannot be told without what is missing: {grid.naming}.",
             "Give the detector's inner and outer angles, the high tension and the convergence angle.",
         )
-    return grid
 
 
 def view(
