@@ -11,7 +11,7 @@ from stemctx_core.chemistry.materials import Host
 from stemctx_core.errors import LatticeError
 from stemctx_core.lattice.cell import MeanCell, fold
 from stemctx_core.lattice.grid import SiteGrid, cells_near, lattice_constant, lay_out
-from stemctx_core.lattice.naming import ExpectedRatio, Naming, VisibleSites, by_ratio, name_sublattices
+from stemctx_core.lattice.naming import ExpectedRatio, Naming, VisibleSites, by_columns, by_ratio
 from stemctx_core.lattice.phase import PhaseField, fit_phase
 from stemctx_core.lattice.prepared import FEWEST_ROWS, prepared, too_small
 from stemctx_core.lattice.reciprocal import Hexagon, find_hexagon
@@ -79,7 +79,7 @@ def _naming(
     brighter, dimmer, hollow = (field.points(cells + point, shape) for point in cell.points)
     pixel_size = host.a_angstrom / lattice_constant(field.mean_basis())
     visible = VisibleSites(brighter, dimmer, hollow, cell.column_heights)
-    return name_sublattices(frame, visible, host, expected_ratio, pixel_size)
+    return by_columns(frame, visible, host, expected_ratio, pixel_size)
 
 
 def _shape(frame: Real) -> tuple[int, int]:

@@ -77,10 +77,10 @@ class Naming:
     certainty: float = 1.0
 
 
-def name_sublattices(
+def by_columns(
     image: Real, sites: VisibleSites, host: Host, expected_ratio: ExpectedRatio, pixel_size_angstrom: float
 ) -> Naming:
-    """Name the sublattices by their ratio, or where it cannot decide by their half-bright columns.
+    """Name the sublattices by their half-bright columns, where `by_ratio` cannot decide.
 
     Parameters
     ----------
@@ -90,8 +90,6 @@ def name_sublattices(
         X2/M of the context.
     """
     separation, odds, figures = _odds(sites.heights, expected_ratio)
-    if abs(odds) >= RATIO_DECIDES:
-        return Naming(odds < 0, f"ratio: {figures}")
     smooth = ndimage.gaussian_filter(image, _PROBE_ANGSTROM / pixel_size_angstrom, mode="nearest", truncate=3.0)
     in_bright, error_bright = _one_of_two(smooth, sites.brighter, sites.hollow, _share_of_one(host, separation))
     in_dim, error_dim = _one_of_two(smooth, sites.dimmer, sites.hollow, _share_of_one(host, -separation))
