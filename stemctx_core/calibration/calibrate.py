@@ -19,7 +19,7 @@ from stemctx_core.chemistry.materials import Host
 from stemctx_core.contrast.features import projection
 from stemctx_core.contrast.mean_patches import FIT_RADIUS, OWN_COLUMN, HostMeans
 from stemctx_core.contrast.neighbourhood import column_geometry, neighbourhood
-from stemctx_core.contrast.patches import sample_offsets
+from stemctx_core.contrast.patches import inside_disc, sample_offsets
 from stemctx_core.errors import CalibrationError
 from stemctx_core.scene import host_columns
 from stemctx_core.simulation.library import ResponseLibrary
@@ -96,7 +96,7 @@ def calibrate(library: ResponseLibrary, host: Host, optics: Optics, means: HostM
     CalibrationError
         Columns that are not those of the declared host and context.
     """
-    target = means.patches[:, _fitted()].ravel()
+    target = means.discs[:, _fitted()[inside_disc()]].ravel()
     shapes, products, signal = _templates(library, host, optics)
     level = float(target.mean())  # off first, so that no digits are lost where the detector has a large offset
     seen = shapes @ (target - level)

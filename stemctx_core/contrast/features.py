@@ -12,12 +12,16 @@ from functools import lru_cache
 from typing import Final
 
 import numpy as np
+from numba import prange
 from numpy.typing import NDArray
 
 from stemctx_core.contrast.patches import inside_disc, sample_offsets
+from stemctx_core.kernels.compiled import compiled
 
 #: Widths are given in Å for a lattice constant of 3.3 Å and scale with it.
 _NOMINAL_A_ANGSTROM: Final = 3.3
+#: Parts that many discs are projected in, so that cores share them.
+_PARTS: Final = 16
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,19 @@ def projection() -> NDArray[np.float64]:
     return np.stack(rows)
 
 
+def features_of(discs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(n, FEATURES) of (n, DISC) discs, as `stemctx_core.contrast.cutting.cut_discs` gives them."""
+    features = np.empty((len(discs), FEATURES), np.float32)
+    _project(discs, _of_discs(), features)
+    return features
+
+
+@lru_cache(maxsize=1)
+def _of_discs() -> NDArray[np.float32]:
+    """(DISC, FEATURES) matrix from a disc to its features."""
+    return np.ascontiguousarray(projection()[:, inside_disc()].T, np.float32)
+
+
 @lru_cache(maxsize=1)
 def lifting() -> NDArray[np.float32]:
     """(FEATURES, SAMPLES) matrix from features to the smallest patch that has them, for a graph that takes patches."""
@@ -83,3 +100,13 @@ def level() -> NDArray[np.float64]:
 FEATURES: Final = len(_weights())
 #: Features at the six neighbours of the site's own sublattice, levels all.
 OWN_NEIGHBOURS: Final = slice(FEATURES - 12, FEATURES)
+
+
+@compiled(parallel=True)
+def _project(discs, projection, out):  # type: ignore[no-untyped-def]  # numba infers types
+    """Put the product of (n, samples) discs and a (samples, K) projection, float32 both, into `out`, (n, K)."""
+    count = len(discs)
+    for part in prange(_PARTS):
+        rows = slice(part * count // _PARTS, (part + 1) * count // _PARTS)
+        if rows.stop > rows.start:
+            np.dot(discs[rows], projection, out[rows])

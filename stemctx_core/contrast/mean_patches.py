@@ -11,10 +11,12 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from numba import prange
 from scipy.spatial import cKDTree
 
-from stemctx_core.contrast.patches import inside_disc, sample_offsets, weighted_sums
+from stemctx_core.contrast.patches import disc_offsets
 from stemctx_core.errors import CalibrationError
+from stemctx_core.kernels.compiled import compiled
 from stemctx_core.kernels.robust import medians, robust_sds
 
 FEWEST_SITES: Final = 12
@@ -34,6 +36,8 @@ _FIRST_ANCHORS = 40
 #: So many sites share the columns of a patch; where there are more than the second number, some are passed over.
 _OVERLAP = 12
 _FITTED_SITES = 512
+#: Parts that many discs are added up in.
+_PARTS = 16
 
 
 @dataclass(frozen=True)
@@ -43,24 +47,24 @@ class HostMeans:
     Attributes
     ----------
     patches
-        (2, SAMPLES) in intensity units.
+        (2, DISC) in intensity units.
     shortfall
         (2,) mean level of all columns of a sublattice over that of those.
     """
 
-    patches: NDArray[np.float64]
+    discs: NDArray[np.float64]
     shortfall: NDArray[np.float64]
 
 
 def host_means(
-    patches: NDArray[np.float32], own_level: NDArray[np.float32], sublattice: NDArray[np.int8]
+    discs: NDArray[np.float32], own_level: NDArray[np.float32], sublattice: NDArray[np.int8]
 ) -> HostMeans:
     """Mean patches of the host's columns, without copying any.
 
     Parameters
     ----------
-    patches
-        (n, SAMPLES) whole patches.
+    discs
+        (n, DISC) whole ones, as of `stemctx_core.contrast.cutting.cut_discs`.
     own_level
         (n,) feature `OWN_COLUMN` of each.
     sublattice
@@ -71,7 +75,7 @@ def host_means(
     CalibrationError
         Too few sites.
     """
-    weights = np.zeros(len(patches), np.float32)
+    weights = np.zeros(len(discs), np.float32)
     shortfall = np.zeros(2)
     for code in (0, 1):
         mine = sublattice == code
@@ -84,12 +88,12 @@ def host_means(
         kept = _host_like(own_level, mine)
         weights[kept] = 1 / np.count_nonzero(kept)
         shortfall[code] = float(own_level[mine].mean() - own_level[kept].mean())
-    sums = weighted_sums(patches, weights, sublattice)
+    sums = _weighted_sums(discs, weights, sublattice)
     return HostMeans(sums.sum(axis=0, dtype=np.float64), shortfall)
 
 
 def flatten(
-    patches: NDArray[np.float32],
+    discs: NDArray[np.float32],
     means: HostMeans,
     sublattice: NDArray[np.int8],
     positions_px: NDArray[np.float64],
@@ -97,33 +101,33 @@ def flatten(
 ) -> NDArray[np.float32]:
     """Remove slow variation of gain and background, where there is more of it than noise explains.
 
-    Each patch without its own column is fitted with the mean patch of its sublattice and a constant; the medians of
+    Each disc without its own column is fitted with the mean patch of its sublattice and a constant; the medians of
     both over the nearest sites are the local gain and background. A uniform frame is returned as it is.
 
     Parameters
     ----------
-    patches
-        (n, SAMPLES) whole patches.
+    discs
+        (n, DISC) whole ones.
     means
         Of them.
     positions_px
         (n, 2) their sites.
     """
     use = _around_column()
-    seen = means.patches[:, use]
+    seen = means.discs[:, use]
     levels = seen.mean(axis=1)
     # Shapes without their level are orthogonal to a constant.
     shapes = seen - levels[:, None]
-    solve = np.zeros((patches.shape[1], 4), np.float32)
+    solve = np.zeros((discs.shape[1], 4), np.float32)
     solve[use, 0::2] = (shapes / np.maximum(np.sum(shapes**2, axis=1, keepdims=True), 1e-300)).T
     solve[use, 1::2] = 1 / seen.shape[1]
-    # Patches overlap: about a dozen sites share their columns, so `count` of them are count / 12 independent values,
+    # Discs overlap: about a dozen sites share their columns, so `count` of them are count / 12 independent values,
     # and so are those that are left when some are passed over.
-    count = min(neighbours, len(patches))
+    count = min(neighbours, len(discs))
     expected = 1.57 * _OVERLAP / count
-    every = int(np.clip(len(patches) // _FITTED_SITES, 1, _OVERLAP // 2))
+    every = int(np.clip(len(discs) // _FITTED_SITES, 1, _OVERLAP // 2))
     fewer = slice(None, None, every)
-    fitted = (patches[fewer] @ solve).reshape(-1, 2, 2)
+    fitted = (discs[fewer] @ solve).reshape(-1, 2, 2)
     local = fitted[np.arange(len(fitted)), sublattice[fewer]].astype(np.float64)
     local[:, 1] -= levels[sublattice[fewer]]
     tree = cKDTree(positions_px[fewer], balanced_tree=False, compact_nodes=False)  # for few questions
@@ -133,31 +137,31 @@ def flatten(
         _, nearest = tree.query(positions_px[places], k=max(1, count // every))
         return medians(local.T[:, nearest.reshape(len(places), -1)].reshape(2 * len(places), -1)).reshape(2, -1)
 
-    anchors = np.arange(0, len(patches), max(_SITES_AN_ANCHOR, len(patches) // _ANCHORS))
+    anchors = np.arange(0, len(discs), max(_SITES_AN_ANCHOR, len(discs) // _ANCHORS))
     varied = (
         robust_sds(smoothed(anchors[:: max(1, len(anchors) // _FIRST_ANCHORS)])) ** 2
         > 4 * expected * robust_sds(local.T) ** 2
     )
     if not varied.any():
-        return patches
+        return discs
     smooth = smoothed(anchors).T
     distance, near = cKDTree(positions_px[anchors]).query(positions_px, k=min(4, len(anchors)))
-    weight = 1 / (distance.reshape(len(patches), -1) + 1.0)
+    weight = 1 / (distance.reshape(len(discs), -1) + 1.0)
     weight /= weight.sum(axis=1, keepdims=True)
-    field = np.einsum("na,nak->nk", weight, smooth[near.reshape(len(patches), -1)])
+    field = np.einsum("na,nak->nk", weight, smooth[near.reshape(len(discs), -1)])
     gain, shift = np.clip(field[:, 0], 0.2, 5.0), field[:, 1]
-    some = patches[:: max(1, len(patches) // _ANCHORS)]
-    overall = float(np.median(some[:, inside_disc()]))
-    flat = np.empty_like(patches)
-    for part in (slice(i, i + _CHUNK) for i in range(0, len(patches), _CHUNK)):
-        flat[part] = (patches[part] - overall - shift[part, None]) / gain[part, None] + overall
+    some = discs[:: max(1, len(discs) // _ANCHORS)]
+    overall = float(np.median(some))
+    flat = np.empty_like(discs)
+    for part in (slice(i, i + _CHUNK) for i in range(0, len(discs), _CHUNK)):
+        flat[part] = (discs[part] - overall - shift[part, None]) / gain[part, None] + overall
     return flat
 
 
 @lru_cache(maxsize=1)
 def _around_column() -> NDArray[np.intp]:
     """Samples of a patch that slow fields are measured by."""
-    ring = np.linalg.norm(sample_offsets(), axis=1)
+    ring = np.linalg.norm(disc_offsets(), axis=1)
     return np.flatnonzero((ring > _CENTRE_RADIUS) & (ring < FIT_RADIUS))
 
 
@@ -167,3 +171,27 @@ def _host_like(own_level: NDArray[np.float32], mine: NDArray[np.bool_]) -> NDArr
     middle, spread = float(medians(levels)[0]), float(robust_sds(levels)[0])
     kept: NDArray[np.bool_] = mine & (np.abs(own_level - middle) <= 3 * max(spread, 1e-12))
     return kept
+
+
+@compiled(parallel=True, fastmath=True)
+def _weighted_sums(discs, weights, kind):  # type: ignore[no-untyped-def]  # numba infers types
+    """Sums over many discs: (_PARTS, 2, samples) float32, to be added up over the first axis without losing digits.
+
+    Parameters
+    ----------
+    discs
+        (n, samples) float32.
+    weights
+        (n,) float32 of each.
+    kind
+        (n,) int8 which of the two sums it goes to.
+    """
+    count, samples = discs.shape
+    sums = np.zeros((_PARTS, 2, samples), np.float32)
+    for part in prange(_PARTS):
+        for n in range(part * count // _PARTS, (part + 1) * count // _PARTS):
+            weight, code = weights[n], kind[n]
+            if weight:
+                for m in range(samples):
+                    sums[part, code, m] += weight * discs[n, m]
+    return sums

@@ -15,7 +15,7 @@ from stemctx_core.calibration.scatter import Scatter, measure_scatter
 from stemctx_core.chemistry import materials
 from stemctx_core.chemistry.materials import Host
 from stemctx_core.context import ImagingContext, Missing
-from stemctx_core.contrast.features import projection
+from stemctx_core.contrast.features import features_of, projection
 from stemctx_core.contrast.mean_patches import OWN_COLUMN, HostMeans, flatten, host_means
 from stemctx_core.encoding.knowledge import Knowledge, knowledge
 from stemctx_core.encoding.prediction import Predictions, predict
@@ -125,13 +125,12 @@ def host_lattice(
     viewed = view(image, grid, plain, known)
     judged = viewed.obstacle == 0
     sublattice, positions = viewed.sites.sublattice[judged], viewed.sites.positions_px[judged]
-    to_features = np.ascontiguousarray(projection().T, np.float32)
-    measured = viewed.patches @ to_features
-    means = host_means(viewed.patches, measured[:, OWN_COLUMN], sublattice)
-    patches = flatten(viewed.patches, means, sublattice, positions)
-    if patches is not viewed.patches:
-        measured = patches @ to_features
-        means = host_means(patches, measured[:, OWN_COLUMN], sublattice)
+    measured = features_of(viewed.discs)
+    means = host_means(viewed.discs, measured[:, OWN_COLUMN], sublattice)
+    discs = flatten(viewed.discs, means, sublattice, positions)
+    if discs is not viewed.discs:
+        measured = features_of(discs)
+        means = host_means(discs, measured[:, OWN_COLUMN], sublattice)
     host = materials.host(context.host)
     calibration = calibrate(library, host, known.optics, means)
     predictions = host_predictions(library, context, known, calibration)

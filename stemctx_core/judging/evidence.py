@@ -18,9 +18,8 @@ from stemctx_core.calibration.scatter import Scatter, measure_scatter
 from stemctx_core.chemistry import materials
 from stemctx_core.classifier.classifier import Classifier
 from stemctx_core.context import ImagingContext
-from stemctx_core.contrast.features import FEATURES, projection
+from stemctx_core.contrast.features import features_of, projection
 from stemctx_core.contrast.mean_patches import OWN_COLUMN, flatten, host_means
-from stemctx_core.contrast.patches import projected
 from stemctx_core.encoding.encode import assemble
 from stemctx_core.encoding.knowledge import Knowledge
 from stemctx_core.encoding.prediction import Predictions, predict
@@ -127,16 +126,16 @@ class EvidenceMaker:
         """The view in units of the frame's own columns; parameters and errors as of `evidence`."""
         host = materials.host(view.context.host)
         with timed(timing, "calibration"):
-            measured = _measured(view.patches)
+            measured = features_of(view.discs)
             if scale is None:
                 view, measured = _without_twins(view, measured)
-            patches, judged = view.patches, view.obstacle == 0
+            discs, judged = view.discs, view.obstacle == 0
             if scale is None:
                 sublattice = view.sites.sublattice[judged]
-                means = host_means(patches, measured[:, OWN_COLUMN], sublattice)
-                flat = flatten(patches, means, sublattice, view.sites.positions_px[judged])
-                if flat is not patches:
-                    measured = _measured(flat)
+                means = host_means(discs, measured[:, OWN_COLUMN], sublattice)
+                flat = flatten(discs, means, sublattice, view.sites.positions_px[judged])
+                if flat is not discs:
+                    measured = features_of(flat)
                     means = host_means(flat, measured[:, OWN_COLUMN], sublattice)
                 calibration = calibrate(self._library, host, view.known.optics, means)
                 check_host(self._library, host, view.known.plausible, calibration, view.pixel_size_off)
@@ -146,7 +145,7 @@ class EvidenceMaker:
             warnings += [] if view.known.missing else _ratio_words(calibration)
             predictions = self.predictions(view.context, view.known, calibration)
             unit = calibration.gain * predictions.scene_reference
-            # Features are linear: they are taken of the patches as they came, and calibrated themselves.
+            # Features are linear: they are taken of the discs as they came, and calibrated themselves.
             measured -= np.float32(calibration.background) * _of_a_constant()
             features = measured * np.float32(1 / unit)
         return Observation(
@@ -266,19 +265,6 @@ def timed(timing: dict[str, float], step: str) -> Iterator[None]:
     timing[step] = timing.get(step, 0.0) + (time.perf_counter_ns() - started) / 1e6
 
 
-def _measured(patches: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(n, K) features of patches as they came."""
-    measured = np.empty((len(patches), FEATURES), np.float32)
-    projected(patches, _features(), measured)
-    return measured
-
-
-@lru_cache(maxsize=1)
-def _features() -> NDArray[np.float32]:
-    """(SAMPLES, K) matrix from a patch to its features."""
-    return np.ascontiguousarray(projection().T, np.float32)
-
-
 @lru_cache(maxsize=1)
 def _of_a_constant() -> NDArray[np.float32]:
     """(K,) features of a patch that is 1 everywhere."""
@@ -305,7 +291,7 @@ def _without_twins(view: View, measured: NDArray[np.float32]) -> tuple[View, NDA
         f"Two lattices, mirror twins of each other: {twin.mean():.0%} of the sites are in the smaller grain or on the "
         "boundary, and are not judged."
     )
-    told = replace(view, patches=view.patches[~twin], obstacle=obstacle, warnings=(*view.warnings, words))
+    told = replace(view, discs=view.discs[~twin], obstacle=obstacle, warnings=(*view.warnings, words))
     return told, measured[~twin]
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from stemctx_core.calibration.frame_checks import check_image
 from stemctx_core.context import ImagingContext
-from stemctx_core.contrast.patches import PatchRoom
+from stemctx_core.contrast.cutting import FrameRoom
 from stemctx_core.encoding.knowledge import Knowledge, knowledge
 from stemctx_core.judging.evidence import EvidenceMaker, SiteEvidence, timed
 from stemctx_core.judging.observation import FrameScale, Observation
@@ -36,7 +36,7 @@ class FrameEvidence:
         self.library = library
         self._maker = maker
         self._trained = trained
-        self._room = PatchRoom()
+        self._room = FrameRoom()
         self._last_known: tuple[ImagingContext, Knowledge] | None = None
 
     def evidence(

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from stemctx_core.calibration.frame_checks import blank_rows, clipped_words, pixel_size_words
 from stemctx_core.chemistry import materials
 from stemctx_core.context import ImagingContext, Known
-from stemctx_core.contrast.patches import SAMPLES, CutPatches, PatchRoom, extract_patches, whole_patches
+from stemctx_core.contrast.cutting import FrameRoom, cut_discs
+from stemctx_core.contrast.patches import SAMPLES, CutPatches, inside_disc, whole_patches
 from stemctx_core.encoding.knowledge import Knowledge
 from stemctx_core.errors import FrameError
 from stemctx_core.judging.decision import NO_LATTICE_HERE, OBSTACLES
@@ -49,8 +50,8 @@ class View:
 
     Attributes
     ----------
-    patches
-        (judged sites, SAMPLES) float32 in the intensity units of the frame.
+    discs
+        (judged sites, DISC) float32 in the intensity units of the frame.
     obstacle
         (n,) int8 index into `stemctx_core.judging.decision.OBSTACLES`: why a site is not judged, 0 where it is.
     known
@@ -63,7 +64,7 @@ class View:
         The lattice; None where only patches were given.
     """
 
-    patches: NDArray[np.float32]
+    discs: NDArray[np.float32]
     sites: Sites
     obstacle: NDArray[np.int8]
     context: ImagingContext
@@ -103,14 +104,14 @@ def view(
     grid: SiteGrid,
     context: ImagingContext,
     known: Knowledge,
-    room: PatchRoom | None = None,
+    room: FrameRoom | None = None,
 ) -> View:
-    """Patches of a frame at the sites of a grid.
+    """The discs around the sites of a frame.
 
     Parameters
     ----------
     room
-        Where the patches are put; memory of their own by default.
+        Where the discs are put; memory of their own by default.
 
     Raises
     ------
@@ -127,10 +128,10 @@ def view(
     rows = np.clip(np.rint(grid.positions_px[:, 0]).astype(int), 0, len(blank) - 1)
     obstacle[(grid.coherence < LEAST_COHERENCE) | blank[rows]] = OBSTACLES.index(NO_LATTICE_HERE)
     obstacle[~whole_patches(image.shape, grid)] = OBSTACLES.index(EDGE)
-    patches = extract_patches(image, grid, obstacle == 0, room)
+    discs = cut_discs(image, grid, obstacle == 0, room)
     sites = Sites(grid.positions_px, grid.sublattice, grid.pixel_size_angstrom)
     off = grid.pixel_size_angstrom / hint if hint else None
-    return View(patches, sites, obstacle, context, known, off, tuple(warnings), grid)
+    return View(discs, sites, obstacle, context, known, off, tuple(warnings), grid)
 
 
 def view_of_patches(patches: CutPatches, context: ImagingContext, known: Knowledge) -> View:
@@ -145,10 +146,11 @@ def view_of_patches(patches: CutPatches, context: ImagingContext, known: Knowled
     positions_px = np.stack([patches.y_px, patches.x_px], axis=1).astype(np.float64)
     pixel_size = pixel.value if isinstance(pixel, Known) else float("nan")
     sites = Sites(positions_px, np.asarray(patches.sublattice, np.int8), pixel_size)
-    values = np.ascontiguousarray(patches.patches, np.float32).reshape(len(positions_px), SAMPLES)
-    if not np.isfinite(values).all():
+    squares = np.asarray(patches.patches, np.float32).reshape(len(positions_px), SAMPLES)
+    if not np.isfinite(squares).all():
         raise FrameError("not_finite", "Some patches hold NaN or infinity.", "Leave those patches out.")
-    return View(values, sites, np.zeros(len(values), np.int8), context, known, None)
+    discs = np.ascontiguousarray(squares[:, inside_disc()])
+    return View(discs, sites, np.zeros(len(squares), np.int8), context, known, None)
 
 
 def _hint(context: ImagingContext) -> float | None:

@@ -90,7 +90,7 @@ class HandLabel(msgspec.Struct, frozen=True):
 
     @property
     def image(self) -> NDArray[np.float32]:
-        """(SIDE, SIDE) patch as `stemctx_core.contrast.patches.extract_patches` gives it."""
+        """(SIDE, SIDE) patch as `stemctx_core.contrast.cutting.extract_patches` gives it."""
         return np.frombuffer(self.patch, "<f4").astype(np.float32).reshape(SIDE, SIDE)
 
     @property

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stemctx_core.analysis import FrameAnalyzer
 from stemctx_core.chemistry import materials
 from stemctx_core.context import ImagingContext
-from stemctx_core.contrast.patches import extract_patches
+from stemctx_core.contrast.cutting import extract_patches
 from stemctx_core.judging.evidence import SiteEvidence
 from stemctx_core.labelling.crops import SURROUNDINGS, WIDTH, crop, levels
 from stemctx_core.labelling.hand_labels import patch_bytes

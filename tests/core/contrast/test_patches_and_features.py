@@ -8,14 +8,14 @@ from scipy.ndimage import map_coordinates
 
 from stemctx_core.chemistry import materials
 from stemctx_core.chemistry.classes import Sublattice
-from stemctx_core.contrast.features import FEATURES, level, projection
+from stemctx_core.contrast import cutting
+from stemctx_core.contrast.cutting import FrameRoom, cut_discs, extract_patches
+from stemctx_core.contrast.features import FEATURES, features_of, level, projection
 from stemctx_core.contrast.neighbourhood import column_geometry, neighbourhood
 from stemctx_core.contrast.patches import (
     HALF_WIDTH,
     PITCH,
     SAMPLES,
-    PatchRoom,
-    extract_patches,
     inside_disc,
     lattice_to_pixels,
     sample_offsets,
@@ -158,8 +158,26 @@ def test_patches_are_exact_means_over_boxes(pixel_size_angstrom: float) -> None:
 
 def test_room_for_patches_is_used_again() -> None:
     image, grid = crystal(17.0, 0.2)
-    room = PatchRoom()
-    first = extract_patches(image, grid, None, room)
-    again = extract_patches(image, grid, np.arange(len(grid)) < 50, room)
+    room = FrameRoom()
+    first = cut_discs(image, grid, None, room)
+    again = cut_discs(image, grid, np.arange(len(grid)) < 50, room)
     assert np.shares_memory(first, again)
-    np.testing.assert_array_equal(again, extract_patches(image, grid)[:50])
+    np.testing.assert_array_equal(again, cut_discs(image, grid)[:50])
+
+
+def test_features_of_discs_are_those_of_their_patches() -> None:
+    image, grid = crystal(17.0, 0.2)
+    chosen = whole_patches(image.shape, grid)
+    features = extract_patches(image, grid, chosen) @ projection().T
+    np.testing.assert_allclose(features_of(cut_discs(image, grid, chosen)), features, atol=1e-5 * image.max())
+
+
+@pytest.mark.parametrize("pixel_size_angstrom", [0.05, 0.2, 0.3])
+def test_discs_are_the_same_whatever_part_of_the_frame_is_worked_on_at_a_time(
+    pixel_size_angstrom: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, grid = crystal(17.0, pixel_size_angstrom)
+    at_once = cut_discs(image, grid)
+    monkeypatch.setattr(cutting, "_KNOTS", 1)
+    # Places near a site are rounded to single precision from another origin in each band.
+    np.testing.assert_allclose(cut_discs(image, grid), at_once, atol=1e-4 * np.ptp(image))

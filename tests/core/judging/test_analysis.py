@@ -12,7 +12,8 @@ from stemctx_core.analysis import FrameAnalyzer
 from stemctx_core.chemistry.classes import Role
 from stemctx_core.chemistry.materials import host
 from stemctx_core.context import ImagingContext, Known, Missing, Source
-from stemctx_core.contrast.patches import SIDE, CutPatches, extract_patches, whole_patches
+from stemctx_core.contrast.cutting import extract_patches
+from stemctx_core.contrast.patches import SIDE, CutPatches, whole_patches
 from stemctx_core.lattice import find_sites
 from stemctx_core.results import DECISIONS, EDGE, Decision, FrameIdentity, FrameResult
 from stemctx_core.simulation.optics import Optics
