@@ -42,6 +42,38 @@ def block_means(image, block):
     return means
 
 
+@compiled()
+def quantiles(values, group, groups, share):
+    """Quantile of each group of values, between two of them where it falls there: (groups,), NaN where there are none.
+
+    Parameters
+    ----------
+    values, group
+        (n,) float32, and (n,) uint8 which group each is in.
+    share
+        Which quantile.
+    """
+    first = np.zeros(groups + 1, np.int64)
+    for n in range(len(group)):
+        first[group[n] + 1] += 1
+    for k in range(groups):
+        first[k + 1] += first[k]
+    sorted_in, free = np.empty(len(values), values.dtype), first[:-1].copy()
+    for n in range(len(values)):
+        sorted_in[free[group[n]]] = values[n]
+        free[group[n]] += 1
+    found = np.full(groups, np.nan)
+    for k in range(groups):
+        here = sorted_in[first[k] : first[k + 1]]
+        if len(here):
+            place = share * (len(here) - 1)
+            low = int(place)
+            parted = np.partition(here, low)
+            after = parted[low + 1 :].min() if low + 1 < len(here) else parted[low]
+            found[k] = parted[low] + (place - low) * (after - parted[low])
+    return found
+
+
 @compiled(parallel=True, fastmath=True)
 def demodulate(image, level, block, comb_y, comb_x, left, part):
     """Mean over blocks of the image, less what varies slowly, times a comb for each of a few Bragg peaks.

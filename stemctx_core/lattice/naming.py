@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
-from scipy.special import logsumexp
 
 from stemctx_core.chemistry.elements import atomic_number
 from stemctx_core.chemistry.materials import Host
@@ -127,7 +126,7 @@ def _odds(heights: tuple[float, float], expected_ratio: ExpectedRatio) -> tuple[
     expected = np.log(np.atleast_1d(expected_ratio))
     # Gaussian errors of the logarithm.
     chalcogen, metal = (
-        float(logsumexp(-((seen - expected) ** 2) / (2 * RATIO_SPREAD**2)))
+        float(np.logaddexp.reduce(-((seen - expected) ** 2) / (2 * RATIO_SPREAD**2)))
         for seen in (separation, -separation)
     )
     odds = chalcogen - metal

@@ -23,8 +23,10 @@ Complex = NDArray[np.complex64]
 
 #: Standard deviations (Å) of the averaging windows, in the order they are used. The first decides what warp can be
 #: followed and how much noise gets in; the others take off what is left, mostly at the edges and where the warp
-#: curves. Each schedule is tried, and the third Bragg peak, which the fit does not see, chooses.
-SCHEDULES_ANGSTROM: Final = ((6.0, 9.0, 9.0), (9.0, 9.0))
+#: curves. The second schedule is tried where the last step of the first moves a phase by more than the last number
+#: (radians; where the second does better it is over 1): then the third Bragg peak, which the fit does not see, chooses.
+SCHEDULES_ANGSTROM: Final = ((9.0, 9.0), (6.0, 9.0, 9.0))
+_FOLLOWED: Final = 0.3
 #: The window (Å) by which a field that was followed before is refined: what varies over less is kept from the frames
 #: before, whose mean has less noise in it than a single frame.
 TRACKING_WINDOW_ANGSTROM: Final = 9.0
@@ -134,15 +136,18 @@ def fit_phase(image: Real, vectors: NDArray[np.float64], pixel_size_angstrom: fl
     """
     block = _block(image.shape, vectors)
     fitted, third = _demodulated(image, vectors, block, pixel_size_angstrom)
+    start = _ramps(fitted, SCHEDULES_ANGSTROM[0][0] / (pixel_size_angstrom * block))
     best, best_sum = None, -1.0
     for schedule in SCHEDULES_ANGSTROM:
         windows = [w / (pixel_size_angstrom * block) for w in schedule]
-        phase, coherence = _follow(fitted, windows, np.zeros((2, *fitted.shape[1:])))
+        phase, coherence, moved = _follow(fitted, windows, start)
         flat = third * _turned(-phase.sum(axis=0))
         coherent_sum = float(np.abs(flat.sum()))
         if coherent_sum > best_sum:
             agreement = _agreement(flat, windows[0])
             best, best_sum = PhaseField(vectors, phase, block, coherence, agreement), coherent_sum
+        if moved < _FOLLOWED:
+            break
     assert best is not None
     return best
 
@@ -176,16 +181,32 @@ def refit_phase(image: Real, before: PhaseField, pixel_size_angstrom: float) -> 
     best, best_sum = None, -1.0
     phase = start
     for _ in range(_REFINEMENTS):
-        before_it = phase
-        phase, coherence = _follow(fitted, [window], phase)
+        phase, coherence, moved = _follow(fitted, [window], phase)
         flat = third * _turned(-phase.sum(axis=0))
         coherent_sum = float(np.abs(flat.sum()))
         if coherent_sum > best_sum:
             best_sum = coherent_sum
             best = PhaseField(before.vectors, phase, block, coherence, _agreement(flat, window))
-        if float(np.abs(phase - before_it).max()) < _SETTLED:
+        if moved < _SETTLED:
             break
     return best
+
+
+def _ramps(fitted: Complex, window: float) -> NDArray[np.float64]:
+    """(2, rows, columns) the plane that each phase follows on the mean, since the Bragg vectors are a little off.
+
+    What is left when it is taken off hardly needs unwrapping.
+    """
+    seen = _smooth(fitted, window)
+    down, across = (
+        np.angle(np.einsum("kyx,kyx->k", after, before.conj()))
+        for after, before in ((seen[:, 1:], seen[:, :-1]), (seen[:, :, 1:], seen[:, :, :-1]))
+    )
+    rows, columns = (np.arange(n) - (n - 1) / 2 for n in fitted.shape[1:])
+    ramps = down[:, None, None] * rows[:, None] + across[:, None, None] * columns
+    middle = np.angle(np.einsum("kyx,kyx->k", fitted, _turned(-ramps)))
+    planes: NDArray[np.float64] = ramps + middle[:, None, None]
+    return planes
 
 
 def _forgetting(phase: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
@@ -271,8 +292,8 @@ def _smooth(fields: Complex, sigma: float) -> Complex:
 
 def _follow(
     blocks: Complex, windows: list[float], start: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], Real]:
-    """Unwrapped, smooth phases of two demodulated peaks and their coherence."""
+) -> tuple[NDArray[np.float64], Real, float]:
+    """Unwrapped, smooth phases of two demodulated peaks, their coherence, and by how much the last step moved them."""
     phase = start
     for window in windows:
         seen = _smooth(blocks * _turned(-phase), window)
@@ -281,8 +302,9 @@ def _follow(
         usual = medians(amplitude.reshape(len(seen), -1)).astype(np.float32)
         coherence = (amplitude / usual[:, None, None]).min(axis=0)
         weight = np.clip((coherence - 0.15) / 0.25, 0, 1)
-        phase = phase + np.stack([_bridge(_unwrapped(np.angle(z)), weight, window) for z in seen])
-    return phase, np.clip(coherence, 0, 1).astype(np.float32)
+        step = np.stack([_bridge(_unwrapped(np.angle(z)), weight, window) for z in seen])
+        phase = phase + step
+    return phase, np.clip(coherence, 0, 1).astype(np.float32), float(np.abs(step).max())
 
 
 def _unwrapped(angle: Real) -> NDArray[np.float64]:

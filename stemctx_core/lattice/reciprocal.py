@@ -25,6 +25,8 @@ LENGTH_TOLERANCE: Final = 0.2
 #: Frames are padded to this many pixels, so that peaks of a frame of few rows can be placed.
 _LEAST_TRANSFORM: Final = 256
 _MOST_PEAKS: Final = 48
+#: Rings of frequency that the noise is measured in.
+_RINGS: Final = 24
 #: Highest frequency searched in a frame that is made coarser for it (cycles per pixel).
 _COARSE_FREQUENCY: Final = 0.33
 #: Closer to the origin than this many periods across the frame stands what varies slowly.
@@ -73,21 +75,7 @@ def find_hexagon(image: Real, lowest: float, highest: float, preferred: float | 
 
 def _find(image: Real, lowest: float, highest: float, preferred: float | None) -> Hexagon | None:
     spectrum = _Spectrum(image, 1.25 * highest)
-    vectors, power = spectrum.peaks(lowest, highest)
-    best: Hexagon | None = None
-    best_score = -np.inf
-    for p, q in _sixty_degree_pairs(vectors):
-        a, b = vectors[p], vectors[q]
-        third = spectrum.power_near(a - b)
-        weakest = min(power[p], power[q], third)
-        if weakest < _NOTABLE:
-            continue
-        score = np.log(weakest) + 0.1 * np.log(power[p] * power[q] * third)
-        if preferred is not None:
-            score -= 2.0 * (np.log(np.sqrt(np.hypot(*a) * np.hypot(*b)) / preferred) / 0.2) ** 2
-        if score > best_score:
-            # a and b are 60 degrees apart, so a and b - a are 120 degrees apart.
-            best, best_score = Hexagon(np.array([a, b - a]), float(weakest)), score
+    best = _best_pair(spectrum, *spectrum.peaks(lowest, highest), preferred)
     if best is None:
         return None
     best = _first_order(best, spectrum, _LEAST_PERIODS / min(image.shape))
@@ -95,16 +83,43 @@ def _find(image: Real, lowest: float, highest: float, preferred: float | None) -
     return best if best.significance >= SIGNIFICANT else None
 
 
-def _sixty_degree_pairs(vectors: NDArray[np.float64]) -> list[tuple[int, int]]:
+def _best_pair(
+    spectrum: _Spectrum, vectors: NDArray[np.float64], power: NDArray[np.float64], preferred: float | None
+) -> Hexagon | None:
+    """Two peaks that make the strongest hexagon with the place where their third is due."""
+    p, q = _sixty_degree_pairs(vectors)
+    weaker, product = np.minimum(power[p], power[q]), power[p] * power[q]
+    length = np.hypot(*vectors.T)
+    away = np.log(np.sqrt(length[p] * length[q]) / preferred) / 0.2 if preferred is not None else np.zeros(len(p))
+    # What a pair can score at most: the third is looked up only where that is more than what was found.
+    limit = np.log(weaker) + 0.1 * np.log(product * spectrum.strongest) - 2.0 * away**2
+    best: Hexagon | None = None
+    best_score = -np.inf
+    for n in np.argsort(-limit):
+        if limit[n] <= best_score:
+            break
+        a, b = vectors[p[n]], vectors[q[n]]
+        third = spectrum.power_near(a - b)
+        weakest = min(float(weaker[n]), third)
+        if weakest < _NOTABLE:
+            continue
+        score = np.log(weakest) + 0.1 * np.log(product[n] * third) - 2.0 * away[n] ** 2
+        if score > best_score:
+            # a and b are 60 degrees apart, so a and b - a are 120 degrees apart.
+            best, best_score = Hexagon(np.array([a, b - a]), weakest), score
+    return best
+
+
+def _sixty_degree_pairs(vectors: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Pairs of peaks, about equally long and about 60 degrees apart."""
     if len(vectors) < 2:
-        return []
+        return np.zeros(0, np.intp), np.zeros(0, np.intp)
     length = np.hypot(*vectors.T)
     cosine = (vectors @ vectors.T) / np.outer(length, length)
     angle = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
     alike = np.abs(np.log(length[:, None] / length[None, :])) < LENGTH_TOLERANCE
-    first, second = np.nonzero((np.abs(angle - 60) < ANGLE_TOLERANCE_DEG) & alike)
-    return [(int(p), int(q)) for p, q in zip(first, second, strict=True) if p < q]
+    first, second = np.nonzero(np.triu((np.abs(angle - 60) < ANGLE_TOLERANCE_DEG) & alike))
+    return first, second
 
 
 def _first_order(found: Hexagon, spectrum: _Spectrum, lowest: float) -> Hexagon:
@@ -136,39 +151,33 @@ class _Spectrum:
         padded = np.array([fft.next_fast_len(max(n, min(4 * n, _LEAST_TRANSFORM))) for n in image.shape])
         windowed = image * np.hanning(shape[0])[:, None].astype(np.float32)
         windowed *= np.hanning(shape[1])[None, :].astype(np.float32)
-        transform = fft.fft2(windowed, tuple(padded))
+        transform = fft.rfft2(windowed, tuple(padded))
         self.reach = np.minimum(np.ceil(highest * padded).astype(int), (padded - 1) // 2)
         rows, columns = (np.arange(-r, r + 1) for r in self.reach)
-        cut = transform[np.ix_(rows, columns)]
-        power = cut.real**2 + cut.imag**2
+        cut = transform[rows, : self.reach[1] + 1]
+        right = cut.real**2 + cut.imag**2
+        power = np.concatenate([right[::-1, :0:-1], right], axis=1)
         self.padded = padded
         #: Bins that one independent value takes, per axis.
         self.grain = padded / shape
         self.power = ndimage.gaussian_filter(power, 0.7 * self.grain, truncate=3)
         self.frequency = np.hypot(rows[:, None] / padded[0], columns[None, :] / padded[1])
         self.over_noise = self.power / _noise_at(self.frequency, *self._noise(np.ones(power.shape, np.bool_)))
+        self.strongest = float(self.over_noise.max())
 
     def _noise(self, counted: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Rings of frequency, and the logarithm of the noise power in each where it is known.
 
         A low percentile, so that the peaks themselves hardly count.
         """
-        rings = 24
         top = float(self.frequency.max())
         # The other half-plane holds the same.
         half = slice(int(self.reach[0]), None)
         chosen = counted[half]
-        ring = np.minimum(self.frequency[half][chosen] * (rings / top), rings - 1).astype(np.uint8)
-        order = np.argsort(ring, kind="stable")
-        bounds = np.searchsorted(ring[order], np.arange(rings + 1))
-        values = self.power[half][chosen][order]
-        level = np.full(rings, np.nan)
-        for k in range(rings):
-            here = values[bounds[k] : bounds[k + 1]]
-            if len(here):
-                # 30th percentile of six averaged exponential values is 0.76 of their mean.
-                level[k] = _quantile(here, 0.3) / 0.76
-        centres = (np.arange(rings) + 0.5) * top / rings
+        ring = np.minimum(self.frequency[half][chosen] * (_RINGS / top), _RINGS - 1).astype(np.uint8)
+        # 30th percentile of six averaged exponential values is 0.76 of their mean.
+        level = kernels.quantiles(self.power[half][chosen], ring, _RINGS, 0.3) / 0.76
+        centres = (np.arange(_RINGS) + 0.5) * top / _RINGS
         good = np.isfinite(level) & (level > 0)
         return centres[good], np.log(level[good])
 
@@ -244,15 +253,6 @@ class _Spectrum:
         i, j = np.unravel_index(int(np.argmax(part)), part.shape)
         place: NDArray[np.float64] = self._sub_bin(np.array([[int(i) + y.start, int(j) + x.start]]))[0]
         return place
-
-
-def _quantile(values: Real, share: float) -> float:
-    """Quantile of a few values, between two of them where it falls there."""
-    place = share * (len(values) - 1)
-    low = int(place)
-    high = min(low + 1, len(values) - 1)
-    parted = np.partition(values, (low, high))
-    return float(parted[low] + (place - low) * (parted[high] - parted[low]))
 
 
 def _noise_at(
