@@ -201,8 +201,9 @@ def _changed(
     difference *= (1 / np.sqrt(1 + 1 / past.counts[before]))[:, None].astype(np.float32)
     kind = new.sites.sublattice[new.judged][after]
     means = np.stack([p.mean for p in predictions.candidates])
-    covariance = predictions.covariances(free, scatter.dose_e_per_angstrom2, scatter.background)
-    whiten = inverse_factors(covariance[list(host_rows(new.context.candidates))])[1]
+    noise = free, scatter.dose_e_per_angstrom2, scatter.background
+    hosts = [predictions.candidates[row] for row in host_rows(new.context.candidates)]
+    whiten = inverse_factors(np.stack([host.covariance(*noise) for host in hosts]))[1]
     gained, distance = changes(
         difference, kind, past.best[before], whiten.astype(np.float32), means.astype(np.float32)
     )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, label
 from scipy.spatial import cKDTree
 
+from stemctx_core.kernels.compiled import compiled
 from stemctx_core.kernels.robust import medians
 
 #: Which sublattice is the brighter one is averaged over squares of so many lattice constants.
@@ -85,13 +86,8 @@ def _of_squares(
     level: NDArray[np.floating[Any]], sublattice: NDArray[np.int8], square: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(rows, columns) chalcogen less metal in every square, NaN where there are few of one, and its standard error."""
-    shape = (int(square[:, 0].max()) + 1, int(square[:, 1].max()) + 1, 2)
-    key = np.ravel_multi_index((square[:, 0], square[:, 1], sublattice.astype(np.int64)), shape)
-    size = int(np.prod(shape))
-    count, total, squares = (
-        np.bincount(key, weight, size).reshape(shape)
-        for weight in (None, level, np.square(level, dtype=np.float64))
-    )
+    shape = (int(square[:, 0].max()) + 1, int(square[:, 1].max()) + 1)
+    count, total, squares = _added_up(np.asarray(level, np.float64), sublattice, square, *shape)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = total / count
         error = np.sqrt(((squares / count - mean**2) / count).sum(axis=-1))
@@ -113,3 +109,15 @@ def _around(
         each.append(np.median(level[mine][near.reshape(len(level), -1)], axis=1))
     difference: NDArray[np.float64] = each[1] - each[0]
     return difference
+
+
+@compiled()
+def _added_up(level, sublattice, square, rows, columns):  # type: ignore[no-untyped-def]  # numba infers types
+    """Number, sum and sum of squares of the levels of each sublattice in every square: (3, rows, columns, 2)."""
+    sums = np.zeros((3, rows, columns, 2))
+    for n in range(len(level)):
+        y, x, code = square[n, 0], square[n, 1], sublattice[n]
+        sums[0, y, x, code] += 1.0
+        sums[1, y, x, code] += level[n]
+        sums[2, y, x, code] += level[n] ** 2
+    return sums

@@ -77,9 +77,9 @@ def fold(image: Real, field: PhaseField, most_pixels: int = MOST_PIXELS) -> Mean
     stride = int(np.ceil(np.sqrt(image.size / most_pixels)))
     sampled = -(-(image.shape[0] - stride // 2) // stride) * -(-(image.shape[1] - stride // 2) // stride)
     folded = [stride, field.vectors, field.phase, field.coherence, field.block]
-    count, total, squares = _added_up(kernels.fold_pixels(image, *folded, 0.5, _BINS))
+    count, total, squares = _added_up(*kernels.fold_pixels(image, *folded, 0.5, _BINS))
     if count.sum() < 0.05 * sampled:
-        count, total, squares = _added_up(kernels.fold_pixels(image, *folded, -1.0, _BINS))
+        count, total, squares = _added_up(*kernels.fold_pixels(image, *folded, -1.0, _BINS))
     pixels = float(count.sum())
     cell = np.where(count > 0, total / np.maximum(count, 1), total.sum() / pixels)
     turns = _turns()
@@ -91,16 +91,18 @@ def fold(image: Real, field: PhaseField, most_pixels: int = MOST_PIXELS) -> Mean
     order = np.argsort(-heights)
     first = float(np.mean([abs(spectrum[h]) for h in ((1, 0), (0, 1), (-1, -1))]))
     second = float(np.mean([_coefficient(spectrum, h, points[0]) for h in ((1, -1), (2, 1), (1, 2))]))
-    noise = float(np.sqrt(max(0.0, squares.sum() - (count * cell**2).sum()))) / pixels
+    noise = float(np.sqrt(max(0.0, squares - (count * cell**2).sum()))) / pixels
     scale = first if first > 0 else 1.0
     height_error = noise * np.sqrt(len(_KEPT))
     return MeanCell(points[order], heights[order], second / scale, noise / scale, height_error)
 
 
-def _added_up(parts: Real) -> NDArray[np.float64]:
-    """(3, _BINS, _BINS) sums of the parts of a frame."""
-    total: NDArray[np.float64] = parts.sum(axis=0, dtype=np.float64)
-    return np.moveaxis(total, -1, 0)
+def _added_up(
+    parts: NDArray[np.complex64], squares: Real
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """(_BINS, _BINS) counts and sums of all parts of a frame, and the sum of all squares."""
+    sums = parts.sum(axis=0, dtype=np.complex128)
+    return sums.imag, sums.real, float(squares.sum(dtype=np.float64))
 
 
 @lru_cache(maxsize=1)

@@ -196,7 +196,7 @@ def follow_points(coordinates, inverse, phase, block, bottom, right, rounds):
 
 @compiled(parallel=True, fastmath=True)
 def fold_pixels(image, stride, vectors, phase, coherence, block, least, bins):
-    """Count pixels, and sum them and their squares, by where they lie in the unit cell.
+    """Count pixels and sum them by where they lie in the unit cell.
 
     Parameters
     ----------
@@ -215,10 +215,12 @@ def fold_pixels(image, stride, vectors, phase, coherence, block, least, bins):
 
     Returns
     -------
-    numpy.ndarray
-        (parts of the frame, bins, bins, 3) float32, to be added up: count, sum, sum of squares.
+    sums
+        (parts of the frame, bins, bins) complex64, to be added up: real the sum, imaginary the count.
+    squares
+        (parts,) float32 sums of the squares of all pixels that count.
     """
-    parts = np.zeros((_PARTS, bins, bins, 3), np.float32)
+    parts, squares = np.zeros((_PARTS, bins, bins), np.complex64), np.zeros(_PARTS, np.float32)
     height = len(range(stride // 2, image.shape[0], stride))
     width = len(range(stride // 2, image.shape[1], stride))
     rows, columns = coherence.shape
@@ -231,7 +233,7 @@ def fold_pixels(image, stride, vectors, phase, coherence, block, least, bins):
             turns = x * vectors[k, 1]
             across[k, n] = turns - math.floor(turns)
     for part in prange(_PARTS):
-        sums = parts[part].reshape(bins * bins, 3)
+        sums, total = parts[part].reshape(bins * bins), np.float32(0)
         # The fields at the pixels of a row, on the blocks above and below it, so that little is left to be done for each.
         fields = np.empty((2, 3, width), np.float32)
         at = np.empty(width, np.int32)
@@ -264,7 +266,7 @@ def fold_pixels(image, stride, vectors, phase, coherence, block, least, bins):
             for n in range(width):
                 if at[n] >= 0:
                     value = image[y, stride // 2 + n * stride]
-                    sums[at[n], 0] += np.float32(1)
-                    sums[at[n], 1] += value
-                    sums[at[n], 2] += value * value
-    return parts
+                    sums[at[n]] += complex(value, np.float32(1))
+                    total += value * value
+        squares[part] = total
+    return parts, squares

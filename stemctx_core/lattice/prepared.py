@@ -48,7 +48,7 @@ def prepared(image: NDArray[Any], expected_ratio: ExpectedRatio, pixel_size_angs
         )
     some = array[::4, ::4].astype(np.float64)
     ends = round(_OUTLIERS * some.size)
-    parted = np.partition(some, (ends, some.size - 1 - ends), axis=None)
+    parted = np.partition(some.astype(np.float32), (ends, some.size - 1 - ends), axis=None)
     dark, bright = float(parted[ends]), float(parted[-1 - ends])
     if bright > dark:
         low, high = dark - (bright - dark), bright + (bright - dark)

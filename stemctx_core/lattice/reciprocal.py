@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -149,19 +150,18 @@ class _Spectrum:
     def __init__(self, image: Real, highest: float) -> None:
         shape = np.array(image.shape)
         padded = np.array([fft.next_fast_len(max(n, min(4 * n, _LEAST_TRANSFORM))) for n in image.shape])
-        windowed = image * np.hanning(shape[0])[:, None].astype(np.float32)
-        windowed *= np.hanning(shape[1])[None, :].astype(np.float32)
+        windowed = image * _window(image.shape[0])[:, None]
+        windowed *= _window(image.shape[1])
         transform = fft.rfft2(windowed, tuple(padded))
         self.reach = np.minimum(np.ceil(highest * padded).astype(int), (padded - 1) // 2)
-        rows, columns = (np.arange(-r, r + 1) for r in self.reach)
-        cut = transform[rows, : self.reach[1] + 1]
+        cut = transform[np.arange(-self.reach[0], self.reach[0] + 1), : self.reach[1] + 1]
         right = cut.real**2 + cut.imag**2
         power = np.concatenate([right[::-1, :0:-1], right], axis=1)
         self.padded = padded
         #: Bins that one independent value takes, per axis.
         self.grain = padded / shape
         self.power = ndimage.gaussian_filter(power, 0.7 * self.grain, truncate=3)
-        self.frequency = np.hypot(rows[:, None] / padded[0], columns[None, :] / padded[1])
+        self.frequency = _frequencies(tuple(padded.tolist()), tuple(self.reach.tolist()))
         self.over_noise = self.power / _noise_at(self.frequency, *self._noise(np.ones(power.shape, np.bool_)))
         self.strongest = float(self.over_noise.max())
 
@@ -187,14 +187,11 @@ class _Spectrum:
         second = [first[0] - first[1], first[1] - first[2], first[2] - first[0]]
         counted = np.ones(self.power.shape, np.bool_)
         radius = 2.5 * self.grain
-        for vector in (*first, *second, np.zeros(2)):
-            for end in (vector, -vector):
-                centre = np.round(end * self.padded + self.reach).astype(int)
-                y, x = (
-                    slice(max(0, int(c - r)), max(0, int(c + r + 1)))
-                    for c, r in zip(centre, radius, strict=True)
-                )
-                counted[y, x] = False
+        ends = np.array([*first, *second, np.zeros(2)])
+        centres = np.round(np.concatenate([ends, -ends]) * self.padded + self.reach).astype(int)
+        before, behind = (np.maximum(c, 0).astype(int) for c in (centres - radius, centres + radius + 1))
+        for top, left, bottom, right in np.concatenate([before, behind], axis=1).tolist():
+            counted[top:bottom, left:right] = False
         if not counted.any():
             return 0.0
         noise = self._noise(counted)
@@ -204,13 +201,20 @@ class _Spectrum:
 
     def peaks(self, lowest: float, highest: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Strongest local maxima of one half-plane and their mirror images: (n, 2) cycles per pixel, (n,) power."""
-        footprint = 2 * np.maximum(1, np.round(1.5 * self.grain)).astype(int) + 1
-        maxima = self.over_noise == ndimage.maximum_filter(self.over_noise, tuple(footprint))
-        maxima &= (self.frequency >= lowest) & (self.frequency <= highest) & (self.over_noise > _NOTABLE)
-        where = np.argwhere(maxima)
-        strength = self.over_noise[maxima]
-        strongest = np.argsort(-strength)[: 2 * _MOST_PEAKS]
-        return self._sub_bin(where[strongest]), strength[strongest].astype(np.float64)
+        radius = np.maximum(1, np.round(1.5 * self.grain)).astype(int)
+        middle = int(self.reach[1])
+        start = max(0, middle - radius[1])  # what is left of the middle is looked at, but not looked through
+        half, frequency = self.over_noise[:, start:], self.frequency[:, start:]
+        maxima = half == ndimage.maximum_filter(half, tuple(2 * radius + 1))
+        maxima &= (frequency >= lowest) & (frequency <= highest) & (half > _NOTABLE)
+        maxima[:, : middle - start] = False
+        where = np.argwhere(maxima) + (0, start)
+        strength = half[maxima].astype(np.float64)
+        strongest = np.argsort(-strength)[:_MOST_PEAKS]
+        vectors, strength = self._sub_bin(where[strongest]), strength[strongest]
+        # Those in the middle are there with their mirror images.
+        mirrored = where[strongest, 1] > middle
+        return np.concatenate([vectors, -vectors[mirrored]]), np.concatenate([strength, strength[mirrored]])
 
     def _sub_bin(self, bins: NDArray[np.intp]) -> NDArray[np.float64]:
         """Summits of parabolas through the logarithm of the power at (n, 2) bins: (n, 2) cycles per pixel."""
@@ -253,6 +257,21 @@ class _Spectrum:
         i, j = np.unravel_index(int(np.argmax(part)), part.shape)
         place: NDArray[np.float64] = self._sub_bin(np.array([[int(i) + y.start, int(j) + x.start]]))[0]
         return place
+
+
+@lru_cache(maxsize=8)
+def _window(count: int) -> Real:
+    """(count,) Hann window."""
+    window: Real = np.hanning(count).astype(np.float32)
+    return window
+
+
+@lru_cache(maxsize=4)
+def _frequencies(padded: tuple[int, int], reach: tuple[int, int]) -> NDArray[np.float64]:
+    """Spatial frequency (cycles per pixel) of every bin up to a reach, of a transform of so many bins."""
+    rows, columns = (np.arange(-r, r + 1) / n for r, n in zip(reach, padded, strict=True))
+    frequencies: NDArray[np.float64] = np.hypot(rows[:, None], columns)
+    return frequencies
 
 
 def _noise_at(
