@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from enum import StrEnum
+from functools import lru_cache
 
 import msgspec
 
@@ -142,7 +143,12 @@ class ImagingContext(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def candidates(self) -> tuple[classes.Candidate, ...]:
         """Candidate list that the host and the dopants give."""
-        return classes.candidates(self.host, self.dopants)
+        return _candidates(self.host, self.dopants)
+
+
+@lru_cache(maxsize=64)
+def _candidates(host: str, dopants: tuple[str, ...]) -> tuple[classes.Candidate, ...]:
+    return classes.candidates(host, dopants)
 
 
 def known(value: float | None, source: Source, detail: str = "", reason: str = "not given") -> Quantity:

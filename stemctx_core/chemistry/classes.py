@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -202,9 +203,13 @@ def priors(
     prevalence
         Rates of roles or of species, which go first; roles that are not named keep the default.
     """
-    given = {str(name): rate for name, rate in (prevalence or {}).items()}
+    return _priors(tuple(listed), tuple((str(name), rate) for name, rate in (prevalence or {}).items()))
+
+
+@lru_cache(maxsize=64)
+def _priors(listed: tuple[Candidate, ...], named: tuple[tuple[str, float], ...]) -> tuple[float, ...]:
+    given = dict(named)
     rates: dict[str, float] = {**{str(r): v for r, v in REAL_PREVALENCE.items()}, **given}
-    listed = tuple(listed)
     sharing = Counter(c.role for c in listed if c.species not in given)
     values = {
         c.species: given.get(c.species, rates[c.role] / max(1, sharing[c.role])) for c in listed if c.is_defect

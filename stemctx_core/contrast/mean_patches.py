@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from numba import prange
 from scipy.spatial import cKDTree
+from scipy.spatial.distance import cdist
 
 from stemctx_core.contrast.patches import disc_offsets
 from stemctx_core.errors import CalibrationError
@@ -130,21 +131,21 @@ def flatten(
     fitted = (discs[fewer] @ solve).reshape(-1, 2, 2)
     local = fitted[np.arange(len(fitted)), sublattice[fewer]].astype(np.float64)
     local[:, 1] -= levels[sublattice[fewer]]
-    tree = cKDTree(positions_px[fewer], balanced_tree=False, compact_nodes=False)  # for few questions
+    around = max(1, count // every)
 
-    def smoothed(places: NDArray[np.intp]) -> NDArray[np.float64]:
-        """(2, places) medians of both over the sites around."""
-        _, nearest = tree.query(positions_px[places], k=max(1, count // every))
-        return medians(local.T[:, nearest.reshape(len(places), -1)].reshape(2 * len(places), -1)).reshape(2, -1)
+    def smoothed(nearest: NDArray[np.intp]) -> NDArray[np.float64]:
+        """(2, places) medians of both over the sites nearest to each place."""
+        rows = local.T[:, nearest.reshape(len(nearest), -1)]
+        return medians(rows.reshape(2 * len(nearest), -1)).reshape(2, -1)
 
     anchors = np.arange(0, len(discs), max(_SITES_AN_ANCHOR, len(discs) // _ANCHORS))
-    varied = (
-        robust_sds(smoothed(anchors[:: max(1, len(anchors) // _FIRST_ANCHORS)])) ** 2
-        > 4 * expected * robust_sds(local.T) ** 2
-    )
+    # Of few places, all distances cost less than a tree.
+    first = positions_px[anchors[:: max(1, len(anchors) // _FIRST_ANCHORS)]]
+    nearest = cdist(first, positions_px[fewer], "sqeuclidean").argpartition(around - 1, axis=1)[:, :around]
+    varied = robust_sds(smoothed(nearest)) ** 2 > 4 * expected * robust_sds(local.T) ** 2
     if not varied.any():
         return discs
-    smooth = smoothed(anchors).T
+    smooth = smoothed(cKDTree(positions_px[fewer]).query(positions_px[anchors], k=around)[1]).T
     distance, near = cKDTree(positions_px[anchors]).query(positions_px, k=min(4, len(anchors)))
     weight = 1 / (distance.reshape(len(discs), -1) + 1.0)
     weight /= weight.sum(axis=1, keepdims=True)

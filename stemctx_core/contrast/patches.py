@@ -25,6 +25,7 @@ SAMPLES: Final = SIDE * SIDE
 HALF_WIDTH: Final = SIDE / 2 * PITCH
 #: The six shortest lattice vectors in turn, in units of the basis.
 _AROUND: Final = np.array([[1, 0], [0, 1], [-1, 1], [-1, 0], [0, -1], [1, -1]])
+_FOLLOWING: Final = np.roll(_AROUND, -1, axis=0)
 #: From u, v to the two of them that the bond is between.
 _TO_CRYSTAL: Final = np.linalg.inv(np.array([[np.sqrt(3) / 2, np.sqrt(3) / 2], [-0.5, 0.5]]))
 
@@ -51,8 +52,7 @@ def disc_offsets() -> NDArray[np.float64]:
 
 def lattice_to_pixels(grid: SiteGrid) -> NDArray[np.float64]:
     """(2, 2) matrix from u, v in lattice constants to y, x in pixels."""
-    around = _AROUND @ grid.basis_px
-    following = np.roll(around, -1, axis=0)
+    around, following = _AROUND @ grid.basis_px, _FOLLOWING @ grid.basis_px
     k = int(np.argmin(np.sum(((around + following) / 3 - grid.bond_px) ** 2, axis=1)))
     matrix: NDArray[np.float64] = np.stack([around[k], following[k]], axis=1) @ _TO_CRYSTAL
     return matrix
