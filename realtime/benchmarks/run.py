@@ -1,7 +1,7 @@
 """How long a frame takes from the client's hands to its answer, stage by stage, beside the obvious alternative.
 
 A real server process and real clients on loopback. A first frame is the first of a client of its own, on a server
-that is warm; a tracked frame is one of a client whose last frame was of the same field.
+that is warm; a tracked frame is one of a client whose last frame was of the same field. They and the alternative take turns.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import psutil
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from realtime.benchmarks.alternative import Scores, eager_net, judge
+from realtime.benchmarks.alternative import eager_net, judge
 from realtime.benchmarks.frames import PIXEL_ANGSTROM, RenderedField
 from realtime.client import DefectClient
 from realtime.client.states import ClientState
@@ -40,6 +40,8 @@ SAME_WORK: Final = ("sites", "patches", "posterior")
 #: How near a site or a peak must be to a vacant site to have found it.
 _FOUND_ANGSTROM: Final = 0.6
 _FRAME_S: Final = 120.0
+#: After so long the threads of PyTorch have stopped looking for more work.
+_ASLEEP_S: Final = 0.01
 _MEBIBYTE: Final = 1024.0**2
 _VACANCIES: Final = frozenset({Role.METAL_VACANCY, Role.CHALCOGEN_VACANCY, Role.CHALCOGEN_DIVACANCY})
 
@@ -98,23 +100,24 @@ def _size(
     name = f"{field.side_px} × {field.side_px}"
     told(f"{name}: rendering")
     images = [field.frame(number) for number in range(plan.repeats + 1)]
-    told(f"{name}: first frames")
+    told(f"{name}: frames")
     memory = _Memory(server)
+    net = eager_net(load_bundle(), field.scene, plan.threads)
+    first, tracked, alternative = [], [], []
     with _client(server) as client:
         _timed(client, field, images[0], 0)  # whatever is compiled or kept for these conditions
-    first = []
-    for image in images[: plan.repeats]:
-        with _client(server) as client:
-            first.append(_timed(client, field, image, 0))
-        memory.look()
-    told(f"{name}: tracked frames")
-    tracked = []
-    with _client(server) as client:
-        for number, image in enumerate(images):
-            timed = _timed(client, field, image, number)
+        if net is not None:
+            judge(images[0], net)
+        # In turn, so that a minute in which the machine is slow is one for all of them.
+        for number in range(1, len(images)):
+            with _client(server) as stranger:
+                first.append(_timed(stranger, field, images[number - 1], 0))
             memory.look()
-            if number:
-                tracked.append(timed)
+            tracked.append(_timed(client, field, images[number], number))
+            memory.look()
+            if net is not None:
+                alternative.append(judge(images[number], net))
+                time.sleep(_ASLEEP_S)
         reply = client.status().stages.get("reply")
     result = tracked[-1].result
     reply_ms = reply.p50_ms if reply else 0.0
@@ -127,13 +130,10 @@ def _size(
     }
     vacant = field.vacant_px(plan.repeats)
     measured["vacant_sites"] = {"true": len(vacant), **_vacant(result, vacant)}
-    told(f"{name}: the alternative")
-    net = eager_net(load_bundle(), field.scene, plan.threads)
-    if net is not None:
-        alternative, peaks = _alternative(images[1:], net)
-        total = alternative["total_ms"]["p50"]
-        measured["alternative"] = alternative
-        measured["vacant_sites"]["found_by_peaks"] = _near(peaks, vacant)
+    if alternative:
+        measured["alternative"] = _alternative(alternative)
+        measured["vacant_sites"]["found_by_peaks"] = _near(alternative[-1][1], vacant)
+        total = measured["alternative"]["total_ms"]["p50"]
         for kind in ("first_frame", "tracked_frame"):
             ours = measured[kind]
             same = sum(ours["stages_ms"][name]["p50"] for name in SAME_WORK)
@@ -185,17 +185,14 @@ def _quantiles(milliseconds: Sequence[float]) -> dict[str, float]:
     return {"p50": round(float(low), 2), "p95": round(float(high), 2)}
 
 
-def _alternative(images: Sequence[NDArray[np.float32]], net: Scores) -> tuple[dict[str, Any], NDArray[Any]]:
-    """Figures of the alternative, and the peaks of the last frame."""
-    judge(images[0], net)
-    runs = [judge(image, net) for image in images]
+def _alternative(runs: Sequence[tuple[dict[str, float], NDArray[Any]]]) -> dict[str, Any]:
+    """Figures of the alternative."""
     stages = [run[0] for run in runs]
-    figures = {
+    return {
         "total_ms": _quantiles([sum(s.values()) for s in stages]),
         "stages_ms": {name: _quantiles([s[name] for s in stages]) for name in stages[0]},
         "peaks": len(runs[-1][1]),
     }
-    return figures, runs[-1][1]
 
 
 def _vacant(result: FrameResult, vacant: NDArray[np.float64]) -> dict[str, int]:
