@@ -111,9 +111,7 @@ def serve(
     bool
         Whether everything was closed in time; if not, the process should end without waiting.
     """
-    if settings.nice and hasattr(os, "nice"):
-        with contextlib.suppress(OSError):
-            os.nice(settings.nice)
+    _be_modest(settings.nice)
     ending = threading.Event()
     servers: list[DefectServer] = []
 
@@ -151,6 +149,18 @@ def serve(
         open_now.close()
         for name, handler in before.items():
             signal.signal(name, handler)
+
+
+def _be_modest(nice: int) -> None:
+    """Leave the machine to others where they need it.
+
+    Threads of compiled loops that wait for the next loop sleep: on a busy machine those that spin keep the others
+    from their work. Read when the first such loop runs.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if nice and hasattr(os, "nice"):
+        with contextlib.suppress(OSError):
+            os.nice(nice)
 
 
 def _alive() -> None:

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Final, Protocol, runtime_checkable
-
-# Threads of compiled loops that wait for the next loop sleep: on a busy machine those that spin keep the others from
-# their work. Read when the first such loop runs.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import msgspec
 import numba
