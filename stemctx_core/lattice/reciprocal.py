@@ -91,7 +91,9 @@ def _best_pair(
     p, q = _sixty_degree_pairs(vectors)
     weaker, product = np.minimum(power[p], power[q]), power[p] * power[q]
     length = np.hypot(*vectors.T)
-    away = np.log(np.sqrt(length[p] * length[q]) / preferred) / 0.2 if preferred is not None else np.zeros(len(p))
+    away = (
+        np.log(np.sqrt(length[p] * length[q]) / preferred) / 0.2 if preferred is not None else np.zeros(len(p))
+    )
     # What a pair can score at most: the third is looked up only where that is more than what was found.
     limit = np.log(weaker) + 0.1 * np.log(product * spectrum.strongest) - 2.0 * away**2
     best: Hexagon | None = None

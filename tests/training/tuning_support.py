@@ -16,7 +16,7 @@ from stemctx_core.analysis import FrameAnalyzer
 from stemctx_core.chemistry import materials
 from stemctx_core.chemistry.classes import Role
 from stemctx_core.context import ImagingContext, Source, known
-from stemctx_core.contrast.patches import extract_patches
+from stemctx_core.contrast.cutting import extract_patches
 from stemctx_core.dataset.cases import Case
 from stemctx_core.dataset.crystal import CrystalRecipe
 from stemctx_core.dataset.frames import FrameRecipe, labelled_frame

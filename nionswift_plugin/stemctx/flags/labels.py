@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from stemctx_core.chemistry import materials
 from stemctx_core.chemistry.classes import HOST_ROLES
-from stemctx_core.contrast.patches import extract_patches
+from stemctx_core.contrast.cutting import extract_patches
 from stemctx_core.errors import InputError, LatticeError
 from stemctx_core.labelling.hand_labels import HandLabel, Judgement, patch_bytes
 from stemctx_core.lattice import find_sites
