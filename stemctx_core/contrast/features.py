@@ -16,12 +16,10 @@ from numba import prange
 from numpy.typing import NDArray
 
 from stemctx_core.contrast.patches import inside_disc, sample_offsets
-from stemctx_core.kernels.compiled import compiled
+from stemctx_core.kernels.compiled import PARTS, compiled
 
 #: Widths are given in Å for a lattice constant of 3.3 Å and scale with it.
 _NOMINAL_A_ANGSTROM: Final = 3.3
-#: Parts that many discs are projected in, so that cores share them.
-_PARTS: Final = 16
 
 
 @dataclass(frozen=True)
@@ -106,7 +104,7 @@ OWN_NEIGHBOURS: Final = slice(FEATURES - 12, FEATURES)
 def _project(discs, projection, out):  # type: ignore[no-untyped-def]  # numba infers types
     """Put the product of (n, samples) discs and a (samples, K) projection, float32 both, into `out`, (n, K)."""
     count = len(discs)
-    for part in prange(_PARTS):
-        rows = slice(part * count // _PARTS, (part + 1) * count // _PARTS)
+    for part in prange(PARTS):
+        rows = slice(part * count // PARTS, (part + 1) * count // PARTS)
         if rows.stop > rows.start:
             np.dot(discs[rows], projection, out[rows])

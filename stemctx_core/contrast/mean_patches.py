@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
+from stemctx_core.contrast.features import features_of
 from stemctx_core.contrast.patches import disc_offsets
 from stemctx_core.errors import CalibrationError
-from stemctx_core.kernels.compiled import compiled
+from stemctx_core.kernels.compiled import PARTS, compiled
 from stemctx_core.kernels.robust import medians, robust_sds
 
 FEWEST_SITES: Final = 12
@@ -37,8 +38,6 @@ _FIRST_ANCHORS = 40
 #: So many sites share the columns of a patch; where there are more than the second number, some are passed over.
 _OVERLAP = 12
 _FITTED_SITES = 512
-#: Parts that many discs are added up in.
-_PARTS = 16
 
 
 @dataclass(frozen=True)
@@ -91,6 +90,27 @@ def host_means(
         shortfall[code] = float(own_level[mine].mean() - own_level[kept].mean())
     sums = _weighted_sums(discs, weights, sublattice)
     return HostMeans(sums.sum(axis=0, dtype=np.float64), shortfall)
+
+
+def flattened(
+    discs: NDArray[np.float32],
+    features: NDArray[np.float32],
+    sublattice: NDArray[np.int8],
+    positions_px: NDArray[np.float64],
+) -> tuple[NDArray[np.float32], HostMeans]:
+    """Features and mean discs of a frame when what varies slowly is taken off; other arguments and errors as of `host_means`.
+
+    Parameters
+    ----------
+    features
+        (n, FEATURES) of the discs as they came.
+    """
+    means = host_means(discs, features[:, OWN_COLUMN], sublattice)
+    flat = flatten(discs, means, sublattice, positions_px)
+    if flat is discs:
+        return features, means
+    features = features_of(flat)
+    return features, host_means(flat, features[:, OWN_COLUMN], sublattice)
 
 
 def flatten(
@@ -176,7 +196,7 @@ def _host_like(own_level: NDArray[np.float32], mine: NDArray[np.bool_]) -> NDArr
 
 @compiled(parallel=True, fastmath=True)
 def _weighted_sums(discs, weights, kind):  # type: ignore[no-untyped-def]  # numba infers types
-    """Sums over many discs: (_PARTS, 2, samples) float32, to be added up over the first axis without losing digits.
+    """Sums over many discs: (PARTS, 2, samples) float32, to be added up over the first axis without losing digits.
 
     Parameters
     ----------
@@ -188,9 +208,9 @@ def _weighted_sums(discs, weights, kind):  # type: ignore[no-untyped-def]  # num
         (n,) int8 which of the two sums it goes to.
     """
     count, samples = discs.shape
-    sums = np.zeros((_PARTS, 2, samples), np.float32)
-    for part in prange(_PARTS):
-        for n in range(part * count // _PARTS, (part + 1) * count // _PARTS):
+    sums = np.zeros((PARTS, 2, samples), np.float32)
+    for part in prange(PARTS):
+        for n in range(part * count // PARTS, (part + 1) * count // PARTS):
             weight, code = weights[n], kind[n]
             if weight:
                 for m in range(samples):

@@ -16,7 +16,7 @@ from stemctx_core.chemistry import materials
 from stemctx_core.chemistry.materials import Host
 from stemctx_core.context import ImagingContext, Missing
 from stemctx_core.contrast.features import features_of, projection
-from stemctx_core.contrast.mean_patches import OWN_COLUMN, HostMeans, flatten, host_means
+from stemctx_core.contrast.mean_patches import OWN_COLUMN, HostMeans, flattened
 from stemctx_core.encoding.knowledge import Knowledge, knowledge
 from stemctx_core.encoding.prediction import Predictions, predict
 from stemctx_core.judging.view import lattice, view
@@ -125,12 +125,7 @@ def host_lattice(
     viewed = view(image, grid, plain, known)
     judged = viewed.obstacle == 0
     sublattice, positions = viewed.sites.sublattice[judged], viewed.sites.positions_px[judged]
-    measured = features_of(viewed.discs)
-    means = host_means(viewed.discs, measured[:, OWN_COLUMN], sublattice)
-    discs = flatten(viewed.discs, means, sublattice, positions)
-    if discs is not viewed.discs:
-        measured = features_of(discs)
-        means = host_means(discs, measured[:, OWN_COLUMN], sublattice)
+    measured, means = flattened(viewed.discs, features_of(viewed.discs), sublattice, positions)
     host = materials.host(context.host)
     calibration = calibrate(library, host, known.optics, means)
     predictions = host_predictions(library, context, known, calibration)

@@ -19,7 +19,7 @@ from stemctx_core.chemistry import materials
 from stemctx_core.classifier.classifier import Classifier
 from stemctx_core.context import ImagingContext
 from stemctx_core.contrast.features import features_of, projection
-from stemctx_core.contrast.mean_patches import OWN_COLUMN, flatten, host_means
+from stemctx_core.contrast.mean_patches import OWN_COLUMN, flattened
 from stemctx_core.encoding.encode import assemble
 from stemctx_core.encoding.knowledge import Knowledge
 from stemctx_core.encoding.prediction import Predictions, predict
@@ -129,14 +129,11 @@ class EvidenceMaker:
             measured = features_of(view.discs)
             if scale is None:
                 view, measured = _without_twins(view, measured)
-            discs, judged = view.discs, view.obstacle == 0
+            judged = view.obstacle == 0
             if scale is None:
                 sublattice = view.sites.sublattice[judged]
-                means = host_means(discs, measured[:, OWN_COLUMN], sublattice)
-                flat = flatten(discs, means, sublattice, view.sites.positions_px[judged])
-                if flat is not discs:
-                    measured = features_of(flat)
-                    means = host_means(flat, measured[:, OWN_COLUMN], sublattice)
+                positions_px = view.sites.positions_px[judged]
+                measured, means = flattened(view.discs, measured, sublattice, positions_px)
                 calibration = calibrate(self._library, host, view.known.optics, means)
                 check_host(self._library, host, view.known.plausible, calibration, view.pixel_size_off)
             else:

@@ -10,10 +10,7 @@ import math
 import numpy as np
 from numba import prange
 
-from stemctx_core.kernels.compiled import compiled
-
-#: Parts of a frame that are counted one by one, so that cores share them.
-_PARTS = 16
+from stemctx_core.kernels.compiled import PARTS, compiled
 
 
 @compiled(fastmath=True)
@@ -220,7 +217,7 @@ def fold_pixels(image, stride, vectors, phase, coherence, block, least, bins):
     squares
         (parts,) float32 sums of the squares of all pixels that count.
     """
-    parts, squares = np.zeros((_PARTS, bins, bins), np.complex64), np.zeros(_PARTS, np.float32)
+    parts, squares = np.zeros((PARTS, bins, bins), np.complex64), np.zeros(PARTS, np.float32)
     height = len(range(stride // 2, image.shape[0], stride))
     width = len(range(stride // 2, image.shape[1], stride))
     rows, columns = coherence.shape
@@ -232,13 +229,13 @@ def fold_pixels(image, stride, vectors, phase, coherence, block, least, bins):
         for k in range(2):
             turns = x * vectors[k, 1]
             across[k, n] = turns - math.floor(turns)
-    for part in prange(_PARTS):
+    for part in prange(PARTS):
         sums, total = parts[part].reshape(bins * bins), np.float32(0)
         # The fields at the pixels of a row, on the blocks above and below it, so that little is left to be done for each.
         fields = np.empty((2, 3, width), np.float32)
         at = np.empty(width, np.int32)
         done = -1
-        for row in range(part * height // _PARTS, (part + 1) * height // _PARTS):
+        for row in range(part * height // PARTS, (part + 1) * height // PARTS):
             y = stride // 2 + row * stride
             above, fy = _place((y + 0.5) / block - 0.5, rows)
             if above != done:

