@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from stemctx_core.lattice import kernels
 from stemctx_core.lattice.cell import THIRD, MeanCell
 from stemctx_core.lattice.naming import AMBIGUOUS, Naming
 from stemctx_core.lattice.phase import PhaseField
@@ -133,15 +134,12 @@ def lattice_constant(basis: NDArray[np.floating[Any]]) -> float:
 def cells_near(shape: tuple[int, int], field: PhaseField) -> NDArray[np.float64]:
     """(n, 2) whole lattice coordinates of every cell that may reach into the frame."""
     low, high = _corners(shape, field)
-    axes = [np.arange(a, b + 1) for a, b in zip(low, high, strict=True)]
-    cells = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
-    # Most of that parallelogram is outside the frame: keep what is near it before the phases are followed.
+    # Most of that parallelogram is outside the frame: what is near it is kept before the phases are followed.
     inverse = np.linalg.inv(field.vectors)
-    y, x = inverse @ (cells - field.phase[:, 0, 0] / (2 * np.pi)).T
     reach = 3 * lattice_constant(inverse) + _stray(field, inverse)
-    near = (y > -reach) & (y < shape[0] + reach) & (x > -reach) & (x < shape[1] + reach)
-    reached: NDArray[np.float64] = cells[near]
-    return reached
+    first = field.phase[:, 0, 0] / (2 * np.pi)
+    cells: NDArray[np.float64] = kernels.cells_within(low, high, inverse, first, reach, *shape)
+    return cells
 
 
 def _corners(shape: tuple[int, int], field: PhaseField) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -39,38 +39,6 @@ def block_means(image, block):
     return means
 
 
-@compiled()
-def quantiles(values, group, groups, share):
-    """Quantile of each group of values, between two of them where it falls there: (groups,), NaN where there are none.
-
-    Parameters
-    ----------
-    values, group
-        (n,) float32, and (n,) uint8 which group each is in.
-    share
-        Which quantile.
-    """
-    first = np.zeros(groups + 1, np.int64)
-    for n in range(len(group)):
-        first[group[n] + 1] += 1
-    for k in range(groups):
-        first[k + 1] += first[k]
-    sorted_in, free = np.empty(len(values), values.dtype), first[:-1].copy()
-    for n in range(len(values)):
-        sorted_in[free[group[n]]] = values[n]
-        free[group[n]] += 1
-    found = np.full(groups, np.nan)
-    for k in range(groups):
-        here = sorted_in[first[k] : first[k + 1]]
-        if len(here):
-            place = share * (len(here) - 1)
-            low = int(place)
-            parted = np.partition(here, low)
-            after = parted[low + 1 :].min() if low + 1 < len(here) else parted[low]
-            found[k] = parted[low] + (place - low) * (after - parted[low])
-    return found
-
-
 @compiled(parallel=True, fastmath=True)
 def demodulate(image, level, block, comb_y, comb_x, left, part):
     """Mean over blocks of the image, less what varies slowly, times a comb for each of a few Bragg peaks.
@@ -152,6 +120,36 @@ def sample(field, block, points):
         j, fx = _place((points[n, 1] + 0.5) / block - 0.5, field.shape[1])
         values[n] = _between(field, i, fy, j, fx)
     return values
+
+
+@compiled()
+def cells_within(low, high, inverse, first, reach, height, width):
+    """(n, 2) whole lattice coordinates of the cells that a perfect lattice has in a frame or near it, in rows.
+
+    Parameters
+    ----------
+    low, high
+        (2,) least and greatest coordinates that are looked at.
+    inverse
+        (2, 2) from lattice coordinates to y, x in pixels.
+    first
+        (2,) lattice coordinates of the first pixel.
+    reach
+        How far (px) a cell may be from the frame.
+    """
+    rows, columns = int(high[0] - low[0]) + 1, int(high[1] - low[1]) + 1
+    cells = np.empty((rows * columns, 2))
+    count = 0
+    for i in range(rows):
+        u = low[0] + i
+        for j in range(columns):
+            v = low[1] + j
+            y = inverse[0, 0] * (u - first[0]) + inverse[0, 1] * (v - first[1])
+            x = inverse[1, 0] * (u - first[0]) + inverse[1, 1] * (v - first[1])
+            if -reach < y < height + reach and -reach < x < width + reach:
+                cells[count, 0], cells[count, 1] = u, v
+                count += 1
+    return cells[:count].copy()
 
 
 @compiled(parallel=True, fastmath=True)

@@ -235,10 +235,9 @@ def _demodulated(
     down, across = (_gaussian(n, sigma, "nearest") for n in means.shape)
     level = down @ means @ across.T
     three = np.concatenate([vectors, vectors.sum(axis=0)[None]])
-    comb_y, comb_x = (
-        np.exp(-2j * np.pi * three[:, axis, None] * np.arange(n * block)).astype(np.complex64)
-        for axis, n in enumerate(means.shape)
-    )
+    turns = (three[:, axis, None] * np.arange(n * block) for axis, n in enumerate(means.shape))
+    # Less whole turns, so that single precision does.
+    comb_y, comb_x = (_turned(-2 * np.pi * (t - np.rint(t))) for t in turns)
     columns = means.shape[1]
     at = np.clip((np.arange(columns * block) + 0.5) / block - 0.5, 0, columns - 1)
     left = np.minimum(at.astype(np.uint32), columns - 2)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemctx_core.errors import InputError, LatticeError
+from stemctx_core.kernels.robust import of_rank
 from stemctx_core.lattice.naming import ExpectedRatio
 
 Real = NDArray[np.float32]
@@ -48,8 +49,8 @@ def prepared(image: NDArray[Any], expected_ratio: ExpectedRatio, pixel_size_angs
         )
     some = array[::4, ::4].astype(np.float64)
     ends = round(_OUTLIERS * some.size)
-    parted = np.partition(some.astype(np.float32), (ends, some.size - 1 - ends), axis=None)
-    dark, bright = float(parted[ends]), float(parted[-1 - ends])
+    single = some.astype(np.float32)
+    dark, bright = of_rank(single, ends), of_rank(single, some.size - 1 - ends)
     if bright > dark:
         low, high = dark - (bright - dark), bright + (bright - dark)
     np.clip(some, low, high, out=some)

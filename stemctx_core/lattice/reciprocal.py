@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, ndimage
+from scipy import fft
 
-from stemctx_core.lattice import kernels
+from stemctx_core.lattice import bin_kernels, kernels
 
 Real = NDArray[np.float32]
 
@@ -28,6 +28,8 @@ _LEAST_TRANSFORM: Final = 256
 _MOST_PEAKS: Final = 48
 #: Rings of frequency that the noise is measured in.
 _RINGS: Final = 24
+#: Logarithm of a noise that nothing stands out of.
+_BEYOND_ALL: Final = 1e4
 #: Highest frequency searched in a frame that is made coarser for it (cycles per pixel).
 _COARSE_FREQUENCY: Final = 0.33
 #: Closer to the origin than this many periods across the frame stands what varies slowly.
@@ -162,26 +164,28 @@ class _Spectrum:
         self.padded = padded
         #: Bins that one independent value takes, per axis.
         self.grain = padded / shape
-        self.power = ndimage.gaussian_filter(power, 0.7 * self.grain, truncate=3)
+        self.power = bin_kernels.smoothed(power, *(_weights(0.7 * grain) for grain in self.grain.tolist()))
         self.frequency = _frequencies(tuple(padded.tolist()), tuple(self.reach.tolist()))
-        self.over_noise = self.power / _noise_at(self.frequency, *self._noise(np.ones(power.shape, np.bool_)))
+        self._per_ring = _RINGS / float(self.frequency[0, 0])  # the highest is in the corners
+        noise = self._noise(np.ones(power.shape, np.bool_))
+        self.over_noise = bin_kernels.over_noise(self.power, self.frequency, self._per_ring, noise)
         self.strongest = float(self.over_noise.max())
 
-    def _noise(self, counted: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Rings of frequency, and the logarithm of the noise power in each where it is known.
+    def _noise(self, counted: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """(_RINGS,) logarithm of the noise power in each ring of frequency; beyond all power where it is known in none.
 
         A low percentile, so that the peaks themselves hardly count.
         """
-        top = float(self.frequency.max())
         # The other half-plane holds the same.
         half = slice(int(self.reach[0]), None)
-        chosen = counted[half]
-        ring = np.minimum(self.frequency[half][chosen] * (_RINGS / top), _RINGS - 1).astype(np.uint8)
+        values = self.power[half], self.frequency[half], counted[half]
         # 30th percentile of six averaged exponential values is 0.76 of their mean.
-        level = kernels.quantiles(self.power[half][chosen], ring, _RINGS, 0.3) / 0.76
-        centres = (np.arange(_RINGS) + 0.5) * top / _RINGS
-        good = np.isfinite(level) & (level > 0)
-        return centres[good], np.log(level[good])
+        level = bin_kernels.levels(*values, self._per_ring, _RINGS, 0.3) / 0.76
+        known = np.flatnonzero(level > 0)
+        if not len(known):
+            return np.full(_RINGS, _BEYOND_ALL)
+        noise: NDArray[np.float64] = np.interp(np.arange(_RINGS), known, np.log(level[known]))
+        return noise
 
     def significance(self, vectors: NDArray[np.float64]) -> float:
         """Power of the weakest peak of a hexagon over the noise, with the peaks left out of the noise."""
@@ -198,41 +202,28 @@ class _Spectrum:
             return 0.0
         noise = self._noise(counted)
         around = [self._around(v) for v in first]
-        over_noise = [self.power[a] / _noise_at(self.frequency[a], *noise) for a in around]
+        over_noise = [
+            bin_kernels.over_noise(self.power[a], self.frequency[a], self._per_ring, noise) for a in around
+        ]
         return min(float(power.max(initial=0.0)) for power in over_noise)
 
     def peaks(self, lowest: float, highest: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Strongest local maxima of one half-plane and their mirror images: (n, 2) cycles per pixel, (n,) power."""
         radius = np.maximum(1, np.round(1.5 * self.grain)).astype(int)
         middle = int(self.reach[1])
-        start = max(0, middle - radius[1])  # what is left of the middle is looked at, but not looked through
-        half, frequency = self.over_noise[:, start:], self.frequency[:, start:]
-        maxima = half == ndimage.maximum_filter(half, tuple(2 * radius + 1))
-        maxima &= (frequency >= lowest) & (frequency <= highest) & (half > _NOTABLE)
-        maxima[:, : middle - start] = False
-        where = np.argwhere(maxima) + (0, start)
-        strength = half[maxima].astype(np.float64)
-        strongest = np.argsort(-strength)[:_MOST_PEAKS]
+        field = self.over_noise
+        where = bin_kernels.summits(field, self.frequency, lowest, highest, _NOTABLE, *radius.tolist(), middle)
+        strength = field[where[:, 0], where[:, 1]].astype(np.float64)
+        strongest = np.argsort(-strength, kind="stable")[:_MOST_PEAKS]
         vectors, strength = self._sub_bin(where[strongest]), strength[strongest]
         # Those in the middle are there with their mirror images.
         mirrored = where[strongest, 1] > middle
         return np.concatenate([vectors, -vectors[mirrored]]), np.concatenate([strength, strength[mirrored]])
 
-    def _sub_bin(self, bins: NDArray[np.intp]) -> NDArray[np.float64]:
+    def _sub_bin(self, bins: NDArray[np.int64]) -> NDArray[np.float64]:
         """Summits of parabolas through the logarithm of the power at (n, 2) bins: (n, 2) cycles per pixel."""
-        last = np.array(self.power.shape) - 1
-        place = bins.astype(np.float64)
-        for axis, step in enumerate(np.eye(2, dtype=np.intp)):
-            # In the first and the last bin there is nothing on one side.
-            middle = np.clip(bins, step, last - step)
-            three = np.stack([self.power[tuple((middle + k * step).T)] for k in (-1, 0, 1)])
-            low, mid, high = np.log(np.maximum(three.astype(np.float64), 1e-30))
-            curvature = low + high - 2 * mid
-            summit = (middle == bins).all(axis=1) & (curvature < 0)
-            offset = (low - high) / np.where(summit, 2 * curvature, np.inf)
-            place[:, axis] += np.clip(offset, -0.5, 0.5)
-        summits: NDArray[np.float64] = (place - self.reach) / self.padded
-        return summits
+        places: NDArray[np.float64] = (bin_kernels.between_bins(self.power, bins) - self.reach) / self.padded
+        return places
 
     def _around(self, vector: NDArray[np.floating[Any]]) -> tuple[slice, slice]:
         """Bins within 4 % of a vector's length, or 1.5 grains, of its end."""
@@ -276,11 +267,10 @@ def _frequencies(padded: tuple[int, int], reach: tuple[int, int]) -> NDArray[np.
     return frequencies
 
 
-def _noise_at(
-    frequency: NDArray[np.float64], rings: NDArray[np.float64], log_power: NDArray[np.float64]
-) -> Real:
-    """Noise power at frequencies, from that in rings; infinite where it is known in none."""
-    if not len(rings):
-        return np.full(frequency.shape, np.inf, np.float32)
-    noise: Real = np.exp(np.interp(frequency, rings, log_power)).astype(np.float32)
-    return noise
+@lru_cache(maxsize=8)
+def _weights(sigma: float) -> Real:
+    """(2 × reach + 1,) Gaussian weights, cut at three widths."""
+    reach = int(3 * sigma + 0.5)
+    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    normal: Real = (weights / weights.sum()).astype(np.float32)
+    return normal
