@@ -21,6 +21,7 @@ from stemctx_core.contrast.mean_patches import FIT_RADIUS, OWN_COLUMN, HostMeans
 from stemctx_core.contrast.neighbourhood import column_geometry, neighbourhood
 from stemctx_core.contrast.patches import inside_disc, sample_offsets
 from stemctx_core.errors import CalibrationError
+from stemctx_core.kernels.compiled import compiled
 from stemctx_core.scene import host_columns
 from stemctx_core.simulation.library import ResponseLibrary
 from stemctx_core.simulation.optics import Optics
@@ -99,21 +100,22 @@ def calibrate(library: ResponseLibrary, host: Host, optics: Optics, means: HostM
     target = means.discs[:, _fitted()[inside_disc()]].ravel()
     shapes, products, signal = _templates(library, host, optics)
     level = float(target.mean())  # off first, so that no digits are lost where the detector has a large offset
-    seen = shapes @ (target - level)
+    varied = target - level
+    seen, power = shapes @ varied, float(varied @ varied)
     # Neighbours of a host column are a little less than the host's own on the mean, since some are defects.
     neighbours = np.ones(2)
     for _ in range(2):
-        _, misfits = _fit(products, seen, target - level, neighbours)
-        sigma = _minimum(SIGMA_GRID_ANGSTROM, misfits)
+        _, left = _fit(products, seen, power, neighbours)
+        sigma = _minimum(SIGMA_GRID_ANGSTROM, left)
         low = min(int(np.searchsorted(SIGMA_GRID_ANGSTROM, sigma, side="right")) - 1, len(shapes) - 2)
         share = (sigma - SIGMA_GRID_ANGSTROM[low]) / (SIGMA_GRID_ANGSTROM[low + 1] - SIGMA_GRID_ANGSTROM[low])
         shape = (shapes[low] * (1 - share) + shapes[low + 1] * share)[None]
-        product, against = shape @ shape.transpose(0, 2, 1), shape @ (target - level)
-        ((gain, chalcogen_gain, background),), (misfit,) = _fit(product, against, target - level, neighbours)
+        product, against = shape @ shape.transpose(0, 2, 1), shape @ varied
+        ((gain, chalcogen_gain, background),), (rest,) = _fit(product, against, power, neighbours)
         own_signal = (signal[low] * (1 - share) + signal[low + 1] * share) * (gain, chalcogen_gain)
         neighbours = np.clip(1 + means.shortfall / np.where(own_signal > 0, own_signal, np.inf), 0.5, 1.5)
     background += level
-    misfit /= float(np.ptp(target)) or 1.0
+    misfit = float(np.sqrt(rest / len(target))) / (float(np.ptp(target)) or 1.0)
     if gain <= 0 or chalcogen_gain <= 0 or misfit > LARGEST_MISFIT:
         raise CalibrationError(
             "calibration",
@@ -132,13 +134,9 @@ def calibrate(library: ResponseLibrary, host: Host, optics: Optics, means: HostM
     return FrameCalibration(float(gain), float(background), sigma, ratio, fitted, misfit, defects)
 
 
-def _fit(
-    products: NDArray[np.float64],
-    seen: NDArray[np.float64],
-    target: NDArray[np.float64],
-    neighbours: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Gains of the two sublattices and the background, (t, 3), for each of t source sizes; (t,) rms residuals.
+@compiled()
+def _fit(products, seen, power, neighbours):  # type: ignore[no-untyped-def]  # numba infers types
+    """Gains of the two sublattices and the background, (t, 3), for each of t source sizes; (t,) sums of squares left.
 
     Parameters
     ----------
@@ -146,23 +144,26 @@ def _fit(
         (t, 5, 5) of the shapes of `_templates` with each other.
     seen
         (t, 5) of the shapes with the target.
+    power
+        Sum of squares of the target.
     neighbours
         (2,) what the columns around are of the host's own.
     """
     together = np.zeros((3, 5))
-    together[[0, 1, 2], [0, 1, 4]] = 1.0
-    together[[0, 1], [2, 3]] = neighbours
-    gram, right = together @ products @ together.T, seen @ together.T
-    solution = np.asarray(np.linalg.solve(gram, right[:, :, None])[:, :, 0], np.float64)
-    explained = np.sum(solution * (2 * right - (gram @ solution[:, :, None])[:, :, 0]), axis=1)
-    misfit: NDArray[np.float64] = np.sqrt(np.maximum(target @ target - explained, 0.0) / len(target))
-    return solution, misfit
+    together[0, 0] = together[1, 1] = together[2, 4] = 1.0
+    together[0, 2], together[1, 3] = neighbours
+    solution, left = np.empty((len(products), 3)), np.empty(len(products))
+    for t in range(len(products)):
+        gram, right = together @ np.ascontiguousarray(products[t]) @ together.T, together @ seen[t]
+        solution[t] = np.linalg.solve(gram, right)
+        left[t] = max(power - np.sum(solution[t] * (2 * right - gram @ solution[t])), 0.0)
+    return solution, left
 
 
 def _minimum(at: NDArray[np.float64], values: NDArray[np.float64]) -> float:
     """Place of the minimum of a sampled curve by a parabola through the lowest three."""
     i = min(max(int(np.argmin(values)), 1), len(at) - 2)
-    low, mid, high = values[i - 1 : i + 2] ** 2
+    low, mid, high = values[i - 1 : i + 2]
     curvature = low - 2 * mid + high
     step = 0.5 * (low - high) / curvature if curvature > 0 else 0.0
     place = at[i] + min(max(step, -1.0), 1.0) * (at[1] - at[0])

@@ -11,7 +11,9 @@ from scipy.optimize import lsq_linear, nnls
 
 from stemctx_core.encoding.prediction import Predictions
 from stemctx_core.errors import CalibrationError
-from stemctx_core.kernels.robust import medians, robust_sds
+from stemctx_core.kernels.compiled import compiled
+from stemctx_core.kernels.order import median
+from stemctx_core.kernels.robust import medians
 from stemctx_core.scene import Nuisance
 
 #: Columns of one kind scatter by 0.05 to 0.11 in real frames; more would be counting noise taken for scatter.
@@ -20,6 +22,8 @@ _LARGEST_COUNTED_BACKGROUND = 1.0
 #: Sites of a sublattice whose scatter is measured at most: it is then known to 2 %, and the dose with it.
 _SCATTERED_SITES = 2048
 _ROUNDS = 4
+#: What a variance is a sum of; the last counts by itself only where the background is the detector's own level.
+_SHAPES: Final = ("counting", "jitter_angstrom", "shift_angstrom", "amplitude", "defects", "floor")
 
 
 @dataclass(frozen=True)
@@ -73,19 +77,18 @@ def measure_scatter(
     CalibrationError
         A frame so dark that nothing scatters.
     """
-    names = ("counting", "jitter_angstrom", "shift_angstrom", "amplitude", "defects")
     counted = 0.0 <= background <= _LARGEST_COUNTED_BACKGROUND
     design, observed, typical = [], [], []
     for code, row in enumerate(rows):
-        mine = features[sublattice == code]
-        columns = np.ascontiguousarray(mine[:: -(-len(mine) // _SCATTERED_SITES) or 1].T)
-        observed.append(robust_sds(columns) ** 2)
-        typical.append(columns.var(axis=1))
+        mine = np.flatnonzero(sublattice == code)
+        robust, plain = _variances(features, mine[:: -(-len(mine) // _SCATTERED_SITES) or 1])
+        observed.append(robust)
+        typical.append(plain)
         components = predictions.candidates[row].components
-        floor = np.diagonal(components["floor"])
-        shapes = np.stack([np.diagonal(components[n]) for n in names] + ([] if counted else [floor]), axis=1)
+        shapes = np.stack([np.diagonal(components[name]) for name in _SHAPES], axis=1)
         if counted:
-            shapes[:, 0] += background * floor
+            shapes[:, 0] += background * shapes[:, -1]
+            shapes = shapes[:, :-1]
         design.append(shapes)
     matrix, spread = np.concatenate(design), np.concatenate(observed)
     if not medians(spread[None])[0] > 0:
@@ -127,3 +130,22 @@ def _bounded(
     if (solution > largest).any():
         solution = lsq_linear(matrix, target, bounds=(0.0, largest)).x
     return solution
+
+
+@compiled()
+def _variances(features, rows):  # type: ignore[no-untyped-def]  # numba infers types
+    """Of each column of (n, K) float32 features, over some rows: its variance by the median deviation, and the plain one."""
+    columns = features.shape[1]
+    robust, plain = np.zeros(columns), np.zeros(columns)
+    if not len(rows):
+        return robust, plain
+    values = np.empty(len(rows), np.float32)
+    for k in range(columns):
+        for n in range(len(rows)):
+            values[n] = features[rows[n], k]
+        middle, mean, squares = np.float32(median(values)), values.mean(), 0.0
+        for n in range(len(rows)):
+            squares += (values[n] - mean) ** 2
+            values[n] = abs(values[n] - middle)
+        robust[k], plain[k] = (1.4826 * median(values)) ** 2, squares / len(rows)
+    return robust, plain

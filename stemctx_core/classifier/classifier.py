@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
@@ -20,6 +21,7 @@ from stemctx_core.contrast.features import FEATURES, lifting
 from stemctx_core.contrast.patches import SAMPLES
 from stemctx_core.encoding.encode import EncodedScene
 from stemctx_core.errors import BundleError, InputError
+from stemctx_core.kernels.compiled import compiled
 from stemctx_core.whole_files import write_whole
 
 #: Changes when the meaning of the graph's inputs does.
@@ -275,11 +277,25 @@ def posterior_from(
     log_likelihood: NDArray[np.float32], prior: NDArray[np.float64] | None = None
 ) -> NDArray[np.float32]:
     """Bayes' rule: likelihoods and a prior to probabilities, rows summing to 1."""
-    logits = log_likelihood.astype(np.float64)
-    if prior is not None:
-        with np.errstate(divide="ignore"):
-            logits = logits + np.log(prior)
-    logits -= logits.max(axis=1, keepdims=True)
-    weight = np.exp(logits)
-    posterior: NDArray[np.float32] = (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)
+    posterior: NDArray[np.float32] = np.empty(log_likelihood.shape, np.float32)
+    if prior is None:
+        prior = np.ones(log_likelihood.shape[1:])
+    _normalise(log_likelihood, np.atleast_2d(prior), posterior)
     return posterior
+
+
+@compiled()
+def _normalise(log_likelihood, prior, out):  # type: ignore[no-untyped-def]  # numba infers types
+    """Put likelihoods times a prior, (1 or n, C), over their sum into `out`."""
+    count, candidates = log_likelihood.shape
+    weight = np.empty(candidates)
+    for n in range(count):
+        given, largest, total = prior[n if len(prior) > 1 else 0], -np.inf, 0.0
+        for c in range(candidates):
+            if given[c] > 0:
+                largest = max(largest, np.float64(log_likelihood[n, c]))
+        for c in range(candidates):
+            weight[c] = given[c] * math.exp(log_likelihood[n, c] - largest) if given[c] > 0 else 0.0
+            total += weight[c]
+        for c in range(candidates):
+            out[n, c] = weight[c] / total

@@ -13,12 +13,12 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
-from scipy.spatial.distance import cdist
 
 from stemctx_core.contrast.features import features_of
 from stemctx_core.contrast.patches import disc_offsets
 from stemctx_core.errors import CalibrationError
 from stemctx_core.kernels.compiled import PARTS, compiled
+from stemctx_core.kernels.order import two_from
 from stemctx_core.kernels.robust import medians, robust_sds
 
 FEWEST_SITES: Final = 12
@@ -161,7 +161,7 @@ def flatten(
     anchors = np.arange(0, len(discs), max(_SITES_AN_ANCHOR, len(discs) // _ANCHORS))
     # Of few places, all distances cost less than a tree.
     first = positions_px[anchors[:: max(1, len(anchors) // _FIRST_ANCHORS)]]
-    nearest = cdist(first, positions_px[fewer], "sqeuclidean").argpartition(around - 1, axis=1)[:, :around]
+    nearest = _nearest(first, np.ascontiguousarray(positions_px[fewer]), around)
     varied = robust_sds(smoothed(nearest)) ** 2 > 4 * expected * robust_sds(local.T) ** 2
     if not varied.any():
         return discs
@@ -216,3 +216,23 @@ def _weighted_sums(discs, weights, kind):  # type: ignore[no-untyped-def]  # num
                 for m in range(samples):
                     sums[part, code, m] += weight * discs[n, m]
     return sums
+
+
+@compiled()
+def _nearest(places, positions, count):  # type: ignore[no-untyped-def]  # numba infers types
+    """(m, count) rows of the (n, 2) positions that are nearest to each of (m, 2) places, in the order of the rows."""
+    nearest = np.empty((len(places), count), np.intp)
+    distance = np.empty(len(positions), np.float32)
+    for m in range(len(places)):
+        for n in range(len(positions)):
+            down, across = positions[n, 0] - places[m, 0], positions[n, 1] - places[m, 1]
+            distance[n] = down * down + across * across
+        bits = distance.view(np.int32)  # in the order of the distances, as none is below zero
+        limit, found = two_from(bits, count)[0], 0
+        # Those at the limit itself, of which there may be several, come last.
+        for at_limit in (False, True):
+            for n in range(len(positions)):
+                if found < count and (bits[n] == limit if at_limit else bits[n] < limit):
+                    nearest[m, found] = n
+                    found += 1
+    return nearest

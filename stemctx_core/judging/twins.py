@@ -50,7 +50,7 @@ def twin_sites(
     none = np.zeros(len(level), np.bool_)
     if len(level) < 4 * _FEWEST:
         return none
-    square = (positions_px // (_SQUARE * lattice_constant_px)).astype(np.int64)
+    square = np.floor(positions_px / (_SQUARE * lattice_constant_px)).astype(np.int64)
     square -= [square[:, 0].min(), square[:, 1].min()]
     difference, error = _of_squares(level, sublattice, square)
     known = np.isfinite(difference)

@@ -69,3 +69,17 @@ def of_rank(rows, wanted, out):
         number, following = two_from(ordered, wanted)
         out[0, n] = in_order(number, sign, largest)
         out[1, n] = in_order(following, sign, largest)
+
+
+@compiled()
+def median(values):
+    """Median of (n,) float32 values."""
+    ordered, two = np.empty(len(values), np.int32), np.empty(2, np.int32)
+    bits, sign, largest = values.view(np.int32), np.int32(31), np.int32(np.iinfo(np.int32).max)
+    for i in range(len(values)):
+        ordered[i] = in_order(bits[i], sign, largest)
+    two[0], two[1] = two_from(ordered, (len(values) + 1) // 2)
+    for m in range(2):
+        two[m] = in_order(two[m], sign, largest)
+    lower, upper = two.view(np.float32)
+    return np.float64(lower) if len(values) % 2 else (np.float64(lower) + np.float64(upper)) / 2
