@@ -11,6 +11,7 @@ prior that speaks for the host; it never names another one.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -46,6 +47,8 @@ class FeatureScorer:
 
     def __init__(self, engine: OnnxRuntimeEngine, scene_graph: bytes, features_graph: bytes) -> None:
         self._reading, self._scores = engine.beside(scene_graph), engine.beside(features_graph)
+        # Frames of one field share a scene while their noise stays as it is.
+        self._read = lru_cache(maxsize=16)(self._read_anew)
 
     def logits(
         self,
@@ -67,7 +70,6 @@ class FeatureScorer:
         doubtful_only
             Whether to leave out sites that are the host's beyond doubt; needs `sublattice`.
         """
-        context = scene.inputs()
         logits = np.zeros((len(features), len(scene.mean)), np.float32)
         groups = []
         for rows, own in _groups(len(features), scene, sublattice):
@@ -79,7 +81,7 @@ class FeatureScorer:
         doubtful = sum(len(rows) for rows, _ in groups)
         if not doubtful:
             return logits
-        reading = self._reading.run({name: context[name] for name in SCENE_INPUT_NAMES})
+        context, reading = scene.inputs(), self._read(scene)
         inputs, places = [], []
         for rows, own in groups:
             order = np.argsort(~own, kind="stable")
@@ -94,6 +96,11 @@ class FeatureScorer:
         for place, answer in zip(places, answers, strict=True):
             logits[place] = answer
         return logits
+
+    def _read_anew(self, scene: EncodedScene) -> NDArray[np.float32]:
+        """(C, ...) what the scene graph says of every candidate."""
+        context = scene.inputs()
+        return self._reading.run({name: context[name] for name in SCENE_INPUT_NAMES})
 
 
 def _groups(

@@ -19,7 +19,7 @@ from stemctx_core.scene import Nuisance, Scene
 from stemctx_core.simulation.library import ResponseLibrary
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EncodedScene:
     """The model's context inputs, all float32; C candidates, K features.
 

@@ -64,7 +64,7 @@ def _size(name: str, nuisance: Nuisance, dose_e_per_angstrom2: float, background
     return 1.0 if name == "spread" else float(getattr(nuisance, name)) ** 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Predictions:
     """One prediction a candidate, and what they rest on.
 

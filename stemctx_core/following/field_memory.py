@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,48 @@ from stemctx_core.contrast.patches import CutPatches
 from stemctx_core.following.accumulate import FieldEvidence, accumulate
 from stemctx_core.following.growing import GrowingFrame
 from stemctx_core.judging.evidence import SiteEvidence, timed
+from stemctx_core.judging.look import Look
+from stemctx_core.judging.observation import FrameScale, Observation
 from stemctx_core.kernels.robust import medians
 from stemctx_core.lattice import SiteGrid
 from stemctx_core.results import EngineInfo, FrameIdentity, FrameResult
+
+#: Frames of a field between two that are calibrated by themselves.
+_LOOK_EVERY: Final = 8
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What frames of a field are judged by while it holds.
+
+    Attributes
+    ----------
+    look
+        The last frame that was calibrated by itself.
+    frames
+        How many were judged by it since, that one included.
+    scale
+        With the noise as it was measured last.
+    added_up
+        How many frames were behind most sites then.
+    """
+
+    look: Look
+    frames: int
+    scale: FrameScale
+    added_up: int
+
+    @classmethod
+    def of(cls, seen: Observation, scale: FrameScale, before: _Known | None) -> _Known | None:
+        """What the next frame can be judged by when one has been judged."""
+        if seen.look is None:
+            return None
+        frames = before.frames + 1 if before is not None and before.look is seen.look else 1
+        return cls(seen.look, frames, scale, seen.usual_frames)
+
+    def scale_of(self, seen: Observation) -> FrameScale | None:
+        """The noise too, where as many frames are added up as when it was measured: more of them show it better."""
+        return self.scale if seen.look is self.look and seen.usual_frames == self.added_up else None
 
 
 class FieldMemory:
@@ -36,6 +75,7 @@ class FieldMemory:
         self._growing = GrowingFrame(analyzer)
         self._grid: SiteGrid | None = None
         self._field: FieldEvidence | None = None
+        self._known: _Known | None = None
         self._key: object = None
 
     @property
@@ -67,7 +107,7 @@ class FieldMemory:
             return self._analyzer.analyze(image, context)
         key = (context.as_imaged, frame.shape)
         if key != self._key:
-            self._key, self._grid, self._field = key, None, None
+            self._key, self._grid, self._field, self._known = key, None, None, None
         if frame.valid_rows < frame.shape[0]:
             result, grid = self._growing.analyze(image, context, frame, self._grid)
             self._grid = grid or self._grid  # the first rows are too few to see the lattice
@@ -78,13 +118,18 @@ class FieldMemory:
     def _whole(self, image: NDArray[Any], context: ImagingContext, frame: FrameIdentity) -> FrameResult:
         timing: dict[str, float] = {}
         past, previous, self._field, self._grid = self._field, self._grid, None, None
+        known, self._known = self._known, None
+        if known is not None and known.frames >= _LOOK_EVERY:
+            known = None
 
         def evidence() -> SiteEvidence:
-            new = self._analyzer.observe(image, context, timing, previous)
+            new = self._analyzer.observe(image, context, timing, previous, known.look if known else None)
             with timed(timing, "calibration"):
                 seen, counts = accumulate(past, new)
-            told = self._analyzer.likelihood(seen, timing)
+            scale = known.scale_of(seen) if known else None
+            told = self._analyzer.likelihood(seen, timing, scale)
             self._field, self._grid = FieldEvidence.of(seen, counts, told), new.grid
+            self._known = _Known.of(seen, told.scale, known)
             return told
 
         result = self._analyzer.judge(evidence, context, frame, timing)

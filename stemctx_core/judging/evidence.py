@@ -19,16 +19,17 @@ from stemctx_core.chemistry import materials
 from stemctx_core.classifier.classifier import Classifier
 from stemctx_core.context import ImagingContext
 from stemctx_core.contrast.features import features_of, projection
-from stemctx_core.contrast.mean_patches import OWN_COLUMN, flattened
-from stemctx_core.encoding.encode import assemble
+from stemctx_core.contrast.mean_patches import flattened
 from stemctx_core.encoding.knowledge import Knowledge
 from stemctx_core.encoding.prediction import Predictions, predict
 from stemctx_core.errors import FrameError
 from stemctx_core.judging import unknown
-from stemctx_core.judging.decision import OBSTACLES, TWIN, UNKNOWN
+from stemctx_core.judging.decision import OBSTACLES, UNKNOWN
+from stemctx_core.judging.look import Look
+from stemctx_core.judging.noisy import noisy_scene
 from stemctx_core.judging.observation import FrameScale, Observation
 from stemctx_core.judging.separation import hidden_defects
-from stemctx_core.judging.twins import twin_sites
+from stemctx_core.judging.twins import without_twins
 from stemctx_core.judging.view import Sites, View
 from stemctx_core.judging.withheld import Withheld, withheld_by_features
 from stemctx_core.lattice import SiteGrid
@@ -106,6 +107,7 @@ class EvidenceMaker:
         self._needed_probability = needed_probability
         # Frames of one field differ by less than the rounding, so that their predictions are made once.
         self._predict = lru_cache(maxsize=16)(partial(predict, library))
+        self._noisy = lru_cache(maxsize=32)(noisy_scene)
 
     def evidence(self, view: View, timing: dict[str, float], scale: FrameScale | None = None) -> SiteEvidence:
         """Likelihood of every candidate at every site that can be judged.
@@ -122,29 +124,50 @@ class EvidenceMaker:
         """
         return self.likelihood(self.observe(view, timing, scale), timing, scale)
 
-    def observe(self, view: View, timing: dict[str, float], scale: FrameScale | None = None) -> Observation:
-        """The view in units of the frame's own columns; parameters and errors as of `evidence`."""
-        host = materials.host(view.context.host)
+    def observe(
+        self,
+        view: View,
+        timing: dict[str, float],
+        scale: FrameScale | None = None,
+        look: Look | None = None,
+    ) -> Observation:
+        """The view in units of the frame's own columns; other parameters and errors as of `evidence`.
+
+        Parameters
+        ----------
+        look
+            An earlier frame (`Observation.look`), whose calibration is taken where it still holds.
+        """
         with timed(timing, "calibration"):
             measured = features_of(view.discs)
-            if scale is None:
-                view, measured = _without_twins(view, measured)
+            if scale is not None:
+                return self._in_units(view, measured, scale.calibration)
+            if look is not None:
+                seen = self._in_units(view, measured, look.calibration)
+                if look.holds(seen.features, seen.sites.sublattice[seen.judged]):
+                    return replace(seen, look=look)
+            host = materials.host(view.context.host)
+            whole, (view, measured) = len(measured), without_twins(view, measured)
             judged = view.obstacle == 0
-            if scale is None:
-                sublattice = view.sites.sublattice[judged]
-                positions_px = view.sites.positions_px[judged]
-                measured, means = flattened(view.discs, measured, sublattice, positions_px)
-                calibration = calibrate(self._library, host, view.known.optics, means)
-                check_host(self._library, host, view.known.plausible, calibration, view.pixel_size_off)
-            else:
-                calibration = scale.calibration
-            warnings = [*view.warnings, *view.known.warnings]
-            warnings += [] if view.known.missing else _ratio_words(calibration)
-            predictions = self.predictions(view.context, view.known, calibration)
-            unit = calibration.gain * predictions.scene_reference
-            # Features are linear: they are taken of the discs as they came, and calibrated themselves.
-            measured -= np.float32(calibration.background) * _of_a_constant()
-            features = measured * np.float32(1 / unit)
+            sublattice = view.sites.sublattice[judged]
+            as_it_came = measured
+            measured, means = flattened(view.discs, measured, sublattice, view.sites.positions_px[judged])
+            calibration = calibrate(self._library, host, view.known.optics, means)
+            check_host(self._library, host, view.known.plausible, calibration, view.pixel_size_off)
+            seen = self._in_units(view, measured, calibration)
+            # What was taken off this frame may be different in the next.
+            lasting = measured is as_it_came and len(measured) == whole
+            return replace(seen, look=Look(calibration, seen.features, sublattice)) if lasting else seen
+
+    def _in_units(
+        self, view: View, measured: NDArray[np.float32], calibration: FrameCalibration
+    ) -> Observation:
+        """Features as measured, in units of the reference."""
+        predictions = self.predictions(view.context, view.known, calibration)
+        unit = calibration.gain * predictions.scene_reference
+        # Features are linear: they are taken of the discs as they came, and calibrated themselves.
+        features = measured - np.float32(calibration.background) * _of_a_constant()
+        features *= np.float32(1 / unit)
         return Observation(
             sites=view.sites,
             obstacle=view.obstacle,
@@ -154,7 +177,11 @@ class EvidenceMaker:
             calibration=calibration,
             predictions=predictions,
             level=calibration.background / unit,
-            warnings=tuple(warnings),
+            warnings=(
+                *view.warnings,
+                *view.known.warnings,
+                *([] if view.known.missing else _ratio_words(calibration)),
+            ),
             grid=view.grid,
         )
 
@@ -175,43 +202,38 @@ class EvidenceMaker:
         """
         candidates, predictions, judged = seen.context.candidates, seen.predictions, seen.judged
         # Noise is measured where most sites have as many frames, and follows from their number elsewhere.
-        usual = int(np.bincount(seen.frames).argmax()) if len(judged) else 1
+        usual = seen.usual_frames
         with timed(timing, "calibration"):
             if scale is None:
-                scatter = self._scatter(seen, seen.frames == usual)
+                single = _exposed(self._scatter(seen, seen.frames == usual), 1 / usual)
             else:
-                scatter = _exposed(scale.scatter, usual)
-            covariances = predictions.covariances(*_noise(scatter))
+                single = scale.scatter
+            noisy = self._noisy(predictions, _exposed(single, usual))
             expected = seen.context.expected.prevalence
-            hidden = hidden_defects(
-                predictions.candidates, candidates, covariances, expected, self._needed_probability
-            )
+            hidden = hidden_defects(candidates, noisy.gained, expected, self._needed_probability)
             most = seen.frames == usual
             kinds = seen.sites.sublattice[judged][most]
             not_called = withheld_by_features(
-                _of(seen.features, most), kinds, predictions, candidates, covariances
+                _of(seen.features, most), kinds, predictions, candidates, noisy.covariances
             )
         log_likelihood = np.zeros((len(seen.obstacle), len(candidates)), np.float32)
         obstacle, unfitness = seen.obstacle.copy(), 1.0
         with timed(timing, "posterior"):
             for count in np.unique(seen.frames):
                 here = seen.frames == count
-                noise = _noise(_exposed(scatter, count / usual))
-                spread = covariances if count == usual else predictions.covariances(*noise)
-                encoded = assemble(predictions, *noise, sigma_includes_scatter=True, covariances=spread)
+                noisy = self._noisy(predictions, _exposed(single, int(count)))
                 features = _of(seen.features, here)
                 kinds = seen.sites.sublattice[judged[here]]
                 told = self._classifier.log_likelihood_of_features(
-                    features, encoded, kinds, doubtful_only=doubtful_only
+                    features, noisy.encoded, kinds, doubtful_only=doubtful_only
                 )
-                far = unknown.distances(features, told.argmax(axis=1), encoded, predictions, candidates, spread)
+                far = unknown.distances(features, told.argmax(axis=1), noisy.encoded, noisy.loosened)
                 log_likelihood[judged[here]] = told
                 obstacle[judged[here][far.unlike]] = OBSTACLES.index(UNKNOWN)
                 unfitness = far.usual if count == usual else unfitness
             _check_share(obstacle[judged] != 0, materials.host(seen.context.host).name)
         frames = np.ones(len(obstacle), np.int32)
         frames[judged] = seen.frames
-        single = _exposed(scatter, 1 / usual)
         return SiteEvidence(
             sites=seen.sites,
             scale=FrameScale(seen.calibration, single),
@@ -274,24 +296,6 @@ def fits(calibration: FrameCalibration) -> bool:
     return FITTING_RATIO[0] < calibration.ratio < FITTING_RATIO[1]
 
 
-def _without_twins(view: View, measured: NDArray[np.float32]) -> tuple[View, NDArray[np.float32]]:
-    """The view and its features without the sites of mirror twins, which are judged as neither grain."""
-    judged = np.flatnonzero(view.obstacle == 0)
-    positions = view.sites.positions_px[judged]
-    spacing = materials.host(view.context.host).a_angstrom / view.sites.pixel_size_angstrom
-    twin = twin_sites(measured[:, OWN_COLUMN], view.sites.sublattice[judged], positions, spacing)
-    if not twin.any():
-        return view, measured
-    obstacle = view.obstacle.copy()
-    obstacle[judged[twin]] = OBSTACLES.index(TWIN)
-    words = (
-        f"Two lattices, mirror twins of each other: {twin.mean():.0%} of the sites are in the smaller grain or on the "
-        "boundary, and are not judged."
-    )
-    told = replace(view, discs=view.discs[~twin], obstacle=obstacle, warnings=(*view.warnings, words))
-    return told, measured[~twin]
-
-
 def _ratio_words(calibration: FrameCalibration) -> list[str]:
     if fits(calibration):
         return []
@@ -315,10 +319,6 @@ def _check_share(unlike: NDArray[np.bool_], host: str) -> None:
 def _rounded(value: float) -> float:
     """To a step that is small beside the error that the value is taken to have."""
     return round(value / _ROUNDING) * _ROUNDING
-
-
-def _noise(scatter: Scatter) -> tuple[Nuisance, float, float]:
-    return scatter.nuisance, scatter.dose_e_per_angstrom2, scatter.background
 
 
 def _exposed(scatter: Scatter, factor: float) -> Scatter:

@@ -12,6 +12,7 @@ from stemctx_core.context import ImagingContext
 from stemctx_core.contrast.cutting import FrameRoom
 from stemctx_core.encoding.knowledge import Knowledge, knowledge
 from stemctx_core.judging.evidence import EvidenceMaker, SiteEvidence, timed
+from stemctx_core.judging.look import Look
 from stemctx_core.judging.observation import FrameScale, Observation
 from stemctx_core.judging.trained import TrainedRanges
 from stemctx_core.judging.view import check_naming, lattice, view
@@ -70,19 +71,33 @@ class FrameEvidence:
         context: ImagingContext,
         timing: dict[str, float],
         previous: SiteGrid | None = None,
+        look: Look | None = None,
     ) -> Observation:
-        """What a frame shows of each site; parameters and errors as of `evidence`."""
+        """What a frame shows of each site; other parameters and errors as of `evidence`.
+
+        Parameters
+        ----------
+        look
+            As of `EvidenceMaker.observe`.
+        """
         grid = self.sites(image, context, timing, previous)
         with timed(timing, "patches"):
             viewed = view(image, grid, context, self._known(context), self._room)
-        return self._maker.observe(viewed, timing)
+        return self._maker.observe(viewed, timing, look=look)
 
-    def likelihood(self, seen: Observation, timing: dict[str, float]) -> SiteEvidence:
+    def likelihood(
+        self, seen: Observation, timing: dict[str, float], scale: FrameScale | None = None
+    ) -> SiteEvidence:
         """Likelihood of every candidate for what was seen in one frame or in several of one field.
 
         It is to be judged as it is: the network is asked about sites that leave a doubt only.
+
+        Parameters
+        ----------
+        scale
+            With the noise, where it is known already.
         """
-        return self._maker.likelihood(seen, timing, doubtful_only=True)
+        return self._maker.likelihood(seen, timing, scale, doubtful_only=True)
 
     def sites(
         self,

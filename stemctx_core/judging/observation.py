@@ -11,6 +11,7 @@ from stemctx_core.calibration.calibrate import FrameCalibration
 from stemctx_core.calibration.scatter import Scatter
 from stemctx_core.context import ImagingContext
 from stemctx_core.encoding.prediction import Predictions
+from stemctx_core.judging.look import Look
 from stemctx_core.judging.view import Sites
 from stemctx_core.lattice import SiteGrid
 
@@ -33,6 +34,8 @@ class Observation:
         What is to be said of the frame already.
     grid
         The lattice; None where only patches were given.
+    look
+        The frame that it is calibrated by, itself or an earlier one; None where its calibration holds for no other.
     """
 
     sites: Sites
@@ -45,11 +48,17 @@ class Observation:
     level: float
     warnings: tuple[str, ...] = ()
     grid: SiteGrid | None = None
+    look: Look | None = None
 
     @property
     def judged(self) -> NDArray[np.intp]:
         """(m,) which sites the features are of."""
         return np.flatnonzero(self.obstacle == 0)
+
+    @property
+    def usual_frames(self) -> int:
+        """Frames behind most of the sites."""
+        return int(np.bincount(self.frames).argmax()) if len(self.frames) else 1
 
 
 @dataclass(frozen=True)

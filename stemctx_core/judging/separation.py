@@ -33,40 +33,56 @@ def separation(
     return _whitened(first.mean - second.mean, spread / 2)
 
 
-def hidden_defects(
-    predictions: Sequence[Prediction],
-    candidates: Sequence[Candidate],
-    covariances: NDArray[np.float64],
-    prevalence: Mapping[str, float] | None,
-    needed_probability: float,
-) -> list[tuple[str, str]]:
-    """Defects, each with the host's column, that even a typical site of theirs could not show at this dose.
-
-    A site whose patch is exactly as predicted for a defect gains d²/2 in log-odds over the host's own column; where
-    that does not outweigh the prior up to the flagging threshold, it cannot be flagged.
+def gains(
+    predictions: Sequence[Prediction], candidates: Sequence[Candidate], covariances: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(C,) log-odds that a site whose patch is exactly as predicted for a candidate gains over the host's own column.
 
     Parameters
     ----------
     covariances
         (C, K, K) of the predictions, `Predictions.covariances`.
+    """
+    hosts = _hosts(candidates)
+    means = np.stack([p.mean for p in predictions])
+    away = means - means[hosts]
+    solved = np.linalg.solve((covariances + covariances[hosts]) / 2, away[:, :, None])[:, :, 0]
+    gained: NDArray[np.float64] = 0.5 * np.sum(away * solved, axis=1)
+    return gained
+
+
+def hidden_defects(
+    candidates: Sequence[Candidate],
+    gained: NDArray[np.float64],
+    prevalence: Mapping[str, float] | None,
+    needed_probability: float,
+) -> list[tuple[str, str]]:
+    """Defects, each with the host's column, that even a typical site of theirs could not show at this dose.
+
+    Where what such a site gains does not outweigh the prior up to the flagging threshold, it cannot be flagged.
+
+    Parameters
+    ----------
+    gained
+        (C,) from `gains`.
     prevalence
         How often each role is met; the benchmark's real prevalence by default.
     needed_probability
         At which a site is flagged.
     """
     rates = classes.priors(candidates, prevalence)
-    own = {c.sublattice: row for row, c in enumerate(candidates) if not c.is_defect}
-    means = np.stack([p.mean for p in predictions])
-    hosts = [own[c.sublattice] for c in candidates]
-    away = means - means[hosts]
-    solved = np.linalg.solve((covariances + covariances[hosts]) / 2, away[:, :, None])[:, :, 0]
-    gained = 0.5 * np.sum(away * solved, axis=1)
     hidden = []
-    for row, host in enumerate(hosts):
+    for row, host in enumerate(_hosts(candidates)):
         odds = needed_probability / (1 - needed_probability) * rates[host] / rates[row]
         if row != host and gained[row] < np.log(odds):
             hidden.append((candidates[row].species, candidates[host].species))
     return hidden
+
+
+def _hosts(candidates: Sequence[Candidate]) -> list[int]:
+    """Row of the host's own column on the sublattice of each candidate."""
+    own = {c.sublattice: row for row, c in enumerate(candidates) if not c.is_defect}
+    return [own[c.sublattice] for c in candidates]
 
 
 def _whitened(difference: NDArray[np.float64], covariance: NDArray[np.float64]) -> float:

@@ -6,6 +6,7 @@ where chalcogen did. What is left to see is which sublattice is the brighter one
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -13,6 +14,10 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, label
 from scipy.spatial import cKDTree
 
+from stemctx_core.chemistry import materials
+from stemctx_core.contrast.mean_patches import OWN_COLUMN
+from stemctx_core.judging.decision import OBSTACLES, TWIN
+from stemctx_core.judging.view import View
 from stemctx_core.kernels.compiled import compiled
 from stemctx_core.kernels.robust import medians
 
@@ -30,6 +35,24 @@ _LEAST_DIFFERENCE: Final = 1.5
 #: grain than this are of neither (lattice constants).
 _AROUND: Final = 48
 _BOUNDARY: Final = 2.5
+
+
+def without_twins(view: View, measured: NDArray[np.float32]) -> tuple[View, NDArray[np.float32]]:
+    """A view and the features of its sites without those of mirror twins, which are judged as neither grain."""
+    judged = np.flatnonzero(view.obstacle == 0)
+    positions = view.sites.positions_px[judged]
+    spacing = materials.host(view.context.host).a_angstrom / view.sites.pixel_size_angstrom
+    twin = twin_sites(measured[:, OWN_COLUMN], view.sites.sublattice[judged], positions, spacing)
+    if not twin.any():
+        return view, measured
+    obstacle = view.obstacle.copy()
+    obstacle[judged[twin]] = OBSTACLES.index(TWIN)
+    words = (
+        f"Two lattices, mirror twins of each other: {twin.mean():.0%} of the sites are in the smaller grain or on the "
+        "boundary, and are not judged."
+    )
+    told = replace(view, discs=view.discs[~twin], obstacle=obstacle, warnings=(*view.warnings, words))
+    return told, measured[~twin]
 
 
 def twin_sites(

@@ -9,14 +9,13 @@ between the columns still do not fit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stemctx_core.chemistry.classes import Candidate, Role
+from stemctx_core.chemistry.classes import Role
 from stemctx_core.contrast.features import OWN_NEIGHBOURS
 from stemctx_core.encoding.encode import EncodedScene
 from stemctx_core.encoding.prediction import Predictions
@@ -62,13 +61,29 @@ class Distances:
         return unlike
 
 
+class Loosened:
+    """Covariances with every column around a site free, inverted as they are asked for.
+
+    Parameters
+    ----------
+    covariances
+        (C, K, K) of the predictions.
+    """
+
+    def __init__(self, predictions: Predictions, covariances: NDArray[np.float64]) -> None:
+        self._predictions, self._covariances = predictions, covariances
+        self._inverse: dict[int, NDArray[np.float64]] = {}
+
+    def inverse(self, row: int) -> NDArray[np.float64]:
+        """(K, K) of a candidate."""
+        if row not in self._inverse:
+            free = _NEIGHBOUR_AMPLITUDE**2 * _neighbours(self._predictions, row)
+            self._inverse[row] = np.linalg.inv(self._covariances[row] + free)
+        return self._inverse[row]
+
+
 def distances(
-    features: NDArray[np.float32],
-    best: NDArray[np.integer[Any]],
-    encoded: EncodedScene,
-    predictions: Predictions,
-    candidates: Sequence[Candidate],
-    covariances: NDArray[np.float64],
+    features: NDArray[np.float32], best: NDArray[np.integer[Any]], encoded: EncodedScene, loosened: Loosened
 ) -> Distances:
     """Distance of every patch from the candidate that it is taken for.
 
@@ -78,10 +93,8 @@ def distances(
         (n, K) in units of the reference.
     best
         (n,) row of each patch's best candidate.
-    encoded, predictions
+    encoded, loosened
         Of the scene.
-    covariances
-        (C, K, K) that it was assembled with.
     """
     plain = mean_squares(features, best, encoded.mean, encoded.whiten)
     usual = max(1.0, float(medians(plain[None])[0])) if len(plain) else 1.0
@@ -89,16 +102,16 @@ def distances(
     far = plain > LARGEST_DISTANCE * usual
     for row in np.unique(best[far]):
         mine = far & (best == row)
-        covariance = covariances[row] + _NEIGHBOUR_AMPLITUDE**2 * _neighbours(predictions, candidates, int(row))
         away = features[mine] - encoded.mean[row]
-        again[mine] = np.mean(away * np.linalg.solve(covariance, away.T).T, axis=1)
+        again[mine] = np.mean(away * (away @ loosened.inverse(int(row))), axis=1)
     around, expected = (f[:, OWN_NEIGHBOURS].mean(axis=1) for f in (features[far], encoded.mean[best[far]]))
     again[np.flatnonzero(far)[around < _LEAST_NEIGHBOURS * expected]] = np.inf
     return Distances(plain, again, usual)
 
 
-def _neighbours(predictions: Predictions, candidates: Sequence[Candidate], row: int) -> NDArray[np.float64]:
+def _neighbours(predictions: Predictions, row: int) -> NDArray[np.float64]:
     """(K, K) covariance for a relative amplitude of 1 of every column around a site, without its own column."""
+    candidates = predictions.scene.candidates
     sublattice = candidates[row].sublattice
     vacant = next(i for i, c in enumerate(candidates) if c.sublattice is sublattice and c.role in _VACANT_ROLES)
     own = predictions.candidates[row].mean - predictions.candidates[vacant].mean
