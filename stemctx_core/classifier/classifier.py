@@ -226,8 +226,7 @@ class Classifier:
         features: NDArray[np.float32],
         scene: EncodedScene,
         sublattice: NDArray[np.int8] | None = None,
-        *,
-        doubtful_only: bool = False,
+        squares: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
         """The same for patches that are given as their features, (n, FEATURES).
 
@@ -236,12 +235,13 @@ class Classifier:
         sublattice
             (n,) of the sites, 0 metal, 1 chalcogen, where candidates of the other one have no prior: what is said of
             those is then less exact, and a site costs half.
-        doubtful_only
-            Whether sites that are the host's beyond doubt may be called so without the network, which leaves no trace
-            in a posterior but is of no use where likelihoods are added up; see `stemctx_core.feature_scorer`.
+        squares
+            (n, C) as of `stemctx_core.kernels.whitened.squares`, where sites that are the host's beyond doubt may be
+            called so by them without the network, which leaves no trace in a posterior but is of no use where
+            likelihoods are added up; see `stemctx_core.classifier.feature_scorer`.
         """
         if self._of_features is not None:
-            logits = self._of_features.logits(features, scene, sublattice, doubtful_only=doubtful_only)
+            logits = self._of_features.logits(features, scene, sublattice, squares)
             return self._calibrated([logits], scene)
         context = scene.inputs()
         lifted = (part @ lifting() for part in _chunks(features))

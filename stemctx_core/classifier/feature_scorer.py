@@ -55,8 +55,7 @@ class FeatureScorer:
         features: NDArray[np.float32],
         scene: EncodedScene,
         sublattice: NDArray[np.int8] | None = None,
-        *,
-        doubtful_only: bool = False,
+        squares: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
         """(n, C) of each candidate, up to a constant per row.
 
@@ -67,14 +66,15 @@ class FeatureScorer:
         sublattice
             (n,) 0 metal, 1 chalcogen: candidates of the other one get their Gaussian likelihood only. The network
             scores all of them where left out.
-        doubtful_only
-            Whether to leave out sites that are the host's beyond doubt; needs `sublattice`.
+        squares
+            (n, C) as `stemctx_core.kernels.whitened.squares` gives them, to leave out sites that are the host's beyond
+            doubt; needs `sublattice`.
         """
         logits = np.zeros((len(features), len(scene.mean)), np.float32)
         groups = []
         for rows, own in _groups(len(features), scene, sublattice):
-            if doubtful_only:
-                sure = _beyond_doubt(features[rows], scene, own)
+            if squares is not None:
+                sure = _beyond_doubt(squares[rows], scene, own)
                 logits[rows[sure]] = np.where(own & _host(scene), 0.0, _RULED_OUT)
                 rows = rows[~sure]
             groups.append((rows, own))
@@ -109,24 +109,18 @@ def _groups(
     """Rows of features, and (C,) which candidates the network scores there."""
     if sublattice is None:
         return [(np.arange(count), np.ones(len(scene.mean), np.bool_))]
-    of_candidates = np.array([list(Sublattice).index(c.sublattice) for c in scene.candidates])
-    return [(np.flatnonzero(sublattice == code), of_candidates == code) for code in range(len(Sublattice))]
+    codes = range(len(Sublattice))
+    return [(np.flatnonzero(sublattice == code), scene.sublattice == code) for code in codes]
 
 
 def _beyond_doubt(
-    features: NDArray[np.float32], scene: EncodedScene, own: NDArray[np.bool_]
+    squares: NDArray[np.float32], scene: EncodedScene, own: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
     """(n,) sites that are the host's own column, and nothing else of those candidates, whatever the network says."""
-    chosen = np.flatnonzero(own)
-    whiten = scene.whiten[chosen]
-    white = features @ whiten.reshape(-1, features.shape[1]).T
-    white -= np.einsum("ckm,cm->ck", whiten, scene.mean[chosen]).ravel()
-    white = white.reshape(len(features), *whiten.shape[:2])
-    squares = np.einsum("nck,nck->nc", white, white)
-    likelihood = -0.5 * (squares + scene.log_det[chosen])
-    is_host = _host(scene)[chosen]
-    ahead = likelihood[:, is_host] - likelihood[:, ~is_host]
-    fitting = squares[:, is_host][:, 0] < _FITTING * features.shape[1]
+    is_host = _host(scene)
+    likelihood = -0.5 * (squares[:, own] + scene.log_det[own])
+    ahead = likelihood[:, is_host[own]] - likelihood[:, ~is_host[own]]
+    fitting = squares[:, own & is_host][:, 0] < _FITTING * scene.mean.shape[1]
     beyond: NDArray[np.bool_] = fitting & (ahead > _BEYOND_DOUBT).all(axis=1)
     return beyond
 

@@ -7,12 +7,13 @@ and a dopant, host or detector that was never trained on enters through its simu
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.lapack import dtrtri
 
-from stemctx_core.chemistry.classes import Candidate
+from stemctx_core.chemistry.classes import Candidate, Sublattice
 from stemctx_core.encoding.compositions import compositions, context_vector
 from stemctx_core.encoding.prediction import Predictions, predict
 from stemctx_core.scene import Nuisance, Scene
@@ -54,6 +55,11 @@ class EncodedScene:
     context: NDArray[np.float32]
     reference: float
     candidates: tuple[Candidate, ...]
+
+    @cached_property
+    def sublattice(self) -> NDArray[np.int8]:
+        """(C,) of each candidate, 0 metal, 1 chalcogen."""
+        return np.array([list(Sublattice).index(c.sublattice) for c in self.candidates], np.int8)
 
     def inputs(self) -> dict[str, NDArray[np.float32]]:
         """Arrays by the names they have in the exported graph."""

@@ -32,6 +32,7 @@ from stemctx_core.judging.separation import hidden_defects
 from stemctx_core.judging.twins import without_twins
 from stemctx_core.judging.view import Sites, View
 from stemctx_core.judging.withheld import Withheld, withheld_by_features
+from stemctx_core.kernels.whitened import squares
 from stemctx_core.lattice import SiteGrid
 from stemctx_core.scene import Missing, Nuisance, Scene, host_rows
 from stemctx_core.simulation.library import ResponseLibrary
@@ -198,7 +199,8 @@ class EvidenceMaker:
         Parameters
         ----------
         doubtful_only
-            As of `stemctx_core.classifier.Classifier.log_likelihood_of_features`.
+            Whether sites that are the host's beyond doubt may be called so without the network, as of
+            `stemctx_core.classifier.Classifier.log_likelihood_of_features`.
         """
         candidates, predictions, judged = seen.context.candidates, seen.predictions, seen.judged
         # Noise is measured where most sites have as many frames, and follows from their number elsewhere.
@@ -224,10 +226,12 @@ class EvidenceMaker:
                 noisy = self._noisy(predictions, _exposed(single, int(count)))
                 features = _of(seen.features, here)
                 kinds = seen.sites.sublattice[judged[here]]
+                encoded = noisy.encoded
+                away = squares(features, kinds, encoded.sublattice, encoded.mean, encoded.whiten)
                 told = self._classifier.log_likelihood_of_features(
-                    features, noisy.encoded, kinds, doubtful_only=doubtful_only
+                    features, encoded, kinds, away if doubtful_only else None
                 )
-                far = unknown.distances(features, told.argmax(axis=1), noisy.encoded, noisy.loosened)
+                far = unknown.distances(features, told.argmax(axis=1), away, encoded, noisy.loosened)
                 log_likelihood[judged[here]] = told
                 obstacle[judged[here][far.unlike]] = OBSTACLES.index(UNKNOWN)
                 unfitness = far.usual if count == usual else unfitness

@@ -83,7 +83,11 @@ class Loosened:
 
 
 def distances(
-    features: NDArray[np.float32], best: NDArray[np.integer[Any]], encoded: EncodedScene, loosened: Loosened
+    features: NDArray[np.float32],
+    best: NDArray[np.integer[Any]],
+    squares: NDArray[np.float32],
+    encoded: EncodedScene,
+    loosened: Loosened,
 ) -> Distances:
     """Distance of every patch from the candidate that it is taken for.
 
@@ -93,10 +97,14 @@ def distances(
         (n, K) in units of the reference.
     best
         (n,) row of each patch's best candidate.
+    squares
+        (n, C) whitened distances from candidates, `stemctx_core.kernels.whitened.squares`.
     encoded, loosened
         Of the scene.
     """
-    plain = mean_squares(features, best, encoded.mean, encoded.whiten)
+    plain = squares[np.arange(len(best)), best].astype(np.float64) / features.shape[1]
+    other = np.flatnonzero(np.isinf(plain))  # they look most like a column of the other sublattice
+    plain[other] = mean_squares(features[other], best[other], encoded.mean, encoded.whiten)
     usual = max(1.0, float(medians(plain[None])[0])) if len(plain) else 1.0
     again = plain.copy()
     far = plain > LARGEST_DISTANCE * usual

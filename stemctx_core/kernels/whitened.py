@@ -38,6 +38,31 @@ def mean_squares(
     return squares
 
 
+def squares(
+    features: NDArray[np.float32],
+    kind: NDArray[np.integer[Any]],
+    of: NDArray[np.integer[Any]],
+    mean: NDArray[np.float32],
+    whiten: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """(n, C) squares of each site's whitened distances from the candidates of its kind; infinite for the others.
+
+    Parameters
+    ----------
+    kind, of
+        (n,) sublattice of each site, and (C,) of each candidate; other parameters as of `mean_squares`.
+    """
+    found = np.full((len(features), len(mean)), np.inf, np.float32)
+    for code, mine in _kinds(kind, int(of.max()) + 1):
+        chosen = np.flatnonzero(of == code)
+        factors = whiten[chosen]
+        white = features[mine] @ factors.reshape(-1, features.shape[1]).T
+        white -= (factors @ mean[chosen][:, :, None]).ravel()
+        white = white.reshape(len(mine), len(chosen), -1)
+        found[np.ix_(mine, chosen)] = np.einsum("nck,nck->nc", white, white)
+    return found
+
+
 def changes(
     difference: NDArray[np.float32],
     kind: NDArray[np.integer[Any]],
