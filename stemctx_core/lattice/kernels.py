@@ -64,6 +64,10 @@ def demodulate(image, level, block, comb_y, comb_x, left, part):
     rows, columns = level.shape
     peaks, width = len(comb_x), columns * block
     blocks = np.empty((peaks, rows, columns), np.complex64)
+    across = np.empty((peaks, 2, width), np.float32)
+    for k in range(peaks):
+        for x in range(width):
+            across[k, 0, x], across[k, 1, x] = comb_x[k, x].real, comb_x[k, x].imag
     for i in prange(rows):
         real = np.zeros((peaks, width), np.float32)
         imaginary = np.zeros((peaks, width), np.float32)
@@ -84,12 +88,15 @@ def demodulate(image, level, block, comb_y, comb_x, left, part):
                     real[k, x] += line[x] * cosine
                     imaginary[k, x] += line[x] * sine
         for k in range(peaks):
+            for x in range(width):
+                once, other = real[k, x], imaginary[k, x]
+                real[k, x] = once * across[k, 0, x] - other * across[k, 1, x]
+                imaginary[k, x] = once * across[k, 1, x] + other * across[k, 0, x]
             for j in range(columns):
                 total_real, total_imaginary = np.float32(0), np.float32(0)
                 for x in range(j * block, (j + 1) * block):
-                    cosine, sine = comb_x[k, x].real, comb_x[k, x].imag
-                    total_real += real[k, x] * cosine - imaginary[k, x] * sine
-                    total_imaginary += real[k, x] * sine + imaginary[k, x] * cosine
+                    total_real += real[k, x]
+                    total_imaginary += imaginary[k, x]
                 blocks[k, i, j] = complex(total_real, total_imaginary) / (block * block)
     return blocks
 
