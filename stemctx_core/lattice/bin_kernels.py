@@ -152,3 +152,14 @@ def _summit(before, middle, after):
     low, high = math.log(max(before, 1e-30)), math.log(max(after, 1e-30))
     curvature = low + high - 2 * middle
     return min(max((low - high) / (2 * curvature), -0.5), 0.5) if curvature < 0 else 0.0
+
+
+@compiled()
+def strongest_within(field, top, bottom, left, right):
+    """Largest value of a part of a field, edges included, and its row and column; 0 where nothing is in it."""
+    value, row, column = field.dtype.type(0), -1, -1
+    for i in range(top, min(bottom + 1, field.shape[0])):
+        for j in range(left, min(right + 1, field.shape[1])):
+            if field[i, j] > value or row < 0:
+                value, row, column = field[i, j], i, j
+    return value, row, column

@@ -71,32 +71,36 @@ def demodulate(image, level, block, comb_y, comb_x, left, part):
     for i in prange(rows):
         real = np.zeros((peaks, width), np.float32)
         imaginary = np.zeros((peaks, width), np.float32)
-        upper = np.empty(columns, np.float32)
-        line = np.empty(width, np.float32)
-        for y in range(i * block, (i + 1) * block):
-            at = min(max((y + 0.5) / block - 0.5, 0.0), rows - 1.0)
-            above = min(int(at), rows - 2)
-            share = np.float32(at - above)
-            for j in range(columns):
-                upper[j] = level[above, j] * (np.float32(1) - share) + level[above + 1, j] * share
+        # What varies slowly on the row of blocks above, on this one and on that below; in between it is linear.
+        levels = np.empty((3, width), np.float32)
+        for m in range(3):
+            near = level[min(max(i - 1 + m, 0), rows - 1)]
             for x in range(width):
                 low = left[x]
-                line[x] = image[y, x] - (upper[low] + (upper[low + np.uint32(1)] - upper[low]) * part[x])
+                levels[m, x] = near[low] + (near[low + np.uint32(1)] - near[low]) * part[x]
+        line = np.empty(width, np.float32)
+        for y in range(i * block, (i + 1) * block):
+            at = (y + 0.5) / block + 0.5 - i
+            upper, lower, row, share = levels[int(at)], levels[int(at) + 1], image[y], np.float32(at - int(at))
+            for x in range(width):
+                line[x] = row[x] - (upper[x] + (lower[x] - upper[x]) * share)
             for k in range(peaks):
                 cosine, sine = comb_y[k, y].real, comb_y[k, y].imag
+                first, second = real[k], imaginary[k]
                 for x in range(width):
-                    real[k, x] += line[x] * cosine
-                    imaginary[k, x] += line[x] * sine
+                    first[x] += line[x] * cosine
+                    second[x] += line[x] * sine
         for k in range(peaks):
+            first, second = real[k], imaginary[k]
             for x in range(width):
-                once, other = real[k, x], imaginary[k, x]
-                real[k, x] = once * across[k, 0, x] - other * across[k, 1, x]
-                imaginary[k, x] = once * across[k, 1, x] + other * across[k, 0, x]
+                once, other = first[x], second[x]
+                first[x] = once * across[k, 0, x] - other * across[k, 1, x]
+                second[x] = once * across[k, 1, x] + other * across[k, 0, x]
             for j in range(columns):
                 total_real, total_imaginary = np.float32(0), np.float32(0)
                 for x in range(j * block, (j + 1) * block):
-                    total_real += real[k, x]
-                    total_imaginary += imaginary[k, x]
+                    total_real += first[x]
+                    total_imaginary += second[x]
                 blocks[k, i, j] = complex(total_real, total_imaginary) / (block * block)
     return blocks
 

@@ -121,10 +121,12 @@ def _sixty_degree_pairs(vectors: NDArray[np.float64]) -> tuple[NDArray[np.intp],
         return np.zeros(0, np.intp), np.zeros(0, np.intp)
     length = np.hypot(*vectors.T)
     cosine = (vectors @ vectors.T) / np.outer(length, length)
-    angle = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
-    alike = np.abs(np.log(length[:, None] / length[None, :])) < LENGTH_TOLERANCE
-    first, second = np.nonzero(np.triu((np.abs(angle - 60) < ANGLE_TOLERANCE_DEG) & alike))
-    return first, second
+    narrow, wide = np.cos(np.radians((60 - ANGLE_TOLERANCE_DEG, 60 + ANGLE_TOLERANCE_DEG)))
+    size = np.log(length)
+    alike = np.abs(np.subtract.outer(size, size)) < LENGTH_TOLERANCE
+    first, second = np.nonzero((cosine < narrow) & (cosine > wide) & alike)
+    once = first < second
+    return first[once], second[once]
 
 
 def _first_order(found: Hexagon, spectrum: _Spectrum, lowest: float) -> Hexagon:
@@ -164,6 +166,7 @@ class _Spectrum:
         self.padded = padded
         #: Bins that one independent value takes, per axis.
         self.grain = padded / shape
+        self._bins = padded.tolist(), self.reach.tolist(), self.grain.tolist()
         self.power = bin_kernels.smoothed(power, *(_weights(0.7 * grain) for grain in self.grain.tolist()))
         self.frequency = _frequencies(tuple(padded.tolist()), tuple(self.reach.tolist()))
         self._per_ring = _RINGS / float(self.frequency[0, 0])  # the highest is in the corners
@@ -201,7 +204,11 @@ class _Spectrum:
         if not counted.any():
             return 0.0
         noise = self._noise(counted)
-        around = [self._around(v) for v in first]
+        edges = [self._edges(v) for v in first]
+        around = [
+            (slice(top, max(top, end + 1)), slice(left, max(left, right + 1)))
+            for top, end, left, right in edges
+        ]
         over_noise = [
             bin_kernels.over_noise(self.power[a], self.frequency[a], self._per_ring, noise) for a in around
         ]
@@ -225,30 +232,29 @@ class _Spectrum:
         places: NDArray[np.float64] = (bin_kernels.between_bins(self.power, bins) - self.reach) / self.padded
         return places
 
-    def _around(self, vector: NDArray[np.floating[Any]]) -> tuple[slice, slice]:
-        """Bins within 4 % of a vector's length, or 1.5 grains, of its end."""
-        length = math.hypot(*vector)
-        slices = []
-        for end, padded, reach, grain in zip(vector, self.padded, self.reach, self.grain, strict=True):
-            centre = round(float(end * padded + reach))
-            radius = round(float(max(0.04 * length * padded, 1.5 * grain)))
-            slices.append(slice(max(0, centre - radius), max(0, centre + radius + 1)))
-        return slices[0], slices[1]
+    def _edges(self, vector: NDArray[np.floating[Any]]) -> tuple[int, int, int, int]:
+        """First and last row, first and last column within 4 % of a vector's length, or 1.5 grains, of its end."""
+        y, x = vector.tolist()
+        length = math.hypot(y, x)
+        (rows, columns), (down, across), (coarse, fine) = self._bins
+        middle, other = round(y * rows + down), round(x * columns + across)
+        high, wide = (
+            round(max(0.04 * length * n, 1.5 * grain)) for n, grain in ((rows, coarse), (columns, fine))
+        )
+        return max(0, middle - high), middle + high, max(0, other - wide), other + wide
 
     def power_near(self, vector: NDArray[np.floating[Any]]) -> float:
         """Highest power over noise near a reciprocal vector."""
-        return float(self.over_noise[self._around(vector)].max(initial=0.0))
+        return float(bin_kernels.strongest_within(self.over_noise, *self._edges(vector))[0])
 
     def amplitude_near(self, vector: NDArray[np.floating[Any]]) -> float:
         """Highest amplitude near a reciprocal vector."""
-        return float(np.sqrt(self.power[self._around(vector)].max(initial=0.0)))
+        return math.sqrt(bin_kernels.strongest_within(self.power, *self._edges(vector))[0])
 
     def place_near(self, vector: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """The peak near a reciprocal vector."""
-        y, x = self._around(vector)
-        part = self.power[y, x]
-        i, j = np.unravel_index(int(np.argmax(part)), part.shape)
-        place: NDArray[np.float64] = self._sub_bin(np.array([[int(i) + y.start, int(j) + x.start]]))[0]
+        _, i, j = bin_kernels.strongest_within(self.power, *self._edges(vector))
+        place: NDArray[np.float64] = self._sub_bin(np.array([[i, j]]))[0]
         return place
 
 

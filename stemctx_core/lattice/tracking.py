@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from stemctx_core.chemistry.materials import Host
 from stemctx_core.errors import LatticeError
-from stemctx_core.lattice.cell import MOST_PIXELS, MeanCell, fold
-from stemctx_core.lattice.finding import LEAST_AGREEMENT, check_contrast
+from stemctx_core.lattice.cell import MeanCell, fold
+from stemctx_core.lattice.finding import FEW_PIXELS, LEAST_AGREEMENT, check_contrast
 from stemctx_core.lattice.grid import SiteGrid, lay_out
 from stemctx_core.lattice.naming import ExpectedRatio, Naming, by_ratio
 from stemctx_core.lattice.phase import refit_phase
@@ -20,9 +20,6 @@ from stemctx_core.lattice.prepared import FEWEST_ROWS, prepared
 _LOST_AGREEMENT: Final = 0.1
 #: Turn (radians) and stretch of the mean lattice up to which it is still the one before.
 _SAME_LATTICE: Final = 0.02
-#: So many pixels place the mean cell to a hundredth of a pixel and show that its columns are as they were; where they
-#: do not, all are folded.
-_FEW_PIXELS: Final = MOST_PIXELS // 4
 #: Standard errors by which the two sublattices must differ in brightness for their names to be kept.
 _SURE: Final = 6.0
 
@@ -68,7 +65,8 @@ def track_sites(
     change = np.linalg.solve(previous.basis_px, field.mean_basis()) - np.eye(2)
     if np.abs(np.linalg.eigvals(change)).max() > _SAME_LATTICE:
         return None
-    cell = fold(frame, field, _FEW_PIXELS)
+    # Some pixels show that the columns are as they were; where they do not, all are folded.
+    cell = fold(frame, field, FEW_PIXELS)
     naming = _kept(cell, previous, expected_ratio)
     if naming is None or naming.metal_is_brighter != previous.metal_is_brighter:
         cell = fold(frame, field)
