@@ -105,12 +105,10 @@ def lay_out(
     sign = 1.0 if abs((offset[0] - THIRD[0] + 0.5) % 1.0 - 0.5) < 0.1 else -1.0
     to_chalcogen = np.round(offset - sign * THIRD).astype(np.int64)
 
-    limit = np.array(shape) - 1 - _EDGE_PX
-    places = field.points(np.concatenate([cells + cell.points[metal], cells + cell.points[chalcogen]]), shape)
-    y, x = places.T
-    inside = np.flatnonzero((y >= _EDGE_PX) & (y <= limit[0]) & (x >= _EDGE_PX) & (x <= limit[1]))
-    positions, names = places[inside], (inside >= len(cells)).astype(np.int8)
-    index = np.concatenate([cells, cells + to_chalcogen]).astype(np.int32)[inside]
+    points = np.stack([cell.points[metal], cell.points[chalcogen]])
+    positions, which = field.sites_within(cells, points, shape, _EDGE_PX)
+    names = (which >= len(cells)).astype(np.int8)
+    index = (cells[which % len(cells)] + names[:, None] * to_chalcogen).astype(np.int32)
     return SiteGrid(
         positions_px=positions,
         sublattice=names,

@@ -163,6 +163,25 @@ def cells_within(low, high, inverse, first, reach, height, width):
     return cells[:count].copy()
 
 
+@compiled(fastmath=True, inline="always")
+def _followed(u, v, inverse, phase, block, bottom, right, rounds):
+    """Point y, x (px) of a lattice coordinate by fixed point."""
+    y = u * inverse[0, 0] + v * inverse[1, 0]
+    x = u * inverse[0, 1] + v * inverse[1, 1]
+    for _ in range(rounds):
+        i, fy = _place((min(max(y, 0.0), bottom) + 0.5) / block - 0.5, phase.shape[1])
+        j, fx = _place((min(max(x, 0.0), right) + 0.5) / block - 0.5, phase.shape[2])
+        du = u - _between(phase[0], i, fy, j, fx) / (2 * math.pi)
+        dv = v - _between(phase[1], i, fy, j, fx) / (2 * math.pi)
+        next_y = du * inverse[0, 0] + dv * inverse[1, 0]
+        next_x = du * inverse[0, 1] + dv * inverse[1, 1]
+        moved = abs(next_y - y) + abs(next_x - x)
+        y, x = next_y, next_x
+        if moved < 1e-6:
+            break
+    return y, x
+
+
 @compiled(parallel=True, fastmath=True)
 def follow_points(coordinates, inverse, phase, block, bottom, right, rounds):
     """Points (px) of lattice coordinates by fixed point.
@@ -183,21 +202,75 @@ def follow_points(coordinates, inverse, phase, block, bottom, right, rounds):
     places = np.empty((len(coordinates), 2))
     for n in prange(len(coordinates)):
         u, v = coordinates[n, 0], coordinates[n, 1]
-        y = u * inverse[0, 0] + v * inverse[1, 0]
-        x = u * inverse[0, 1] + v * inverse[1, 1]
-        for _ in range(rounds):
-            i, fy = _place((min(max(y, 0.0), bottom) + 0.5) / block - 0.5, phase.shape[1])
-            j, fx = _place((min(max(x, 0.0), right) + 0.5) / block - 0.5, phase.shape[2])
-            du = u - _between(phase[0], i, fy, j, fx) / (2 * math.pi)
-            dv = v - _between(phase[1], i, fy, j, fx) / (2 * math.pi)
-            next_y = du * inverse[0, 0] + dv * inverse[1, 0]
-            next_x = du * inverse[0, 1] + dv * inverse[1, 1]
-            moved = abs(next_y - y) + abs(next_x - x)
-            y, x = next_y, next_x
-            if moved < 1e-6:
-                break
-        places[n, 0], places[n, 1] = y, x
+        places[n] = _followed(u, v, inverse, phase, block, bottom, right, rounds)
     return places
+
+
+@compiled(parallel=True, fastmath=True)
+def sites_within(cells, points, inverse, phase, block, bottom, right, rounds, edge):
+    """Sites of some cells that are inside a frame.
+
+    Parameters
+    ----------
+    cells
+        (n, 2) whole lattice coordinates.
+    points
+        (2, 2) lattice coordinates of the two sites in a cell.
+    inverse, phase, block, bottom, right, rounds
+        As of `follow_points`.
+    edge
+        How far inside (px) a site must be.
+
+    Returns
+    -------
+    places
+        (m, 2) y, x in pixels: the first site of all cells, then the second.
+    which
+        (m,) row of the cell, counted on for the second site.
+    """
+    count = len(cells)
+    places, inside = np.empty((2 * count, 2)), np.empty(2 * count, np.bool_)
+    for n in prange(2 * count):
+        cell, point = cells[n % count], points[n // count]
+        u, v = cell[0] + point[0], cell[1] + point[1]
+        y, x = _followed(u, v, inverse, phase, block, bottom, right, rounds)
+        places[n, 0], places[n, 1] = y, x
+        inside[n] = edge <= y <= bottom - edge and edge <= x <= right - edge
+    found = 0
+    which = np.empty(2 * count, np.int64)
+    for n in range(2 * count):
+        if inside[n]:
+            places[found, 0], places[found, 1], which[found] = places[n, 0], places[n, 1], n
+            found += 1
+    return places[:found].copy(), which[:found].copy()
+
+
+@compiled()
+def plane(phase, weight, block):
+    """(3, 2) weighted least-squares plane through both phases: level, and slopes down and across a pixel.
+
+    Parameters
+    ----------
+    phase
+        (2, rows, columns).
+    weight
+        (rows, columns); it may be 0, but not everywhere.
+    block
+        Side of a block (px); the level is that in the middle.
+    """
+    rows, columns = weight.shape
+    normal, right, place = np.zeros((3, 3)), np.zeros((3, 2)), np.ones(3)
+    for i in range(rows):
+        place[1] = (i - (rows - 1) / 2) * block
+        for j in range(columns):
+            place[2] = (j - (columns - 1) / 2) * block
+            for a in range(3):
+                part = weight[i, j] * place[a]
+                for b in range(3):
+                    normal[a, b] += part * place[b]
+                for k in range(2):
+                    right[a, k] += part * phase[k, i, j]
+    return np.linalg.solve(normal, right)
 
 
 @compiled(parallel=True, fastmath=True)

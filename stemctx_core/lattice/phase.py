@@ -83,18 +83,36 @@ class PhaseField:
 
     def points(self, coordinates: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float64]:
         """Points (px) of (n, 2) lattice coordinates, by fixed point."""
-        inverse = np.linalg.inv(self.vectors).T
-        bottom, right = shape[0] - 1.0, shape[1] - 1.0
-        places: NDArray[np.float64] = kernels.follow_points(
-            np.ascontiguousarray(coordinates, np.float64),
-            inverse,
-            self.phase,
-            self.block,
-            bottom,
-            right,
-            _ROUNDS,
-        )
+        coordinates = np.ascontiguousarray(coordinates, np.float64)
+        places: NDArray[np.float64] = kernels.follow_points(coordinates, *self._to_follow(shape))
         return places
+
+    def sites_within(
+        self, cells: NDArray[np.float64], points: NDArray[np.float64], shape: tuple[int, int], edge_px: float
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Sites of (n, 2) cells that are so far inside a frame, of the first kind and then of the second.
+
+        Parameters
+        ----------
+        points
+            (2, 2) lattice coordinates of the two sites of a cell.
+
+        Returns
+        -------
+        places
+            (m, 2) y, x in pixels.
+        which
+            (m,) row of each one's cell, those of the second kind counted on.
+        """
+        places, which = kernels.sites_within(cells, points, *self._to_follow(shape), edge_px)
+        return places, which
+
+    def _to_follow(
+        self, shape: tuple[int, int]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], int, float, float, int]:
+        """What the fixed point is found by, in a frame of a shape."""
+        inverse = np.linalg.inv(self.vectors).T
+        return inverse, self.phase, self.block, shape[0] - 1.0, shape[1] - 1.0, _ROUNDS
 
     def mean_basis(self) -> NDArray[np.float64]:
         """Direct lattice vectors, rows a1, a2 as y, x in pixels: mean over the frame, by coherence."""
@@ -102,22 +120,9 @@ class PhaseField:
 
     @cached_property
     def _mean_basis(self) -> NDArray[np.float64]:
-        rows, columns = self.coherence.shape
-        y, x = ((np.arange(n) - (n - 1) / 2) * self.block for n in (rows, columns))
-        weight = np.clip(self.coherence, 0, 1).astype(np.float64)
-        # Normal equations of a plane: all sums are products along one axis and then along the other.
-        down, across = (np.stack([np.ones(len(a)), a, a**2]) for a in (y, x))
-        moments = down @ weight @ across.T
-        normal = np.array(
-            [
-                [moments[0, 0], moments[1, 0], moments[0, 1]],
-                [moments[1, 0], moments[2, 0], moments[1, 1]],
-                [moments[0, 1], moments[1, 1], moments[0, 2]],
-            ]
-        )
-        seen = down[:2] @ (self.phase * (weight / (2 * np.pi))) @ across[:2].T
-        right = np.stack([seen[:, 0, 0], seen[:, 1, 0], seen[:, 0, 1]])
-        fit, *_ = np.linalg.lstsq(normal, right, rcond=None)
+        # Where no lattice is seen anywhere, all places count alike.
+        weight = np.clip(self.coherence, 0, 1).astype(np.float64) + 1e-9
+        fit = kernels.plane(self.phase, weight, self.block) / (2 * np.pi)
         basis: NDArray[np.float64] = np.linalg.inv(self.vectors + fit[1:].T).T
         return basis
 
