@@ -139,30 +139,29 @@ def flatten(
     levels = seen.mean(axis=1)
     # Shapes without their level are orthogonal to a constant.
     shapes = seen - levels[:, None]
-    solve = np.zeros((discs.shape[1], 4), np.float32)
-    solve[use, 0::2] = (shapes / np.maximum(np.sum(shapes**2, axis=1, keepdims=True), 1e-300)).T
-    solve[use, 1::2] = 1 / seen.shape[1]
+    solve = np.zeros((3, discs.shape[1]), np.float32)
+    solve[:2, use] = shapes / np.maximum(np.sum(shapes**2, axis=1, keepdims=True), 1e-300)
+    solve[2, use] = 1 / seen.shape[1]
     # Discs overlap: about a dozen sites share their columns, so `count` of them are count / 12 independent values,
     # and so are those that are left when some are passed over.
     count = min(neighbours, len(discs))
     expected = 1.57 * _OVERLAP / count
-    every = int(np.clip(len(discs) // _FITTED_SITES, 1, _OVERLAP // 2))
+    every = min(max(len(discs) // _FITTED_SITES, 1), _OVERLAP // 2)
     fewer = slice(None, None, every)
-    fitted = (discs[fewer] @ solve).reshape(-1, 2, 2)
-    local = fitted[np.arange(len(fitted)), sublattice[fewer]].astype(np.float64)
-    local[:, 1] -= levels[sublattice[fewer]]
+    local = _fitted(discs, every, sublattice, solve)
+    local[1] -= levels[sublattice[fewer]]
     around = max(1, count // every)
 
     def smoothed(nearest: NDArray[np.intp]) -> NDArray[np.float64]:
         """(2, places) medians of both over the sites nearest to each place."""
-        rows = local.T[:, nearest.reshape(len(nearest), -1)]
+        rows = local[:, nearest.reshape(len(nearest), -1)]
         return medians(rows.reshape(2 * len(nearest), -1)).reshape(2, -1)
 
     anchors = np.arange(0, len(discs), max(_SITES_AN_ANCHOR, len(discs) // _ANCHORS))
     # Of few places, all distances cost less than a tree.
     first = positions_px[anchors[:: max(1, len(anchors) // _FIRST_ANCHORS)]]
     nearest = _nearest(first, np.ascontiguousarray(positions_px[fewer]), around)
-    varied = robust_sds(smoothed(nearest)) ** 2 > 4 * expected * robust_sds(local.T) ** 2
+    varied = robust_sds(smoothed(nearest)) ** 2 > 4 * expected * robust_sds(local) ** 2
     if not varied.any():
         return discs
     smooth = smoothed(cKDTree(positions_px[fewer]).query(positions_px[anchors], k=around)[1]).T
@@ -216,6 +215,27 @@ def _weighted_sums(discs, weights, kind):  # type: ignore[no-untyped-def]  # num
                 for m in range(samples):
                     sums[part, code, m] += weight * discs[n, m]
     return sums
+
+
+@compiled(fastmath=True)
+def _fitted(discs, every, kind, solve):  # type: ignore[no-untyped-def]  # numba infers types
+    """(2, m) what every so many of the discs have of their sublattice's shape, and their level.
+
+    Parameters
+    ----------
+    solve
+        (3, samples) float32: by which the first is had for both sublattices, and the second.
+    """
+    count = -(-len(discs) // every)
+    local = np.empty((2, count))
+    for n in range(count):
+        disc, shape, level = discs[n * every], solve[kind[n * every]], solve[2]
+        seen, mean = np.float32(0), np.float32(0)
+        for m in range(len(disc)):
+            seen += disc[m] * shape[m]
+            mean += disc[m] * level[m]
+        local[0, n], local[1, n] = seen, mean
+    return local
 
 
 @compiled()
