@@ -18,7 +18,7 @@ from stemctx_core.contrast.features import features_of
 from stemctx_core.contrast.patches import disc_offsets
 from stemctx_core.errors import CalibrationError
 from stemctx_core.kernels.compiled import PARTS, compiled
-from stemctx_core.kernels.order import two_from
+from stemctx_core.kernels.order import median, two_from
 from stemctx_core.kernels.robust import medians, robust_sds
 
 FEWEST_SITES: Final = 12
@@ -75,19 +75,13 @@ def host_means(
     CalibrationError
         Too few sites.
     """
-    weights = np.zeros(len(discs), np.float32)
-    shortfall = np.zeros(2)
-    for code in (0, 1):
-        mine = sublattice == code
-        if np.count_nonzero(mine) < FEWEST_SITES:
-            raise CalibrationError(
-                "too_few_sites",
-                f"Only {np.count_nonzero(mine)} whole patches on one sublattice, {FEWEST_SITES} are needed.",
-                "Use a larger field of view, or wait for more rows.",
-            )
-        kept = _host_like(own_level, mine)
-        weights[kept] = 1 / np.count_nonzero(kept)
-        shortfall[code] = float(own_level[mine].mean() - own_level[kept].mean())
+    weights, shortfall, counts = _host_like(own_level, sublattice)
+    if counts.min() < FEWEST_SITES:
+        raise CalibrationError(
+            "too_few_sites",
+            f"Only {counts.min()} whole patches on one sublattice, {FEWEST_SITES} are needed.",
+            "Use a larger field of view, or wait for more rows.",
+        )
     sums = _weighted_sums(discs, weights, sublattice)
     return HostMeans(sums.sum(axis=0, dtype=np.float64), shortfall)
 
@@ -185,12 +179,41 @@ def _around_column() -> NDArray[np.intp]:
     return np.flatnonzero((ring > _CENTRE_RADIUS) & (ring < FIT_RADIUS))
 
 
-def _host_like(own_level: NDArray[np.float32], mine: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Sites of a sublattice whose own column does not stand out of it."""
-    levels = own_level[mine][None]
-    middle, spread = float(medians(levels)[0]), float(robust_sds(levels)[0])
-    kept: NDArray[np.bool_] = mine & (np.abs(own_level - middle) <= 3 * max(spread, 1e-12))
-    return kept
+@compiled()
+def _host_like(own_level, kind):  # type: ignore[no-untyped-def]  # numba infers types
+    """Sites whose own column does not stand out of its sublattice.
+
+    Returns
+    -------
+    weights
+        (n,) float32: one over how many there are of a sublattice, 0 of the others.
+    shortfall
+        (2,) mean level of all sites of a sublattice over that of those.
+    counts
+        (2,) sites of each.
+    """
+    weights, shortfall, counts = np.zeros(len(own_level), np.float32), np.zeros(2), np.zeros(2, np.int64)
+    for n in range(len(kind)):
+        counts[kind[n]] += 1
+    for code in range(2):
+        if counts[code] == 0:
+            continue
+        levels = own_level[kind == code]
+        middle = median(levels)
+        away = np.abs(levels - np.float32(middle))
+        limit = 3 * max(1.4826 * median(away), 1e-12)
+        total, kept, number = 0.0, 0.0, 0
+        for n in range(len(kind)):
+            if kind[n] == code:
+                total += own_level[n]
+                if abs(own_level[n] - middle) <= limit:
+                    kept += own_level[n]
+                    number += 1
+        shortfall[code] = total / counts[code] - kept / number
+        for n in range(len(kind)):
+            if kind[n] == code and abs(own_level[n] - middle) <= limit:
+                weights[n] = 1 / number
+    return weights, shortfall, counts
 
 
 @compiled(parallel=True, fastmath=True)

@@ -290,7 +290,8 @@ def _smooth(fields: Complex, sigma: float) -> Complex:
     down, across = _gaussian(rows, sigma), _gaussian(columns, sigma)
     parts = np.concatenate([fields.real, fields.imag])
     smooth = down @ (parts.reshape(-1, columns) @ across.T).reshape(2 * count, rows, columns)
-    averaged: Complex = smooth[:count] + np.complex64(1j) * smooth[count:]
+    averaged: Complex = np.empty(fields.shape, np.complex64)
+    averaged.real, averaged.imag = smooth[:count], smooth[count:]
     return averaged
 
 
@@ -308,6 +309,8 @@ def _follow(
         weight = np.clip((coherence - 0.15) / 0.25, 0, 1)
         step = np.stack([_bridge(_unwrapped(np.angle(z)), weight, window) for z in seen])
         phase = phase + step
+        if np.abs(step).max() < _SETTLED:
+            break
     return phase, np.clip(coherence, 0, 1).astype(np.float32), float(np.abs(step).max())
 
 
