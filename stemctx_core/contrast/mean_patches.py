@@ -17,7 +17,7 @@ from scipy.spatial import cKDTree
 from stemctx_core.contrast.features import features_of
 from stemctx_core.contrast.patches import disc_offsets
 from stemctx_core.errors import CalibrationError
-from stemctx_core.kernels.compiled import PARTS, compiled
+from stemctx_core.kernels.compiled import PARTS, alone, compiled
 from stemctx_core.kernels.order import median, two_from
 from stemctx_core.kernels.robust import medians, robust_sds
 
@@ -38,6 +38,8 @@ _FIRST_ANCHORS = 40
 #: So many sites share the columns of a patch; where there are more than the second number, some are passed over.
 _OVERLAP = 12
 _FITTED_SITES = 512
+#: Fewer discs are added up by one thread.
+_SHARED_DISCS = 5000
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ def host_means(
             f"Only {counts.min()} whole patches on one sublattice, {FEWEST_SITES} are needed.",
             "Use a larger field of view, or wait for more rows.",
         )
-    sums = _weighted_sums(discs, weights, sublattice)
+    with alone(len(discs) < _SHARED_DISCS):
+        sums = _weighted_sums(discs, weights, sublattice)
     return HostMeans(sums.sum(axis=0, dtype=np.float64), shortfall)
 
 

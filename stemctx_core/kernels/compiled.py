@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import numba
@@ -28,3 +29,15 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any
         return kept
 
     return decorate
+
+
+@contextmanager
+def alone(small: bool) -> Iterator[None]:
+    """Let compiled loops take one thread where there is so little to do that waking the others costs more."""
+    threads = numba.get_num_threads()
+    if small:
+        numba.set_num_threads(1)
+    try:
+        yield
+    finally:
+        numba.set_num_threads(threads)

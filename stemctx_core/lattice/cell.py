@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from stemctx_core.kernels.compiled import alone
 from stemctx_core.lattice import kernels
 from stemctx_core.lattice.phase import PhaseField
 
@@ -18,6 +19,8 @@ Real = NDArray[np.float32]
 _BINS: Final = 36
 #: Pixels folded at most: enough for a thousand in each bin.
 MOST_PIXELS: Final = 400_000
+#: Fewer are folded by one thread.
+_SHARED_PIXELS: Final = 200_000
 #: Fourier orders that are kept; beyond them the source leaves little but noise.
 _ORDERS: Final = 3
 #: |h|² of a hexagonal lattice in vectors 120 degrees apart.
@@ -77,7 +80,8 @@ def fold(image: Real, field: PhaseField, most_pixels: int = MOST_PIXELS) -> Mean
     stride = int(np.ceil(np.sqrt(image.size / most_pixels)))
     sampled = -(-(image.shape[0] - stride // 2) // stride) * -(-(image.shape[1] - stride // 2) // stride)
     folded = [stride, field.vectors, field.phase, field.coherence, field.block]
-    count, total, squares = _added_up(*kernels.fold_pixels(image, *folded, 0.5, _BINS))
+    with alone(sampled < _SHARED_PIXELS):
+        count, total, squares = _added_up(*kernels.fold_pixels(image, *folded, 0.5, _BINS))
     if count.sum() < 0.05 * sampled:
         count, total, squares = _added_up(*kernels.fold_pixels(image, *folded, -1.0, _BINS))
     pixels = float(count.sum())

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.restoration import unwrap_phase
 
+from stemctx_core.kernels.compiled import alone
 from stemctx_core.kernels.robust import medians
 from stemctx_core.lattice import kernels
 
@@ -40,6 +41,8 @@ _BLOCKS_PER_PLANE: Final = 2.5
 #: Steps of the fixed point that finds a site in a warped frame.
 _ROUNDS: Final = 8
 _BACKGROUND_ANGSTROM: Final = 3.5
+#: Sites of fewer cells are found by one thread.
+_SHARED_CELLS: Final = 5000
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,8 @@ class PhaseField:
         which
             (m,) row of each one's cell, those of the second kind counted on.
         """
-        places, which = kernels.sites_within(cells, points, *self._to_follow(shape), edge_px)
+        with alone(len(cells) < _SHARED_CELLS):
+            places, which = kernels.sites_within(cells, points, *self._to_follow(shape), edge_px)
         return places, which
 
     def _to_follow(
