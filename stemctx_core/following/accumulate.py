@@ -13,15 +13,18 @@ starts anew.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from stemctx_core.calibration.scatter import Scatter
 from stemctx_core.chemistry import materials
 from stemctx_core.chemistry.classes import Sublattice
 from stemctx_core.encoding.encode import inverse_factors
+from stemctx_core.encoding.prediction import Predictions
 from stemctx_core.judging.evidence import SiteEvidence
 from stemctx_core.judging.observation import FrameScale, Observation
 from stemctx_core.kernels.robust import medians
@@ -192,21 +195,11 @@ def _changed(
     The difference of a frame from the mean of those before is whitened with what two frames may differ by, and
     compared with the difference that a change from the site's candidate to each other one would make.
     """
-    predictions, scatter = new.predictions, past.scale.scatter
-    # What is the same in every frame does not spread their difference; the error of the site grid does.
-    free = Nuisance(
-        jitter_angstrom=0.0, shift_angstrom=scatter.nuisance.shift_angstrom, response=0.0, defects=0.0
-    )
     difference = new.features[after] - past.seen.features[before]
     difference *= (1 / np.sqrt(1 + 1 / past.counts[before]))[:, None].astype(np.float32)
     kind = new.sites.sublattice[new.judged][after]
-    means = np.stack([p.mean for p in predictions.candidates])
-    noise = free, scatter.dose_e_per_angstrom2, scatter.background
-    hosts = [predictions.candidates[row] for row in host_rows(new.context.candidates)]
-    whiten = inverse_factors(np.stack([host.covariance(*noise) for host in hosts]))[1]
-    gained, distance = changes(
-        difference, kind, past.best[before], whiten.astype(np.float32), means.astype(np.float32)
-    )
+    means, whiten = _of_two_frames(new.predictions, past.scale.scatter)
+    gained, distance = changes(difference, kind, past.best[before], whiten, means)
     for code in range(len(whiten)):
         mine = kind == code
         usual = max(1.0, float(medians(distance[mine][None])[0])) if mine.any() else 1.0
@@ -214,3 +207,19 @@ def _changed(
         distance[mine] /= usual
     changed: NDArray[np.bool_] = (gained > _CHANGED_NATS) | (distance > _CHANGED_DISTANCE)
     return changed
+
+
+@lru_cache(maxsize=16)
+def _of_two_frames(
+    predictions: Predictions, scatter: Scatter
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """(C, K) features of the candidates, and (sublattices, K, K) inverse factors of what two frames may differ by."""
+    # What is the same in every frame does not spread their difference; the error of the site grid does.
+    free = Nuisance(
+        jitter_angstrom=0.0, shift_angstrom=scatter.nuisance.shift_angstrom, response=0.0, defects=0.0
+    )
+    noise = free, scatter.dose_e_per_angstrom2, scatter.background
+    hosts = [predictions.candidates[row] for row in host_rows(predictions.scene.candidates)]
+    whiten = inverse_factors(np.stack([host.covariance(*noise) for host in hosts]))[1]
+    means = np.stack([p.mean for p in predictions.candidates])
+    return means.astype(np.float32), whiten.astype(np.float32)

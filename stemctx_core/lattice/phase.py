@@ -115,7 +115,7 @@ class PhaseField:
         self, shape: tuple[int, int]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], int, float, float, int]:
         """What the fixed point is found by, in a frame of a shape."""
-        inverse: NDArray[np.float64] = np.linalg.inv(self.vectors).T
+        inverse = np.asarray(np.linalg.inv(self.vectors).T, np.float64)
         return inverse, self.phase, self.block, shape[0] - 1.0, shape[1] - 1.0, _ROUNDS
 
     def mean_basis(self) -> NDArray[np.float64]:
