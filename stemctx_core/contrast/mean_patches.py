@@ -149,19 +149,23 @@ def flatten(
     local[1] -= levels[sublattice[fewer]]
     around = max(1, count // every)
 
-    def smoothed(nearest: NDArray[np.intp]) -> NDArray[np.float64]:
-        """(2, places) medians of both over the sites nearest to each place."""
-        rows = local[:, nearest.reshape(len(nearest), -1)]
-        return medians(rows.reshape(2 * len(nearest), -1)).reshape(2, -1)
+    def around_each(nearest: NDArray[np.intp]) -> NDArray[np.float64]:
+        """(2 × places, sites) both at the sites nearest to each place."""
+        each: NDArray[np.float64] = local[:, nearest.reshape(len(nearest), -1)].reshape(2 * len(nearest), -1)
+        return each
 
     anchors = np.arange(0, len(discs), max(_SITES_AN_ANCHOR, len(discs) // _ANCHORS))
     # Of few places, all distances cost less than a tree.
     first = positions_px[anchors[:: max(1, len(anchors) // _FIRST_ANCHORS)]]
     nearest = _nearest(first, np.ascontiguousarray(positions_px[fewer]), around)
-    varied = robust_sds(smoothed(nearest)) ** 2 > 4 * expected * robust_sds(local) ** 2
+    # Noise is what sites near each other differ by; over the frame they differ by what varies slowly too.
+    seen = around_each(nearest)
+    noise = medians(robust_sds(seen).reshape(2, -1))
+    varied = robust_sds(medians(seen).reshape(2, -1)) ** 2 > 4 * expected * noise**2
     if not varied.any():
         return discs
-    smooth = smoothed(cKDTree(positions_px[fewer]).query(positions_px[anchors], k=around)[1]).T
+    nearest = cKDTree(positions_px[fewer]).query(positions_px[anchors], k=around)[1]
+    smooth = medians(around_each(nearest)).reshape(2, -1).T
     distance, near = cKDTree(positions_px[anchors]).query(positions_px, k=min(4, len(anchors)))
     weight = 1 / (distance.reshape(len(discs), -1) + 1.0)
     weight /= weight.sum(axis=1, keepdims=True)

@@ -123,9 +123,13 @@ class FieldMemory:
             known = None
 
         def evidence() -> SiteEvidence:
-            new = self._analyzer.observe(image, context, timing, previous, known.look if known else None)
+            look = known.look if known else None
+            new = self._analyzer.observe(image, context, timing, previous, look)
             with timed(timing, "calibration"):
                 seen, counts = accumulate(past, new)
+            if look is not None and seen.look is look and seen.usual_frames == 1:
+                # Another field may have slow variation that its typical columns do not show.
+                seen = new = self._analyzer.observe(image, context, timing, new.grid)
             scale = known.scale_of(seen) if known else None
             told = self._analyzer.likelihood(seen, timing, scale)
             self._field, self._grid = FieldEvidence.of(seen, counts, told), new.grid
