@@ -13,8 +13,8 @@ from stemctx_core.context import ImagingContext
 from stemctx_core.contrast.patches import CutPatches
 from stemctx_core.following.accumulate import FieldEvidence, accumulate
 from stemctx_core.following.growing import GrowingFrame
+from stemctx_core.judging.calibrated import CalibratedFrame
 from stemctx_core.judging.evidence import SiteEvidence, timed
-from stemctx_core.judging.look import Look
 from stemctx_core.judging.observation import FrameScale, Observation
 from stemctx_core.kernels.robust import medians
 from stemctx_core.lattice import SiteGrid
@@ -30,7 +30,7 @@ class _Known:
 
     Attributes
     ----------
-    look
+    calibrated
         The last frame that was calibrated by itself.
     frames
         How many were judged by it since, that one included.
@@ -40,7 +40,7 @@ class _Known:
         How many frames were behind most sites then.
     """
 
-    look: Look
+    calibrated: CalibratedFrame
     frames: int
     scale: FrameScale
     added_up: int
@@ -48,14 +48,14 @@ class _Known:
     @classmethod
     def of(cls, seen: Observation, scale: FrameScale, before: _Known | None) -> _Known | None:
         """What the next frame can be judged by when one has been judged."""
-        if seen.look is None:
+        if seen.calibrated is None:
             return None
-        frames = before.frames + 1 if before is not None and before.look is seen.look else 1
-        return cls(seen.look, frames, scale, seen.usual_frames)
+        frames = before.frames + 1 if before is not None and before.calibrated is seen.calibrated else 1
+        return cls(seen.calibrated, frames, scale, seen.usual_frames)
 
     def scale_of(self, seen: Observation) -> FrameScale | None:
         """The noise too, where as many frames are added up as when it was measured: more of them show it better."""
-        return self.scale if seen.look is self.look and seen.usual_frames == self.added_up else None
+        return self.scale if seen.calibrated is self.calibrated and seen.usual_frames == self.added_up else None
 
 
 class FieldMemory:
@@ -123,11 +123,11 @@ class FieldMemory:
             known = None
 
         def evidence() -> SiteEvidence:
-            look = known.look if known else None
-            new = self._analyzer.observe(image, context, timing, previous, look)
+            calibrated = known.calibrated if known else None
+            new = self._analyzer.observe(image, context, timing, previous, calibrated)
             with timed(timing, "calibration"):
                 seen, counts = accumulate(past, new)
-            if look is not None and seen.look is look and seen.usual_frames == 1:
+            if calibrated is not None and seen.calibrated is calibrated and seen.usual_frames == 1:
                 # Another field may have slow variation that its typical columns do not show.
                 seen = new = self._analyzer.observe(image, context, timing, new.grid)
             scale = known.scale_of(seen) if known else None

@@ -24,8 +24,8 @@ from stemctx_core.encoding.knowledge import Knowledge
 from stemctx_core.encoding.prediction import Predictions, predict
 from stemctx_core.errors import FrameError
 from stemctx_core.judging import unknown
+from stemctx_core.judging.calibrated import CalibratedFrame
 from stemctx_core.judging.decision import OBSTACLES, UNKNOWN
-from stemctx_core.judging.look import Look
 from stemctx_core.judging.noisy import noisy_scene
 from stemctx_core.judging.observation import FrameScale, Observation
 from stemctx_core.judging.separation import hidden_defects
@@ -130,23 +130,23 @@ class EvidenceMaker:
         view: View,
         timing: dict[str, float],
         scale: FrameScale | None = None,
-        look: Look | None = None,
+        calibrated: CalibratedFrame | None = None,
     ) -> Observation:
         """The view in units of the frame's own columns; other parameters and errors as of `evidence`.
 
         Parameters
         ----------
-        look
-            An earlier frame (`Observation.look`), whose calibration is taken where it still holds.
+        calibrated
+            An earlier frame (`Observation.calibrated`), whose calibration is taken where it still holds.
         """
         with timed(timing, "calibration"):
             measured = features_of(view.discs)
             if scale is not None:
                 return self._in_units(view, measured, scale.calibration)
-            if look is not None:
-                seen = self._in_units(view, measured, look.calibration)
-                if look.holds(seen.features, seen.sites.sublattice[seen.judged]):
-                    return replace(seen, look=look)
+            if calibrated is not None:
+                seen = self._in_units(view, measured, calibrated.calibration)
+                if calibrated.holds(seen.features, seen.sites.sublattice[seen.judged]):
+                    return replace(seen, calibrated=calibrated)
             host = materials.host(view.context.host)
             whole, (view, measured) = len(measured), without_twins(view, measured)
             judged = view.obstacle == 0
@@ -158,7 +158,11 @@ class EvidenceMaker:
             seen = self._in_units(view, measured, calibration)
             # What was taken off this frame may be different in the next.
             lasting = measured is as_it_came and len(measured) == whole
-            return replace(seen, look=Look(calibration, seen.features, sublattice)) if lasting else seen
+            return (
+                replace(seen, calibrated=CalibratedFrame(calibration, seen.features, sublattice))
+                if lasting
+                else seen
+            )
 
     def _in_units(
         self, view: View, measured: NDArray[np.float32], calibration: FrameCalibration

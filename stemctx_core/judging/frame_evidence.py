@@ -11,8 +11,8 @@ from stemctx_core.calibration.frame_checks import check_image
 from stemctx_core.context import ImagingContext
 from stemctx_core.contrast.cutting import FrameRoom
 from stemctx_core.encoding.knowledge import Knowledge, knowledge
+from stemctx_core.judging.calibrated import CalibratedFrame
 from stemctx_core.judging.evidence import EvidenceMaker, SiteEvidence, timed
-from stemctx_core.judging.look import Look
 from stemctx_core.judging.observation import FrameScale, Observation
 from stemctx_core.judging.trained import TrainedRanges
 from stemctx_core.judging.view import check_naming, lattice, view
@@ -71,19 +71,19 @@ class FrameEvidence:
         context: ImagingContext,
         timing: dict[str, float],
         previous: SiteGrid | None = None,
-        look: Look | None = None,
+        calibrated: CalibratedFrame | None = None,
     ) -> Observation:
         """What a frame shows of each site; other parameters and errors as of `evidence`.
 
         Parameters
         ----------
-        look
+        calibrated
             As of `EvidenceMaker.observe`.
         """
         grid = self.sites(image, context, timing, previous)
         with timed(timing, "patches"):
             viewed = view(image, grid, context, self._known(context), self._room)
-        return self._maker.observe(viewed, timing, look=look)
+        return self._maker.observe(viewed, timing, calibrated=calibrated)
 
     def likelihood(
         self, seen: Observation, timing: dict[str, float], scale: FrameScale | None = None

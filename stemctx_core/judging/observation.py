@@ -11,7 +11,7 @@ from stemctx_core.calibration.calibrate import FrameCalibration
 from stemctx_core.calibration.scatter import Scatter
 from stemctx_core.context import ImagingContext
 from stemctx_core.encoding.prediction import Predictions
-from stemctx_core.judging.look import Look
+from stemctx_core.judging.calibrated import CalibratedFrame
 from stemctx_core.judging.view import Sites
 from stemctx_core.lattice import SiteGrid
 
@@ -34,7 +34,7 @@ class Observation:
         What is to be said of the frame already.
     grid
         The lattice; None where only patches were given.
-    look
+    calibrated
         The frame that it is calibrated by, itself or an earlier one; None where its calibration holds for no other.
     """
 
@@ -48,7 +48,7 @@ class Observation:
     level: float
     warnings: tuple[str, ...] = ()
     grid: SiteGrid | None = None
-    look: Look | None = None
+    calibrated: CalibratedFrame | None = None
 
     @property
     def judged(self) -> NDArray[np.intp]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from stemctx_core.analysis import FrameAnalyzer
 from stemctx_core.following.field_memory import FieldMemory
-from stemctx_core.judging.look import Look
+from stemctx_core.judging.calibrated import CalibratedFrame
 from stemctx_core.results import FrameResult
 from tests.core import fields
 from tests.core.fields import Field, context_of
@@ -52,7 +52,7 @@ def test_what_is_said_is_what_frames_with_calibrations_of_their_own_say(
     field = Field(side_px=512)
     images = [field.frame(n) for n in range(FRAMES)]
     kept = followed(analyzer, field, images)
-    monkeypatch.setattr(Look, "holds", lambda *_: False)
+    monkeypatch.setattr(CalibratedFrame, "holds", lambda *_: False)
     own = followed(analyzer, field, images)
     assert len(set(gains(own))) == FRAMES
     for number, (one, other) in enumerate(zip(kept, own, strict=True)):

@@ -26,7 +26,7 @@ _OF_MEDIAN: Final = 1.2533
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class CalibratedFrame:
     """A frame that was calibrated by itself.
 
     Attributes
