@@ -21,7 +21,7 @@ from stemctx_core.lattice import SiteGrid
 from stemctx_core.results import EngineInfo, FrameIdentity, FrameResult
 
 #: Frames of a field between two that are calibrated by themselves.
-_LOOK_EVERY: Final = 8
+_CALIBRATED_EVERY: Final = 8
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class FieldMemory:
         timing: dict[str, float] = {}
         past, previous, self._field, self._grid = self._field, self._grid, None, None
         known, self._known = self._known, None
-        if known is not None and known.frames >= _LOOK_EVERY:
+        if known is not None and known.frames >= _CALIBRATED_EVERY:
             known = None
 
         def evidence() -> SiteEvidence:
