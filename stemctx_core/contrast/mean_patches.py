@@ -159,9 +159,9 @@ def flatten(
     first = positions_px[anchors[:: max(1, len(anchors) // _FIRST_ANCHORS)]]
     nearest = _nearest(first, np.ascontiguousarray(positions_px[fewer]), around)
     # Noise is what sites near each other differ by; over the frame they differ by what varies slowly too.
-    seen = around_each(nearest)
-    noise = medians(robust_sds(seen).reshape(2, -1))
-    varied = robust_sds(medians(seen).reshape(2, -1)) ** 2 > 4 * expected * noise**2
+    together = around_each(nearest)
+    noise = medians(robust_sds(together).reshape(2, -1))
+    varied = robust_sds(medians(together).reshape(2, -1)) ** 2 > 4 * expected * noise**2
     if not varied.any():
         return discs
     nearest = cKDTree(positions_px[fewer]).query(positions_px[anchors], k=around)[1]
