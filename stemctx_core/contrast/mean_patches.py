@@ -27,6 +27,9 @@ OWN_COLUMN: Final = 2
 #: Samples of a patch this near its site (lattice constants) are fitted, those nearer than the second not for slow fields.
 FIT_RADIUS: Final = 1.15
 _CENTRE_RADIUS = 0.33
+#: Variance of the medians over a frame, over what noise alone makes of it, from which they vary slowly. Of 100 uniform
+#: frames one is above.
+_VARIED = 3.0
 #: Patches that are changed at a time.
 _CHUNK = 1024
 #: Slow fields are looked at in about so many places of a frame at most, at one site in so many at most, and
@@ -139,33 +142,19 @@ def flatten(
     solve = np.zeros((3, discs.shape[1]), np.float32)
     solve[:2, use] = shapes / np.maximum(np.sum(shapes**2, axis=1, keepdims=True), 1e-300)
     solve[2, use] = 1 / seen.shape[1]
-    # Discs overlap: about a dozen sites share their columns, so `count` of them are count / 12 independent values,
-    # and so are those that are left when some are passed over.
     count = min(neighbours, len(discs))
-    expected = 1.57 * _OVERLAP / count
     every = min(max(len(discs) // _FITTED_SITES, 1), _OVERLAP // 2)
-    fewer = slice(None, None, every)
-    local = _fitted(discs, every, sublattice, solve)
-    local[1] -= levels[sublattice[fewer]]
-    around = max(1, count // every)
-
-    def around_each(nearest: NDArray[np.intp]) -> NDArray[np.float64]:
-        """(2 × places, sites) both at the sites nearest to each place."""
-        each: NDArray[np.float64] = local[:, nearest.reshape(len(nearest), -1)].reshape(2 * len(nearest), -1)
-        return each
-
+    # That there is something is seen at some of the sites.
+    fewer, around = slice(None, None, every), max(1, count // every)
     anchors = np.arange(0, len(discs), max(_SITES_AN_ANCHOR, len(discs) // _ANCHORS))
-    # Of few places, all distances cost less than a tree.
     first = positions_px[anchors[:: max(1, len(anchors) // _FIRST_ANCHORS)]]
+    # Of few places, all distances cost less than a tree.
     nearest = _nearest(first, np.ascontiguousarray(positions_px[fewer]), around)
-    # Noise is what sites near each other differ by; over the frame they differ by what varies slowly too.
-    together = around_each(nearest)
-    noise = medians(robust_sds(together).reshape(2, -1))
-    varied = robust_sds(medians(together).reshape(2, -1)) ** 2 > 4 * expected * noise**2
-    if not varied.any():
+    together = _gathered(_fitted(discs, every, sublattice, solve, levels), nearest)
+    if not _vary(together, count):
         return discs
-    nearest = cKDTree(positions_px[fewer]).query(positions_px[anchors], k=around)[1]
-    smooth = medians(around_each(nearest)).reshape(2, -1).T
+    nearest = cKDTree(positions_px).query(positions_px[anchors], k=count)[1].reshape(len(anchors), -1)
+    smooth = medians(_gathered(_fitted(discs, 1, sublattice, solve, levels), nearest)).reshape(2, -1).T
     distance, near = cKDTree(positions_px[anchors]).query(positions_px, k=min(4, len(anchors)))
     weight = 1 / (distance.reshape(len(discs), -1) + 1.0)
     weight /= weight.sum(axis=1, keepdims=True)
@@ -177,6 +166,33 @@ def flatten(
     for part in (slice(i, i + _CHUNK) for i in range(0, len(discs), _CHUNK)):
         flat[part] = (discs[part] - overall - shift[part, None]) / gain[part, None] + overall
     return flat
+
+
+def _vary(together: NDArray[np.float64], count: int) -> bool:
+    """Whether gain or background vary over a frame by more than noise explains.
+
+    Parameters
+    ----------
+    together
+        (2 × places, sites) both at sites near each place.
+    count
+        Sites that there are so near.
+    """
+    around = together.shape[1]
+    # Noise is what sites near each other differ by; over the frame they differ by what varies slowly too.
+    # Of few values it is found too small, by n / (n - 0.8) (Croux and Rousseeuw 1992).
+    noise = medians(robust_sds(together).reshape(2, -1)) * around / max(around - 0.8, 0.2)
+    # Discs overlap: about a dozen sites share their columns, so that `count` of them are count / 12 independent values,
+    # and a few of those hardly more.
+    alike = min((_OVERLAP - 1) / max(count - 1, 1), 1.0)
+    expected = 1.57 * (1 / around + (1 - 1 / around) * alike) * noise**2
+    return bool((robust_sds(medians(together).reshape(2, -1)) ** 2 > _VARIED * expected).any())
+
+
+def _gathered(local: NDArray[np.float64], nearest: NDArray[np.intp]) -> NDArray[np.float64]:
+    """(2 × places, sites) both rows of (2, n) values at the sites nearest to each place, (places, sites)."""
+    each: NDArray[np.float64] = local[:, nearest].reshape(2 * len(nearest), -1)
+    return each
 
 
 @lru_cache(maxsize=1)
@@ -248,13 +264,15 @@ def _weighted_sums(discs, weights, kind):  # type: ignore[no-untyped-def]  # num
 
 
 @compiled(fastmath=True)
-def _fitted(discs, every, kind, solve):  # type: ignore[no-untyped-def]  # numba infers types
-    """(2, m) what every so many of the discs have of their sublattice's shape, and their level.
+def _fitted(discs, every, kind, solve, levels):  # type: ignore[no-untyped-def]  # numba infers types
+    """(2, m) what every so many of the discs have of their sublattice's shape, and of level beside its own.
 
     Parameters
     ----------
     solve
-        (3, samples) float32: by which the first is had for both sublattices, and the second.
+        (3, samples) float32: by which the first is had for both sublattices, and the level.
+    levels
+        (2,) of the sublattices.
     """
     count = -(-len(discs) // every)
     local = np.empty((2, count))
@@ -264,7 +282,7 @@ def _fitted(discs, every, kind, solve):  # type: ignore[no-untyped-def]  # numba
         for m in range(len(disc)):
             seen += disc[m] * shape[m]
             mean += disc[m] * level[m]
-        local[0, n], local[1, n] = seen, mean
+        local[0, n], local[1, n] = seen, mean - levels[kind[n * every]]
     return local
 
 
