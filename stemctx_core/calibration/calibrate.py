@@ -22,6 +22,7 @@ from stemctx_core.contrast.neighbourhood import column_geometry, neighbourhood
 from stemctx_core.contrast.patches import inside_disc, sample_offsets
 from stemctx_core.errors import CalibrationError
 from stemctx_core.kernels.compiled import compiled
+from stemctx_core.kernels.small import solved
 from stemctx_core.scene import host_columns
 from stemctx_core.simulation.library import ResponseLibrary
 from stemctx_core.simulation.optics import Optics
@@ -116,7 +117,7 @@ def calibrate(library: ResponseLibrary, host: Host, optics: Optics, means: HostM
         neighbours = np.clip(1 + means.shortfall / np.where(own_signal > 0, own_signal, np.inf), 0.5, 1.5)
     background += level
     misfit = float(np.sqrt(rest / len(target))) / (float(np.ptp(target)) or 1.0)
-    if gain <= 0 or chalcogen_gain <= 0 or misfit > LARGEST_MISFIT:
+    if not (gain > 0 and chalcogen_gain > 0 and misfit <= LARGEST_MISFIT):
         raise CalibrationError(
             "calibration",
             f"The mean unit cell is not that of {host.name} under this detector (misfit {misfit:.0%}).",
@@ -149,14 +150,22 @@ def _fit(products, seen, power, neighbours):  # type: ignore[no-untyped-def]  # 
     neighbours
         (2,) what the columns around are of the host's own.
     """
-    together = np.zeros((3, 5))
-    together[0, 0] = together[1, 1] = together[2, 4] = 1.0
-    together[0, 2], together[1, 3] = neighbours
+    # What each shape counts with, and for which of the three.
+    share, of = np.ones(5), np.array([0, 1, 0, 1, 2])
+    share[2], share[3] = neighbours[0], neighbours[1]
     solution, left = np.empty((len(products), 3)), np.empty(len(products))
     for t in range(len(products)):
-        gram, right = together @ np.ascontiguousarray(products[t]) @ together.T, together @ seen[t]
-        solution[t] = np.linalg.solve(gram, right)
-        left[t] = max(power - np.sum(solution[t] * (2 * right - gram @ solution[t])), 0.0)
+        gram, right = np.zeros((3, 3)), np.zeros((3, 1))
+        for i in range(5):
+            right[of[i], 0] += share[i] * seen[t, i]
+            for j in range(5):
+                gram[of[i], of[j]] += share[i] * share[j] * products[t, i, j]
+        found = solved(gram, right)
+        explained = 0.0
+        for i in range(3):
+            solution[t, i] = found[i, 0]
+            explained += found[i, 0] * right[i, 0]
+        left[t] = max(power - explained, 0.0)
     return solution, left
 
 

@@ -1,6 +1,6 @@
 """The loops over the bins of a power spectrum that Bragg peaks are found by, compiled."""
 
-# mypy: disable-error-code="no-untyped-def, no-untyped-call, misc"
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, misc, assignment"
 # numba infers the types.
 
 from __future__ import annotations
@@ -99,7 +99,9 @@ def over_noise(power, frequency, per_ring, log_noise):
     rows, columns = power.shape
     last = len(log_noise) - 1
     over = np.empty(power.shape, np.float32)
-    low, step = log_noise[:-1].astype(np.float32), np.diff(log_noise).astype(np.float32)
+    low, step = np.empty(last, np.float32), np.empty(last, np.float32)
+    for k in range(last):
+        low[k], step[k] = log_noise[k], log_noise[k + 1] - log_noise[k]
     scale, zero, end = np.float32(per_ring), np.float32(0), np.float32(last)
     for i in range(rows):
         for j in range(columns):

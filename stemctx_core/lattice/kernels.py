@@ -11,6 +11,7 @@ import numpy as np
 from numba import prange
 
 from stemctx_core.kernels.compiled import PARTS, compiled
+from stemctx_core.kernels.small import solved
 
 
 @compiled(fastmath=True)
@@ -270,7 +271,7 @@ def plane(phase, weight, block):
                     normal[a, b] += part * place[b]
                 for k in range(2):
                     right[a, k] += part * phase[k, i, j]
-    return np.linalg.solve(normal, right)
+    return solved(normal, right)
 
 
 @compiled(parallel=True, fastmath=True)
