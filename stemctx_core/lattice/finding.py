@@ -26,7 +26,7 @@ _HIGHEST_FREQUENCY: Final = 0.33
 #: pass for a hexagon by chance 0.3.
 LEAST_AGREEMENT: Final = 0.6
 #: So many pixels place the mean cell to a hundredth of a pixel and give its heights; all are folded where their error
-#: is more than this part of the dimmer column's.
+#: is more than this part of the dimmer column's, and where they do not name the sublattices.
 FEW_PIXELS: Final = MOST_PIXELS // 4
 _LEAST_ERROR: Final = 0.02
 #: Second shell (in units of the first) below which columns are dark.
@@ -66,7 +66,8 @@ def find_sites(
     if field.agreement < LEAST_AGREEMENT:
         raise _no_lattice(host, pixel_size_angstrom)
     cell = fold(frame, field, FEW_PIXELS)
-    if cell.height_error > _LEAST_ERROR * cell.column_heights[1]:
+    unsure = cell.height_error > _LEAST_ERROR * cell.column_heights[1]
+    if unsure or by_ratio(cell.column_heights, expected_ratio) is None:
         cell = fold(frame, field)
     check_contrast(cell)
     return lay_out(
