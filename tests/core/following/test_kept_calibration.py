@@ -41,7 +41,7 @@ def test_frames_that_look_the_same_share_a_calibration_for_a_while(
     field = Field(dose_e_per_angstrom2=dose)
     results = followed(analyzer, field, [field.frame(n) for n in range(FRAMES)])
     kept = gains(results)
-    assert len(set(kept[:8])) <= 2  # of unchanged frames fewer than one in fifty is calibrated anew
+    assert len(set(kept[:8])) == 1
     assert kept[8] != kept[0]
     assert results[-1].frames_accumulated == FRAMES
 
