@@ -129,7 +129,8 @@ class FieldMemory:
                 seen, counts = accumulate(past, new)
             if calibrated is not None and seen.calibrated is calibrated and seen.usual_frames == 1:
                 # Another field may have slow variation that its typical columns do not show.
-                seen = new = self._analyzer.observe(image, context, timing, new.grid)
+                new = self._analyzer.observe(image, context, timing, new.grid)
+                seen, counts = accumulate(past, new)
             scale = known.scale_of(seen) if known else None
             told = self._analyzer.likelihood(seen, timing, scale)
             self._field, self._grid = FieldEvidence.of(seen, counts, told), new.grid

@@ -106,6 +106,10 @@ def test_another_field_is_calibrated_by_itself(analyzer: FrameAnalyzer) -> None:
     assert memory._known is not None
     assert memory._known.frames == 1
     assert len(set(gains(results))) == 2
+    assert memory._field is not None
+    assert len(memory._field.counts) == len(memory._field.seen.judged)
+    goes_on = memory.analyze(other.frame(4), context_of(), field.identity(4))
+    assert goes_on.frames_accumulated == 2
 
 
 def test_a_frame_with_slow_variation_lends_its_calibration_to_no_other(analyzer: FrameAnalyzer) -> None:
