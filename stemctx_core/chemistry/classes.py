@@ -191,6 +191,11 @@ def _substitutes(host: materials.Host, substitutes: Iterable[str]) -> list[str]:
     return named
 
 
+def sublattice_codes(candidates: Iterable[Candidate]) -> list[int]:
+    """The sublattice of each candidate, 0 metal, 1 chalcogen."""
+    return [list(Sublattice).index(c.sublattice) for c in candidates]
+
+
 def priors(
     listed: Iterable[Candidate], prevalence: Mapping[Role, float] | Mapping[str, float] | None = None
 ) -> tuple[float, ...]:

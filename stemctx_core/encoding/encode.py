@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.lapack import dtrtri
 
-from stemctx_core.chemistry.classes import Candidate, Sublattice
+from stemctx_core.chemistry.classes import Candidate, sublattice_codes
 from stemctx_core.encoding.compositions import compositions, context_vector
 from stemctx_core.encoding.prediction import Predictions, predict
 from stemctx_core.scene import Nuisance, Scene
@@ -59,7 +59,7 @@ class EncodedScene:
     @cached_property
     def sublattice(self) -> NDArray[np.int8]:
         """(C,) of each candidate, 0 metal, 1 chalcogen."""
-        return np.array([list(Sublattice).index(c.sublattice) for c in self.candidates], np.int8)
+        return np.array(sublattice_codes(self.candidates), np.int8)
 
     def inputs(self) -> dict[str, NDArray[np.float32]]:
         """Arrays by the names they have in the exported graph."""

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from stemctx_core.calibration.calibrate import FrameCalibration
 from stemctx_core.chemistry.classes import Sublattice
-from stemctx_core.kernels.compiled import compiled
-from stemctx_core.kernels.order import median
+from stemctx_core.kernels.robust import medians, robust_sds
 
 #: Change of a typical feature, in units of the reference, that is let pass beside what noise explains: half of what a
 #: calibration is trusted to.
@@ -43,38 +42,24 @@ class CalibratedFrame:
 
     def holds(self, features: NDArray[np.float32], sublattice: NDArray[np.int8]) -> bool:
         """Whether the typical columns of another frame, calibrated as this one was, are those of this one."""
-        typical, error = self._typical
-        if np.isnan(error).any():
+        before, here = (
+            np.bincount(kinds, minlength=len(Sublattice)) for kinds in (self.sublattice, sublattice)
+        )
+        if before.min() < _FEWEST or not here.all():
             return False
-        now = np.stack([_medians(features, rows) for rows in _rows(sublattice)])
+        typical, error = self._typical
+        now = np.stack([medians(c) for c in _columns(features, sublattice)])
         change = (now - typical) ** 2 / (2 * error**2 + _LET_PASS**2)
-        return bool(np.mean(change) < _MOST)  # not where there are none
+        return bool(np.mean(change) < _MOST)
 
     @cached_property
     def _typical(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(2, FEATURES) medians of the features of both sublattices, and their standard errors; NaN of too few sites."""
-        medians, errors = [], []
-        for rows in _rows(self.sublattice):
-            middle = _medians(self.features, rows)
-            away = np.abs(self.features - middle.astype(np.float32))
-            spread = 1.4826 * _medians(away, rows)
-            medians.append(middle)
-            errors.append(_OF_MEDIAN * spread / np.sqrt(len(rows)) if len(rows) >= _FEWEST else np.nan * spread)
-        return np.stack(medians), np.stack(errors)
+        """(2, FEATURES) medians of the features of both sublattices, and their standard errors."""
+        columns = _columns(self.features, self.sublattice)
+        errors = [_OF_MEDIAN * robust_sds(c) / np.sqrt(c.shape[1]) for c in columns]
+        return np.stack([medians(c) for c in columns]), np.stack(errors)
 
 
-def _rows(sublattice: NDArray[np.int8]) -> list[NDArray[np.intp]]:
-    return [np.flatnonzero(sublattice == code) for code in range(len(Sublattice))]
-
-
-@compiled()
-def _medians(features, rows):  # type: ignore[no-untyped-def]  # numba infers types
-    """(K,) medians of the columns of (n, K) float32 features over some rows; NaN over none."""
-    medians = np.full(features.shape[1], np.nan)
-    values = np.empty(len(rows), np.float32)
-    if len(rows):
-        for k in range(features.shape[1]):
-            for n in range(len(rows)):
-                values[n] = features[rows[n], k]
-            medians[k] = median(values)
-    return medians
+def _columns(features: NDArray[np.float32], sublattice: NDArray[np.int8]) -> list[NDArray[np.float32]]:
+    """(FEATURES, sites) of each sublattice."""
+    return [features[sublattice == code].T for code in range(len(Sublattice))]

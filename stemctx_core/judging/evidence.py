@@ -148,21 +148,16 @@ class EvidenceMaker:
                 if calibrated.holds(seen.features, seen.sites.sublattice[seen.judged]):
                     return replace(seen, calibrated=calibrated)
             host = materials.host(view.context.host)
-            whole, (view, measured) = len(measured), without_twins(view, measured)
-            judged = view.obstacle == 0
-            sublattice = view.sites.sublattice[judged]
-            as_it_came = measured
-            measured, means = flattened(view.discs, measured, sublattice, view.sites.positions_px[judged])
+            kept, of_kept = without_twins(view, measured)
+            judged = kept.obstacle == 0
+            sublattice, positions_px = kept.sites.sublattice[judged], kept.sites.positions_px[judged]
+            flat, means = flattened(kept.discs, of_kept, sublattice, positions_px)
             calibration = calibrate(self._library, host, view.known.optics, means)
             check_host(self._library, host, view.known.plausible, calibration, view.pixel_size_off)
-            seen = self._in_units(view, measured, calibration)
-            # What was taken off this frame may be different in the next.
-            lasting = measured is as_it_came and len(measured) == whole
-            return (
-                replace(seen, calibrated=CalibratedFrame(calibration, seen.features, sublattice))
-                if lasting
-                else seen
-            )
+            seen = self._in_units(kept, flat, calibration)
+            if flat is not measured:
+                return seen  # what was taken off this frame may be different in the next
+            return replace(seen, calibrated=CalibratedFrame(calibration, seen.features, sublattice))
 
     def _in_units(
         self, view: View, measured: NDArray[np.float32], calibration: FrameCalibration

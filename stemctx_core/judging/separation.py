@@ -16,7 +16,7 @@ from scipy.linalg import cho_factor, cho_solve
 from stemctx_core.chemistry import classes
 from stemctx_core.chemistry.classes import Candidate
 from stemctx_core.encoding.prediction import Prediction
-from stemctx_core.scene import Nuisance
+from stemctx_core.scene import Nuisance, host_rows
 
 
 def separation(
@@ -81,8 +81,8 @@ def hidden_defects(
 
 def _hosts(candidates: Sequence[Candidate]) -> list[int]:
     """Row of the host's own column on the sublattice of each candidate."""
-    own = {c.sublattice: row for row, c in enumerate(candidates) if not c.is_defect}
-    return [own[c.sublattice] for c in candidates]
+    own = host_rows(candidates)
+    return [own[code] for code in classes.sublattice_codes(candidates)]
 
 
 def _whitened(difference: NDArray[np.float64], covariance: NDArray[np.float64]) -> float:

@@ -37,7 +37,7 @@ def site_prior(
 def _at_sites(
     candidates: tuple[Candidate, ...], sublattice: NDArray[np.int8], rates: Sequence[float]
 ) -> NDArray[np.float64]:
-    codes = np.array([list(classes.Sublattice).index(c.sublattice) for c in candidates])
+    codes = np.array(classes.sublattice_codes(candidates))
     prior: NDArray[np.float64] = np.array(rates) * (codes == np.asarray(sublattice)[:, None])
     return prior
 

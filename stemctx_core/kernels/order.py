@@ -74,12 +74,7 @@ def of_rank(rows, wanted, out):
 @compiled()
 def median(values):
     """Median of (n,) float32 values."""
-    ordered, two = np.empty(len(values), np.int32), np.empty(2, np.int32)
-    bits, sign, largest = values.view(np.int32), np.int32(31), np.int32(np.iinfo(np.int32).max)
-    for i in range(len(values)):
-        ordered[i] = in_order(bits[i], sign, largest)
-    two[0], two[1] = two_from(ordered, (len(values) + 1) // 2)
-    for m in range(2):
-        two[m] = in_order(two[m], sign, largest)
-    lower, upper = two.view(np.float32)
+    two = np.empty((2, 1), np.int32)
+    of_rank(values.view(np.int32).reshape(1, len(values)), (len(values) + 1) // 2, two)
+    lower, upper = two.view(np.float32)[:, 0]
     return np.float64(lower) if len(values) % 2 else (np.float64(lower) + np.float64(upper)) / 2

@@ -67,12 +67,12 @@ def find_sites(
         raise _no_lattice(host, pixel_size_angstrom)
     cell = fold(frame, field, FEW_PIXELS)
     unsure = cell.height_error > _LEAST_ERROR * cell.column_heights[1]
-    if unsure or by_ratio(cell.column_heights, expected_ratio) is None:
+    naming = None if unsure else by_ratio(cell.column_heights, expected_ratio)
+    if naming is None:
         cell = fold(frame, field)
     check_contrast(cell)
-    return lay_out(
-        _shape(frame), host.a_angstrom, field, cell, _naming(frame, host, field, cell, expected_ratio)
-    )
+    naming = naming or _naming(frame, host, field, cell, expected_ratio)
+    return lay_out(_shape(frame), host.a_angstrom, field, cell, naming)
 
 
 def _naming(

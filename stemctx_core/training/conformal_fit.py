@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stemctx_core.chemistry.classes import Candidate, Sublattice
+from stemctx_core.chemistry.classes import Candidate, sublattice_codes
 from stemctx_core.classifier.classifier import Classifier, load_bundle, posterior_from, write_card
 from stemctx_core.dataset.groups import make_group
 from stemctx_core.dataset.truth import random_case, random_truth
@@ -99,8 +99,8 @@ def fit_card(samples: Sequence[HeldOut], coverages: Sequence[float] = COVERAGES)
 
 def _prior(sample: HeldOut) -> NDArray[np.float64]:
     """(n, C) prior of each patch at the real prevalence, given its sublattice."""
-    codes = [list(Sublattice).index(c.sublattice) for c in sample.candidates]
-    return site_prior(sample.candidates, np.array(codes, np.int8)[sample.label])
+    codes = np.array(sublattice_codes(sample.candidates), np.int8)
+    return site_prior(sample.candidates, codes[sample.label])
 
 
 def _weight(sample: HeldOut) -> NDArray[np.float64]:
